@@ -53,3 +53,33 @@ pub fn target_dir(name: &str) -> anyhow::Result<PathBuf> {
 pub fn long() -> bool {
     std::env::var_os("GTV_LONG").is_some_and(|value| value == "1")
 }
+
+/// Tracked files whose name ends in `suffix`.
+///
+/// # Errors
+/// When git can't list them.
+pub fn tracked(suffix: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let root = root();
+    let output = std::process::Command::new("git")
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "-z",
+        ])
+        .current_dir(&root)
+        .output()
+        .context("git ls-files")?;
+    ensure!(
+        output.status.success(),
+        "git: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let names = String::from_utf8(output.stdout)?;
+    let names = names.split('\0').filter(|name| name.ends_with(suffix));
+    Ok(names
+        .map(|name| root.join(name))
+        .filter(|path| path.is_file())
+        .collect())
+}
