@@ -1,1 +1,4 @@
-//! bb
+//! Black box: the shipped programs against real peers, one module per promise.
+
+#[cfg(test)]
+mod rules;

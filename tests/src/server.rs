@@ -18,6 +18,9 @@ use crate::{http, ports, wait, workspace};
 /// From exec to an answer on the API.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
+/// From start to a camera's first picture, its retries included.
+const ONLINE_LIMIT: Duration = Duration::from_secs(15);
+
 /// The ports that one server listens on.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
@@ -162,10 +165,25 @@ impl Server {
         state: &str,
         limit: Duration,
     ) -> anyhow::Result<Value> {
+        self.wait_path(name, state, limit, |path| path["state"] == state)
+            .await
+    }
+
+    /// Waits until what the API says of a path satisfies `wanted`; `what` names that.
+    ///
+    /// # Errors
+    /// After `limit`: with what the API said last and the log.
+    pub async fn wait_path(
+        &self,
+        name: &str,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<Value> {
         let mut last = Value::Null;
-        let result = wait::until(&format!("{name} {state}"), limit, async || {
+        let result = wait::until(&format!("{name} {what}"), limit, async || {
             last = self.path(name).await?;
-            Ok((last["state"] == state).then(|| last.clone()))
+            Ok(wanted(&last).then(|| last.clone()))
         })
         .await;
         result.with_context(|| format!("API said {last}; log:\n{}", self.log_tail()))
@@ -176,8 +194,8 @@ impl Server {
     /// # Errors
     /// When it does not within 15 s.
     pub async fn wait_online(&self, name: &str) -> anyhow::Result<Value> {
-        self.wait_state(name, "online", Duration::from_secs(15))
-            .await
+        // MediaMTX's own field, so that the harness can be tried against MediaMTX too.
+        self.wait_path(name, "online", ONLINE_LIMIT, |path| path["online"] == true).await
     }
 
     /// All metrics.

@@ -7,4 +7,8 @@
 //! Playlists are read with `quick-m3u8`, fragments with `mp4-atom`: parsers that were not
 //! written here. Spec: draft-pantos-hls-rfc8216bis.
 
+pub mod client;
 pub mod playlist;
+pub mod rules;
+
+pub use client::{Rendition, Run, follow};
