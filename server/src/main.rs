@@ -1,2 +1,2 @@
 //! server
-fn main(){}
+fn main() {}
