@@ -34,7 +34,9 @@ export class Tile {
     this.#mark.setAttribute('aria-hidden', 'true');
     this.#screen.append(this.#signal);
     const words = element('div', 'words');
-    words.append(this.#mark, this.#name, this.#state, this.#detail);
+    const line = element('span', 'line');
+    line.append(this.#state, this.#detail);
+    words.append(this.#mark, this.#name, line);
     this.#link.append(this.#screen, words);
     this.root.append(this.#link);
     this.update(camera);
@@ -131,7 +133,8 @@ export class Tile {
     const kind = this.#player?.view().failure?.kind;
     if (kind === 'denied') return this.#texts.denied;
     if (kind === 'unsupported') return this.#texts.unsupported;
-    return this.#camera.state === 'idle' ? this.#texts.states.idle ?? '' : this.#texts.lost;
+    if (this.#camera.state === 'idle') return this.#texts.states.idle ?? '';
+    return this.#player === null && this.#camera.state === 'connecting' ? this.#texts.connecting : this.#texts.lost;
   }
 }
 

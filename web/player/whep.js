@@ -9,7 +9,7 @@
  * checks that we send to it, and waiting would cost the first picture up to a second. Those found are sent by PATCH.
  *
  * Belongs here: HTTP and SDP text. Does not: <video>, retries (-> recovery.js).
- * Spec: draft-ietf-wish-whep, RFC 9725 s4.2-4.5, RFC 8840 (fragments), RFC 8288 (Link).
+ * Spec: draft-ietf-wish-whep, RFC 9725 s4.2-4.6, RFC 8840 (fragments), RFC 8288 (Link).
  */
 
 /** An answer to POST may take as long as a camera on demand takes to start (10 s). */
