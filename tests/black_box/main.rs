@@ -1,0 +1,4 @@
+//! Black box: the shipped programs against real peers, one module per promise.
+
+#[cfg(test)]
+mod rules;
