@@ -72,6 +72,11 @@ impl Decoder {
                 Ok(Pcm { samples, sample_rate: *sample_rate, channels: *channels })
             }
             Self::Aac(decoder) => {
+                // A raw frame cannot begin so (it would be an end element first); the decoder would take
+                // it for an ADTS header and the settings in it for good.
+                if matches!(payload, [0xff, 0xf0..=0xff, ..]) {
+                    return Err(TranscodeError::Decode { reason: "adts header in a raw frame".to_owned() });
+                }
                 let audio = decoder
                     .decode(payload, None)
                     .map_err(|error| TranscodeError::Decode { reason: error.to_string() })?;

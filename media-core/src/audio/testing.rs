@@ -96,7 +96,7 @@ pub(crate) struct Likeness {
 /// from second 1 on, by the best lag of up to 10 ms.
 pub(crate) fn likeness(source: &[i16], sound: &[i16], channels: usize) -> Likeness {
     let at_lag = |lag: i64| {
-        let offset = (lag + 480).unsigned_abs() as usize * channels;
+        let offset = usize::try_from(lag + 480).unwrap() * channels;
         let begin = 48_000 * channels;
         let source = &source[begin..source.len() - 4800 * channels];
         let (mut signal, mut noise, mut level) = (0.0, 0.0, 0.0);
