@@ -19,6 +19,7 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod access_unit;
+pub mod audio;
 pub mod gate;
 pub mod path_name;
 pub mod ring;
