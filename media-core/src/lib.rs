@@ -19,8 +19,10 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod access_unit;
+pub mod codec;
 pub mod gate;
 pub mod path_name;
 pub mod ring;
+pub mod rtp;
 pub mod time;
 pub mod track;
