@@ -19,8 +19,10 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod access_unit;
+pub mod egress;
 pub mod gate;
 pub mod path_name;
+pub mod remux;
 pub mod ring;
 pub mod time;
 pub mod track;
