@@ -24,5 +24,6 @@ pub mod gate;
 pub mod path_name;
 pub mod remux;
 pub mod ring;
+pub mod rtsp;
 pub mod time;
 pub mod track;

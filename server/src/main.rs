@@ -1,2 +1,7 @@
-//! server
+//! The `gtvision` binary.
+
+mod registry;
+mod runtime;
+mod stream;
+
 fn main() {}
