@@ -20,8 +20,10 @@
 
 pub mod access_unit;
 pub mod audio;
+pub mod egress;
 pub mod gate;
 pub mod path_name;
+pub mod remux;
 pub mod ring;
 pub mod rtsp;
 pub mod codec;
