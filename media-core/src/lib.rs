@@ -21,6 +21,7 @@
 pub mod access_unit;
 pub mod codec;
 pub mod gate;
+pub mod ingest;
 pub mod path_name;
 pub mod ring;
 pub mod rtp;
