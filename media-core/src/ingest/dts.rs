@@ -43,6 +43,8 @@ pub struct DecodeTimes {
     last_dts: Option<i64>,
     /// No decode time of the connection before is later.
     floor: Option<i64>,
+    /// The depth grew midway, and the heap is not as full as it asks.
+    is_learning: bool,
 }
 
 impl DecodeTimes {
@@ -58,7 +60,11 @@ impl DecodeTimes {
 
     /// The parameter sets, or the order counts of pictures, say that the depth is at least this.
     pub fn deepen(&mut self, depth: usize) {
-        self.depth = self.depth.max(depth.min(REORDER_DEPTH_MAX));
+        let depth = depth.min(REORDER_DEPTH_MAX);
+        if depth > self.depth {
+            self.is_learning = self.last_dts.is_some();
+            self.depth = depth;
+        }
     }
 
     /// The next picture in decode order; `frame_ticks` is about what a picture lasts.
@@ -72,7 +78,10 @@ impl DecodeTimes {
                 self.deepen(self.depth + 1);
                 self.step_before_smallest(last, frame_ticks)
             }
-            (Some(dts), _) => dts,
+            (Some(dts), _) => {
+                self.is_learning = false;
+                dts
+            }
             (None, Some(last)) => self.step_before_smallest(last, frame_ticks),
             (None, None) => {
                 let missing = i64::try_from(self.depth + 1 - self.heap.len()).unwrap_or(0);
@@ -98,12 +107,19 @@ impl DecodeTimes {
         popped
     }
 
-    /// A decode time after `last` that leaves room for those still to come before the smallest
-    /// presentation time known.
+    /// A decode time after `last` while the heap fills.
+    ///
+    /// At the start the room up to the smallest presentation time is shared evenly. When the depth
+    /// grew midway the pictures to come lie in that room too: after one with 2^D - 1 places free
+    /// before it, the next presentation time is a 2^D-th of the room away, and D decode times must fit.
     fn step_before_smallest(&self, last: i64, frame_ticks: i64) -> i64 {
-        let coming = i64::try_from(self.depth + 2 - self.heap.len().min(self.depth)).unwrap_or(2);
         let room = self.smallest().map_or(frame_ticks, |smallest| smallest.saturating_sub(last));
-        last + (room / coming).clamp(1, frame_ticks)
+        let parts = if self.is_learning {
+            (self.depth + 1) << self.depth
+        } else {
+            self.depth + 2 - self.heap.len().min(self.depth)
+        };
+        last + (room / i64::try_from(parts).unwrap_or(i64::MAX)).clamp(1, frame_ticks)
     }
 }
 
@@ -145,12 +161,16 @@ mod tests {
     #[test]
     fn lost_pictures_of_a_pyramid_leave_decode_times_rising() {
         let all = [0, 4, 2, 1, 3, 8, 6, 5, 7, 12, 10, 9, 11];
-        for lost in 0_u32..1 << all.len() {
-            let kept: Vec<i64> =
-                all.iter().zip(0..).filter(|(_, n)| lost >> n & 1 == 0).map(|(p, _)| *p).collect();
+        for lost in 0_u32..1 << (all.len() - 1) {
+            // The first one is a random access point: without it none of the others would come.
+            let is_kept = |n: u32| lost << 1 >> n & 1 == 0;
+            let kept: Vec<i64> = all.iter().zip(0..).filter(|(_, n)| is_kept(*n)).map(|(p, _)| *p).collect();
             let times = place_all(2, &kept);
             assert_rising(&times);
-            assert!(times.iter().zip(&kept).all(|((_, pts), kept)| *pts == kept * 3600));
+            assert!(
+                times.iter().zip(&kept).all(|((_, pts), kept)| *pts == kept * 3600),
+                "{kept:?} {times:?}"
+            );
         }
     }
 

@@ -393,6 +393,12 @@ impl Ingest {
                 Some(entry)
             }
             (VideoState::Waiting { .. }, _) | (VideoState::AfterEntry, EntryPoint::SkippedLeading) => None,
+            // Leading pictures of an H.264 open GOP refer to the one before.
+            (VideoState::AfterEntry, _)
+                if self.takes_recovery_points && picture.order == PictureOrder::Earlier =>
+            {
+                None
+            }
             (VideoState::AfterEntry, _) if picture.order != PictureOrder::Earlier => {
                 connection.video = VideoState::Running;
                 Some(entry)
@@ -633,3 +639,6 @@ fn transcoded_twin(tracks: &[TrackInfo]) -> Option<TrackInfo> {
 fn depth_for_skipped(skipped: u32) -> usize {
     usize::try_from(u32::BITS - skipped.min(u32::MAX - 1).leading_zeros()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;
