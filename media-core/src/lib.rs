@@ -23,6 +23,7 @@ pub mod audio;
 pub mod codec;
 pub mod egress;
 pub mod gate;
+pub mod ingest;
 pub mod path_name;
 pub mod remux;
 pub mod ring;
