@@ -22,6 +22,7 @@ pub mod access_unit;
 pub mod audio;
 pub mod gate;
 pub mod path_name;
+pub mod remux;
 pub mod ring;
 pub mod time;
 pub mod track;

@@ -1,0 +1,3 @@
+//! Remux: access units in another container, samples untouched.
+
+pub mod rtp;
