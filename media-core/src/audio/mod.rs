@@ -27,7 +27,7 @@ mod opus;
 mod resample;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
