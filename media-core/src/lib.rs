@@ -22,5 +22,6 @@ pub mod access_unit;
 pub mod gate;
 pub mod path_name;
 pub mod ring;
+pub mod rtsp;
 pub mod time;
 pub mod track;

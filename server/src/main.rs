@@ -1,7 +1,10 @@
-//! The `gtvision` binary: arguments, configuration, the running server, an exit code.
+//! The `gtvision` binary.
 
 mod cli;
 mod config;
+mod registry;
+mod runtime;
+mod stream;
 
 fn main() -> std::process::ExitCode {
     cli::main()
