@@ -248,3 +248,6 @@ fn masked(line: &str) -> String {
         _ => line.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

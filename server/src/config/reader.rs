@@ -32,7 +32,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A single value, or `default` where it is absent or wrong.
-    pub(crate) fn value<T>(&mut self, key: &str, default: T, parse: impl FnOnce(&str) -> Result<T, Expected>) -> T {
+    pub(crate) fn value<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, Expected>,
+    ) -> T {
         let Some(node) = self.find(key) else { return default };
         let Some(text) = node.text() else {
             self.wrong_shape(node, key, "a single value");
@@ -64,7 +69,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A duration within limits.
-    pub(crate) fn duration(&mut self, key: &str, default: Duration, within: RangeInclusive<Duration>) -> Duration {
+    pub(crate) fn duration(
+        &mut self,
+        key: &str,
+        default: Duration,
+        within: RangeInclusive<Duration>,
+    ) -> Duration {
         self.value(key, default, |text| {
             let value = values::duration(text)?;
             let range = || format!("from {:?} to {:?}", within.start(), within.end());

@@ -39,9 +39,7 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
         logging: logging(&mut reader),
         timeouts: TimeoutsConfig { read, write },
         api: reader.off("api").then(|| ApiConfig { http: http(&mut reader, "api", 9997) }),
-        metrics: reader
-            .off("metrics")
-            .then(|| MetricsConfig { http: http(&mut reader, "metrics", 9998) }),
+        metrics: reader.off("metrics").then(|| MetricsConfig { http: http(&mut reader, "metrics", 9998) }),
         control: reader.on("control").then(|| control(&mut reader)),
         hls: reader.on("hls").then(|| hls(&mut reader, warnings)),
         webrtc: reader.on("webrtc").then(|| webrtc(&mut reader)),
@@ -143,11 +141,7 @@ fn hls(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> HlsConfig {
     };
     HlsConfig {
         http: http(reader, "hls", 8888),
-        muxers: if reader.off("hlsAlwaysRemux") {
-            HlsMuxers::Always
-        } else {
-            HlsMuxers::OnRequest
-        },
+        muxers: if reader.off("hlsAlwaysRemux") { HlsMuxers::Always } else { HlsMuxers::OnRequest },
         variant,
         segment_count: reader.number("hlsSegmentCount", 7, segment_count_min..=1000),
         segment_duration,
