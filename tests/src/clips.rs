@@ -31,8 +31,8 @@ pub struct Clip {
     pub bframes: u32,
     /// Length; the simulator loops it.
     pub seconds: u32,
-    /// Video bit rate, as ffmpeg writes it.
-    pub bitrate: &'static str,
+    /// Video bit rate, bits per second.
+    pub bitrate_bps: u32,
     /// `none`, `aac`, `opus`, `pcmu` or `pcma`.
     pub audio: &'static str,
 }
@@ -46,7 +46,7 @@ pub const USUAL: Clip = Clip {
     gop: 50,
     bframes: 0,
     seconds: 20,
-    bitrate: "800k",
+    bitrate_bps: 800_000,
     audio: "none",
 };
 
@@ -69,11 +69,11 @@ impl Clip {
             gop,
             bframes,
             seconds,
-            bitrate,
+            bitrate_bps,
             audio,
         } = self;
         let name = format!(
-            "{codec}-{size}-{fps}fps-gop{gop}-b{bframes}-{seconds}s-{bitrate}-{audio}.{extension}"
+            "{codec}-{size}-{fps}fps-gop{gop}-b{bframes}-{seconds}s-{bitrate_bps}-{audio}.{extension}"
         );
         let file = workspace::target_dir("clips")?.join(&name);
         let _making = MAKING.lock().await;
@@ -90,7 +90,7 @@ impl Clip {
             ("--gop", gop.to_string()),
             ("--bframes", bframes.to_string()),
             ("--seconds", seconds.to_string()),
-            ("--bitrate", (*bitrate).to_owned()),
+            ("--bitrate", bitrate_bps.to_string()),
             ("--audio", (*audio).to_owned()),
         ] {
             command.args([flag, &value]);

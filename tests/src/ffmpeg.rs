@@ -24,6 +24,9 @@ pub struct Packet {
     /// Decode time in the stream's time base.
     #[serde(default)]
     pub dts: Option<i64>,
+    /// Presentation time in seconds.
+    #[serde(default)]
+    pub pts_time: Option<String>,
     /// Decode time in seconds.
     #[serde(default)]
     pub dts_time: Option<String>,
@@ -78,8 +81,8 @@ pub async fn ffmpeg(args: &[&str]) -> anyhow::Result<Output> {
     peers::run(command, LIMIT).await
 }
 
-/// Copies `seconds` of a live stream into a Matroska file, from which packets can be read
-/// without interpretation; gives the lines that ffmpeg complained with.
+/// Copies `seconds` of a live stream into an MP4 file, which keeps decode times and durations
+/// as they came; gives the lines that ffmpeg complained with.
 ///
 /// # Errors
 /// When ffmpeg fails.

@@ -10,6 +10,7 @@
 //! Invariant: nothing here imports the crates under test; an expected value comes from
 //! a specification or from a program that was not written here.
 
+pub mod bitstream;
 pub mod browser;
 pub mod clips;
 pub mod ffmpeg;

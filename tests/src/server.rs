@@ -195,7 +195,8 @@ impl Server {
     /// When it does not within 15 s.
     pub async fn wait_online(&self, name: &str) -> anyhow::Result<Value> {
         // MediaMTX's own field, so that the harness can be tried against MediaMTX too.
-        self.wait_path(name, "online", ONLINE_LIMIT, |path| path["online"] == true).await
+        self.wait_path(name, "online", ONLINE_LIMIT, |path| path["online"] == true)
+            .await
     }
 
     /// All metrics.
