@@ -1,1 +1,33 @@
-//! media-core
+//! Media core: decides everything about media that can be decided without I/O.
+//!
+//! ```text
+//!  RTP packets ─► rtp::depacketize ─► ingest (DTS, repair, wall clock) ─► AccessUnit ─► Ring
+//!                                                                                │ cursor
+//!                     ┌──────────────────────────┬─────────────────────────┬─────┘
+//!               remux::fmp4 ─► Part        remux::rtp ─► packets      audio (G.711/AAC ─► Opus)
+//!                     │                          │
+//!               egress::hls window          egress::webrtc pacing
+//! ```
+//!
+//! Belongs here: bitstream facts, timelines, the ring, remuxing, playlists, packetization and
+//! the gate. Does not: sockets, files, tasks, locks, clocks, randomness (-> `server`); every
+//! machine takes its input and `now` as arguments and hands its output back.
+//!
+//! Modules import downwards only: `time` <- `track`, `access_unit` <- `codec` <- `rtp`, `audio` <-
+//! `ingest` | `ring` | `remux` <- `egress`. The ring knows no codec; egress modules do not import
+//! each other.
+#![deny(clippy::indexing_slicing)]
+
+pub mod access_unit;
+pub mod audio;
+pub mod codec;
+pub mod egress;
+pub mod gate;
+pub mod ingest;
+pub mod path_name;
+pub mod remux;
+pub mod ring;
+pub mod rtp;
+pub mod rtsp;
+pub mod time;
+pub mod track;
