@@ -1,11 +1,14 @@
 //! The `gtvision` binary.
 
+mod app;
 mod cli;
 mod config;
+mod ingest;
 mod registry;
 mod runtime;
 mod stream;
 
 fn main() -> std::process::ExitCode {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
     cli::main()
 }
