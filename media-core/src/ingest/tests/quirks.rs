@@ -12,6 +12,7 @@ use crate::track::TrackKind;
 const PYRAMID: &[u8] = include_bytes!("../../../testdata/h264-pyramid.rtp");
 const SLICES: &[u8] = include_bytes!("../../../testdata/h264-slices.rtp");
 const NO_VUI: &[u8] = include_bytes!("../../../testdata/h264-no-vui.rtp");
+const OPEN_GOP: &[u8] = include_bytes!("../../../testdata/h264-open-gop.rtp");
 const H265: &[u8] = include_bytes!("../../../testdata/h265-open-gop.rtp");
 const AAC: &[u8] = include_bytes!("../../../testdata/aac.rtp");
 const PCMA: &[u8] = include_bytes!("../../../testdata/pcma.rtp");
@@ -486,4 +487,65 @@ fn second_video_and_unknown_tracks_are_ignored_without_harm() {
     }
     assert_eq!((ingest.poll_event(), ingest.counters().packets), (None, 0));
     assert!(ingest.start(&[metadata], epoch).is_err());
+}
+
+#[test]
+fn h264_stream_without_idr_starts_at_a_recovery_point_after_a_while() {
+    let packets = read_dump(OPEN_GOP);
+    // All but the first GOP: no IDR any more.
+    let from = packets.iter().position(|p| p.timestamp.wrapping_sub(packets[0].timestamp) > 60_000).unwrap();
+    let mut rig = Rig::new(&[video("H264", None)]);
+    let packets = &packets[from..];
+    for (packet, at) in packets.iter().zip(arrivals(packets, 90_000)) {
+        rig.feed(0, packet, at + Duration::from_secs(4));
+    }
+    rig.check_invariants();
+    let first = rig.units[0].pts_ticks;
+    assert!(rig.units[0].is_random_access);
+    assert!(rig.units.iter().all(|unit| unit.pts_ticks >= first), "leading pictures are passed over");
+    // The recovery point at 1 s is taken for one because 5 s have passed; the two after it as well.
+    assert_eq!(rig.units.iter().filter(|unit| unit.is_random_access).count(), 2);
+    assert_eq!(rig.ingest.counters().repaired_timestamps, 0);
+}
+
+#[test]
+fn recovery_points_of_a_stream_with_idr_are_no_random_access_points() {
+    let rig = run(video("H264", None), &read_dump(OPEN_GOP));
+    assert_eq!(rig.units.iter().filter(|unit| unit.is_random_access).count(), 1);
+    assert!(rig.units.len() >= 119);
+}
+
+#[test]
+fn tracks_that_sender_reports_put_apart_are_drawn_together() {
+    let (setup, packets) = slices();
+    let pcma = read_dump(PCMA);
+    let sound = TrackSetup { clock_rate: 8_000, ..video("PCMA", None) };
+    let mut rig = Rig::new(&[setup, sound]);
+    let (first, first_sample) = (packets[0].timestamp, pcma[0].timestamp);
+    rig.feed(0, &packets[0], Duration::from_millis(20));
+    rig.feed(1, &pcma[0], Duration::from_millis(20));
+    // Taken at the same time as they arrived, but the reports say that pictures were taken 50 ms later.
+    for (packet, at) in packets.iter().zip(arrivals(&packets, 90_000)).skip(1) {
+        rig.ingest.handle_sender_report(0, NtpTime::from_wall(WALL_START.plus_us(50_000)), first);
+        rig.ingest.handle_sender_report(1, NtpTime::from_wall(WALL_START), first_sample);
+        rig.feed(0, packet, at);
+    }
+    rig.check_invariants();
+    let pictures: Vec<_> = rig.units.iter().filter(|unit| unit.track.0 == 0).collect();
+    let moved = pictures.last().unwrap().pts_ticks - pictures[0].pts_ticks - 49 * 7200;
+    // 1/200 of 4 s is 20 ms, towards the 50 ms.
+    assert!((1_500..=1_900).contains(&moved), "{moved}");
+    assert_eq!(rig.ingest.counters().repaired_timestamps, 0);
+}
+
+#[test]
+fn marker_that_begins_to_lie_costs_one_picture() {
+    // One slice a picture at first, so markers are trusted; then every packet is marked.
+    let (setup, packets) = slices();
+    let marked = by_picture(packets, |picture, packet| packet.marker |= picture >= 10);
+    let mut rig = Rig::new(&[setup]);
+    rig.feed_all(0, &marked, 90_000);
+    rig.check_invariants();
+    assert!(rig.units.len() >= 48, "{}", rig.units.len());
+    assert!(rig.ingest.counters().lost_units <= 1);
 }
