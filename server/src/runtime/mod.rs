@@ -1,0 +1,5 @@
+//! Runtime: the clock, the tasks and the waiting times that everything in the server shares.
+
+pub(crate) mod clock;
+pub(crate) mod retry;
+pub(crate) mod tasks;

@@ -1,0 +1,373 @@
+//! Stream: one camera feed as the rest of the server sees it: its ring, its state, its readers.
+//!
+//! ```text
+//!  supervisor ─► Publisher::publish ─► Mutex<Ring> ─► Notify ─► Subscription::next (any number)
+//!       ▲                                                            │
+//!       └──────────────── reader count (on demand) ◄─────────────────┘
+//! ```
+//!
+//! The lock is a std mutex held for O(1) work. A stream lives as long as its path is configured,
+//! across any number of reconnects: readers and muxers never notice more than a new format.
+//!
+//! Belongs here: sharing and waking. Does not: connecting (-> ingest), deciding what is kept
+//! (-> media_core::ring).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use media_core::access_unit::AccessUnit;
+use media_core::gate::CameraGrant;
+use media_core::path_name::PathName;
+use media_core::ring::{Cursor, Entry, JoinAt, Read, Retention, Ring};
+use media_core::time::WallTime;
+use media_core::track::SharedFormat;
+use tokio::sync::{Notify, watch};
+
+/// Where a camera's source stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SourceStatus {
+    /// On demand, and nobody asks.
+    Idle,
+    /// Connecting or waiting for the first access unit.
+    Connecting,
+    /// Access units arrive.
+    Online,
+    /// Connected, but no access unit for the frozen time; about to reconnect.
+    Frozen,
+    /// Waiting before the next try.
+    BackingOff,
+    /// Too many failures in a row: waiting longer before one trial.
+    OpenCircuit,
+}
+
+impl SourceStatus {
+    /// The name in the API and in metric labels.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Online => "online",
+            Self::Frozen => "frozen",
+            Self::BackingOff => "backingOff",
+            Self::OpenCircuit => "openCircuit",
+        }
+    }
+}
+
+/// A status with its reason and time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SourceState {
+    /// Where it stands.
+    pub(crate) status: SourceStatus,
+    /// Why, for a person; holds no secret. Empty when there is nothing to explain.
+    pub(crate) reason: String,
+    /// Since when.
+    pub(crate) since: WallTime,
+}
+
+/// What kind of reader a subscription is (MediaMTX's `PathReaderType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReaderKind {
+    /// The LL-HLS muxer: one for all HLS viewers of the stream.
+    HlsMuxer,
+    /// One WebRTC viewer.
+    WebRtcSession,
+    /// Waits for an on-demand source to start; not shown as a reader.
+    Waiting,
+}
+
+/// Counters of one stream since the server's start; all monotonic unless said otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct StreamCounters {
+    /// Bytes received from the camera (RTSP and RTP).
+    pub(crate) inbound_bytes: AtomicU64,
+    /// Payload bytes handed to readers' sockets.
+    pub(crate) outbound_bytes: AtomicU64,
+    /// Access units published.
+    pub(crate) units: AtomicU64,
+    /// Connections that ended and were made again.
+    pub(crate) reconnects: AtomicU64,
+    /// Times no access unit came for the frozen time.
+    pub(crate) frozen: AtomicU64,
+    /// Panics of this stream's own task.
+    pub(crate) panics: AtomicU64,
+}
+
+/// One camera feed.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    name: PathName,
+    ring: Mutex<Ring>,
+    published: Notify,
+    format: watch::Sender<Option<SharedFormat>>,
+    state: watch::Sender<SourceState>,
+    readers: watch::Sender<Vec<ReaderKind>>,
+    transcoded_wanted: AtomicU64,
+    has_b_frames: AtomicBool,
+    /// What happened so far.
+    pub(crate) counters: StreamCounters,
+    /// Ingest's own counters as of the last unit; a gauge set by the supervisor.
+    pub(crate) ingest: Mutex<IngestSnapshot>,
+}
+
+/// What ingest reports of a source for metrics: totals over all connections.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct IngestSnapshot {
+    /// RTP packets that never came.
+    pub(crate) lost_packets: u64,
+    /// Access units lost with them.
+    pub(crate) lost_units: u64,
+    /// Timestamps repaired.
+    pub(crate) repaired_timestamps: u64,
+    /// Units stamped far away that were dropped.
+    pub(crate) stray_units: u64,
+    /// Jumps of the timeline.
+    pub(crate) discontinuities: u64,
+    /// Packets that made no sense.
+    pub(crate) malformed_packets: u64,
+    /// Access units over the size limit.
+    pub(crate) oversized_units: u64,
+    /// Audio frames that could not be transcoded.
+    pub(crate) transcode_errors: u64,
+    /// The camera's clock minus ours in microseconds, from sender reports.
+    pub(crate) clock_offset_us: Option<i64>,
+}
+
+impl Stream {
+    /// A stream with nothing in it.
+    pub(crate) fn new(name: PathName, retention: Retention, now: WallTime) -> Arc<Self> {
+        let state = SourceState { status: SourceStatus::Idle, reason: String::new(), since: now };
+        Arc::new(Self {
+            name,
+            ring: Mutex::new(Ring::new(retention)),
+            published: Notify::new(),
+            format: watch::Sender::new(None),
+            state: watch::Sender::new(state),
+            readers: watch::Sender::new(Vec::new()),
+            transcoded_wanted: AtomicU64::new(0),
+            has_b_frames: AtomicBool::new(false),
+            counters: StreamCounters::default(),
+            ingest: Mutex::default(),
+        })
+    }
+
+    /// The path it is served at.
+    pub(crate) fn name(&self) -> &PathName {
+        &self.name
+    }
+
+    /// The newest format; `None` until the first access unit ever.
+    pub(crate) fn format(&self) -> Option<SharedFormat> {
+        self.format.borrow().clone()
+    }
+
+    /// Waits until a format is known; at once when it already is.
+    pub(crate) async fn wait_for_format(&self) -> SharedFormat {
+        let mut formats = self.format.subscribe();
+        loop {
+            if let Some(format) = formats.borrow_and_update().clone() {
+                return format;
+            }
+            if formats.changed().await.is_err() {
+                // The sender lives in `self`, which is borrowed: it can't be gone.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Where the source stands.
+    pub(crate) fn state(&self) -> SourceState {
+        self.state.borrow().clone()
+    }
+
+    /// Follows the source's state.
+    pub(crate) fn state_changes(&self) -> watch::Receiver<SourceState> {
+        self.state.subscribe()
+    }
+
+    /// Sets the state; the time moves only when status or reason change.
+    pub(crate) fn set_state(&self, status: SourceStatus, reason: impl Into<String>, now: WallTime) {
+        let reason = reason.into();
+        self.state.send_if_modified(|state| {
+            let changed = state.status != status || state.reason != reason;
+            if changed {
+                *state = SourceState { status, reason, since: now };
+            }
+            changed
+        });
+    }
+
+    /// Pictures are sent in another order than they are shown (learned from the stream itself).
+    pub(crate) fn has_b_frames(&self) -> bool {
+        self.has_b_frames.load(Ordering::Relaxed)
+    }
+
+    /// Follows the kinds of the current readers; for on-demand sources and the API.
+    pub(crate) fn reader_changes(&self) -> watch::Receiver<Vec<ReaderKind>> {
+        self.readers.subscribe()
+    }
+
+    /// Keeps an on-demand source running until the seat is dropped, without reading.
+    pub(crate) fn take_seat(self: &Arc<Self>) -> Seat {
+        Seat::new(self, ReaderKind::Waiting)
+    }
+
+    /// Somebody asked for the transcoded audio track.
+    pub(crate) fn is_transcoded_audio_wanted(&self) -> bool {
+        self.transcoded_wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// Payload bytes in the ring.
+    pub(crate) fn ring_bytes(&self) -> usize {
+        self.lock_ring().bytes()
+    }
+
+    /// A reader of this stream's media. The grant must be for this path.
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        grant: &CameraGrant,
+        at: JoinAt,
+        kind: ReaderKind,
+    ) -> Subscription {
+        debug_assert_eq!(grant.path(), self.name(), "a grant for another path");
+        let cursor = self.lock_ring().cursor(at);
+        Subscription { seat: Seat::new(self, kind), cursor, wants_transcoded: false }
+    }
+
+    fn lock_ring(&self) -> MutexGuard<'_, Ring> {
+        // A panic while pushing leaves at worst one unit missing; the ring's own invariants are
+        // restored by its next push.
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one writer of a stream, held by its supervisor.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    stream: Arc<Stream>,
+}
+
+impl Publisher {
+    /// Starts writing into `stream`.
+    pub(crate) fn new(stream: &Arc<Stream>) -> Self {
+        Self { stream: Arc::clone(stream) }
+    }
+
+    /// Publishes one access unit and wakes the readers.
+    pub(crate) fn publish(&self, format: &SharedFormat, unit: AccessUnit) {
+        self.stream.counters.units.fetch_add(1, Ordering::Relaxed);
+        self.stream.lock_ring().push(format, unit);
+        self.stream.format.send_if_modified(|current| {
+            let changed = current.as_ref().is_none_or(|current| !Arc::ptr_eq(current, format));
+            if changed {
+                *current = Some(Arc::clone(format));
+            }
+            changed
+        });
+        self.stream.published.notify_waiters();
+    }
+
+    /// Says whether the stream has B-frames.
+    pub(crate) fn set_has_b_frames(&self, has: HasBFrames) {
+        self.stream.has_b_frames.store(has == HasBFrames::Yes, Ordering::Relaxed);
+    }
+}
+
+/// Whether pictures are reordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HasBFrames {
+    /// Decode order differs from presentation order.
+    Yes,
+    /// Pictures are shown in the order they are sent.
+    No,
+}
+
+/// A reader's presence: what keeps an on-demand source running.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    stream: Arc<Stream>,
+    kind: ReaderKind,
+}
+
+impl Seat {
+    fn new(stream: &Arc<Stream>, kind: ReaderKind) -> Self {
+        stream.readers.send_modify(|readers| readers.push(kind));
+        Self { stream: Arc::clone(stream), kind }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.stream.readers.send_modify(|readers| {
+            if let Some(index) = readers.iter().position(|kind| *kind == self.kind) {
+                readers.swap_remove(index);
+            }
+        });
+    }
+}
+
+/// One reader's place in a stream. Dropping it gives the reader's seat back.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    seat: Seat,
+    cursor: Cursor,
+    wants_transcoded: bool,
+}
+
+impl Subscription {
+    /// The stream it reads.
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
+        &self.seat.stream
+    }
+
+    /// The next entry, or news of a lag, without waiting; [`Read::Empty`] when there is none.
+    pub(crate) fn try_next(&mut self) -> Read {
+        self.seat.stream.lock_ring().read(&mut self.cursor)
+    }
+
+    /// The next entry, or news of a lag; waits for the writer. Never [`Read::Empty`]. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Read {
+        let stream = Arc::clone(&self.seat.stream);
+        loop {
+            let published = stream.published.notified();
+            tokio::pin!(published);
+            // Registered before the look, so that a unit pushed in between still wakes us.
+            published.as_mut().enable();
+            match self.try_next() {
+                Read::Empty => published.await,
+                read => return read,
+            }
+        }
+    }
+
+    /// Moves to another place in the ring, for example the newest random access point.
+    pub(crate) fn rejoin(&mut self, at: JoinAt) {
+        self.cursor = self.seat.stream.lock_ring().cursor(at);
+    }
+
+    /// The sequence number of the newest random access point, or of the live edge when none is kept.
+    pub(crate) fn newest_join_seq(&self) -> u64 {
+        self.seat.stream.lock_ring().cursor(JoinAt::NewestRandomAccess).seq()
+    }
+
+    /// The entry with this sequence number while the ring keeps it.
+    pub(crate) fn lookup(&self, seq: u64) -> Option<Entry> {
+        self.seat.stream.lock_ring().get(seq).cloned()
+    }
+
+    /// Asks for the transcoded audio track until this subscription is dropped.
+    pub(crate) fn want_transcoded_audio(&mut self) {
+        if !self.wants_transcoded {
+            self.wants_transcoded = true;
+            self.seat.stream.transcoded_wanted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if self.wants_transcoded {
+            self.seat.stream.transcoded_wanted.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
