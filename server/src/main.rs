@@ -5,6 +5,7 @@ mod config;
 mod registry;
 mod runtime;
 mod stream;
+mod telemetry;
 
 fn main() -> std::process::ExitCode {
     cli::main()
