@@ -301,17 +301,7 @@ fn write_paths(text: &mut Text, paths: &[&PathMetrics], filter: &str) {
     write_readers(text, paths, empty);
     write_columns(text, PATHS_OURS, paths, Empty::Silent, |path| vec![("name", path.name.as_str())]);
     write_source_states(text, paths);
-    let sources: Vec<_> = paths
-        .iter()
-        .filter_map(|path| Some(Named { name: &path.name, source: path.source.as_ref()? }))
-        .collect();
-    let sources: Vec<_> = sources.iter().collect();
-    write_columns(text, SOURCES, &sources, Empty::Silent, |named| vec![("name", named.name)]);
-}
-
-struct Named<'a> {
-    name: &'a str,
-    source: &'a SourceMetrics,
+    write_columns(text, SOURCES, paths, Empty::Silent, |path| vec![("name", path.name.as_str())]);
 }
 
 fn path_labels(path: &PathMetrics) -> Vec<(&'static str, &str)> {
@@ -379,35 +369,42 @@ const PATHS: &[Column<PathMetrics>] = &[
 const PATHS_OURS: &[Column<PathMetrics>] =
     &[gauge("gtvision_ring_bytes", "Media bytes kept for joining viewers.", |path| whole(path.ring_bytes))];
 
-const SOURCES: &[Column<Named<'_>>] = &[
-    counter("gtvision_source_reconnects_total", "Connections made again.", |s| whole(s.source.reconnects)),
-    counter("gtvision_source_frozen_total", "Times no frame came for too long.", |s| whole(s.source.frozen)),
-    counter("gtvision_source_panics_total", "Crashes of the source's task.", |s| whole(s.source.panics)),
-    counter("gtvision_source_units_total", "Access units received whole.", |s| whole(s.source.units)),
-    counter("gtvision_source_lost_packets_total", "RTP packets that never came.", |s| {
-        whole(s.source.lost_packets)
+/// A total of a path's source, where it has one.
+fn of(path: &PathMetrics, total: fn(&SourceMetrics) -> u64) -> Option<Number> {
+    path.source.as_ref().map(|source| Number::Whole(total(source)))
+}
+
+const SOURCES: &[Column<PathMetrics>] = &[
+    counter("gtvision_source_reconnects_total", "Connections made again.", |path| of(path, |s| s.reconnects)),
+    counter("gtvision_source_frozen_total", "Times no frame came for too long.", |path| {
+        of(path, |s| s.frozen)
     }),
-    counter("gtvision_source_lost_units_total", "Access units lost.", |s| whole(s.source.lost_units)),
-    counter("gtvision_source_repaired_timestamps_total", "Timestamps repaired.", |s| {
-        whole(s.source.repaired_timestamps)
+    counter("gtvision_source_panics_total", "Crashes of the source's task.", |path| of(path, |s| s.panics)),
+    counter("gtvision_source_units_total", "Access units received whole.", |path| of(path, |s| s.units)),
+    counter("gtvision_source_lost_packets_total", "RTP packets that never came.", |path| {
+        of(path, |s| s.lost_packets)
     }),
-    counter("gtvision_source_stray_units_total", "Access units stamped far away and dropped.", |s| {
-        whole(s.source.stray_units)
+    counter("gtvision_source_lost_units_total", "Access units lost.", |path| of(path, |s| s.lost_units)),
+    counter("gtvision_source_repaired_timestamps_total", "Timestamps repaired.", |path| {
+        of(path, |s| s.repaired_timestamps)
     }),
-    counter("gtvision_source_discontinuities_total", "Jumps of the timeline.", |s| {
-        whole(s.source.discontinuities)
+    counter("gtvision_source_stray_units_total", "Access units stamped far away and dropped.", |path| {
+        of(path, |s| s.stray_units)
     }),
-    counter("gtvision_source_malformed_packets_total", "Packets that made no sense.", |s| {
-        whole(s.source.malformed_packets)
+    counter("gtvision_source_discontinuities_total", "Jumps of the timeline.", |path| {
+        of(path, |s| s.discontinuities)
     }),
-    counter("gtvision_source_oversized_units_total", "Access units over the size limit.", |s| {
-        whole(s.source.oversized_units)
+    counter("gtvision_source_malformed_packets_total", "Packets that made no sense.", |path| {
+        of(path, |s| s.malformed_packets)
     }),
-    counter("gtvision_source_transcode_errors_total", "Audio frames that could not be transcoded.", |s| {
-        whole(s.source.transcode_errors)
+    counter("gtvision_source_oversized_units_total", "Access units over the size limit.", |path| {
+        of(path, |s| s.oversized_units)
     }),
-    gauge("gtvision_source_clock_offset_seconds", "The camera's clock minus the server's.", |s| {
-        s.source.clock_offset_seconds.map(Number::Real)
+    counter("gtvision_source_transcode_errors_total", "Audio frames that could not be transcoded.", |path| {
+        of(path, |s| s.transcode_errors)
+    }),
+    gauge("gtvision_source_clock_offset_seconds", "The camera's clock minus the server's.", |path| {
+        path.source.as_ref()?.clock_offset_seconds.map(Number::Real)
     }),
 ];
 
