@@ -202,6 +202,7 @@ pub struct Page<T> {
 /// MediaMTX's `Path`, then ours.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "the object is MediaMTX's")]
 pub struct Path {
     name: String,
     conf_name: String,

@@ -1,4 +1,5 @@
 //! The routers as a client sees them: statuses, headers and JSON.
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a failure here is a failed test")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

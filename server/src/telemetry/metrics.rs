@@ -228,7 +228,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
         && filter.shows("hls_muxers", &filter.hls_muxer)
     {
         let muxers: Vec<_> = muxers.iter().filter(|muxer| chosen(&filter.hls_muxer, &muxer.path)).collect();
-        let empty = none_at_all(muxers.is_empty(), &filter.hls_muxer);
+        let empty = none_at_all(&muxers, &filter.hls_muxer);
         write_columns(&mut text, HLS_MUXERS, &muxers, empty, |muxer| vec![("name", muxer.path.as_str())]);
         write_columns(&mut text, HLS_MUXERS_OURS, &muxers, Empty::Silent, |muxer| {
             vec![("name", muxer.path.as_str())]
@@ -239,7 +239,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
     {
         let sessions: Vec<_> =
             sessions.iter().filter(|session| chosen(&filter.webrtc_session, &session.id)).collect();
-        let empty = none_at_all(sessions.is_empty(), &filter.webrtc_session);
+        let empty = none_at_all(&sessions, &filter.webrtc_session);
         write_columns(&mut text, WEBRTC_SESSIONS, &sessions, empty, |session| {
             vec![
                 ("id", session.id.as_str()),
@@ -268,8 +268,8 @@ enum Empty {
     Silent,
 }
 
-fn none_at_all(is_empty: bool, filter: &str) -> Empty {
-    if is_empty && filter.is_empty() { Empty::Zero } else { Empty::Silent }
+fn none_at_all<T>(objects: &[T], filter: &str) -> Empty {
+    if objects.is_empty() && filter.is_empty() { Empty::Zero } else { Empty::Silent }
 }
 
 fn write_columns<'a, T>(
@@ -296,7 +296,7 @@ fn write_columns<'a, T>(
 }
 
 fn write_paths(text: &mut Text, paths: &[&PathMetrics], filter: &str) {
-    let empty = none_at_all(paths.is_empty(), filter);
+    let empty = none_at_all(paths, filter);
     write_columns(text, PATHS, paths, empty, path_labels);
     write_readers(text, paths, empty);
     write_columns(text, PATHS_OURS, paths, Empty::Silent, |path| vec![("name", path.name.as_str())]);
