@@ -1,0 +1,3 @@
+//! Egress: what a viewer's protocol asks for, decided without I/O.
+
+pub mod hls;
