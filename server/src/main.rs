@@ -7,6 +7,7 @@ mod ingest;
 mod registry;
 mod runtime;
 mod stream;
+mod telemetry;
 
 fn main() -> std::process::ExitCode {
     tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
