@@ -1,7 +1,11 @@
 //! The `gtvision` binary.
 
+mod cli;
+mod config;
 mod registry;
 mod runtime;
 mod stream;
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

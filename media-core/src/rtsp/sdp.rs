@@ -24,7 +24,8 @@ pub struct SdpMedia {
     pub fmtp: String,
     /// The URL for SETUP.
     pub control: String,
-    /// `a=recvonly` in a camera's answer marks a back channel: it wants audio from us.
+    /// `a=sendonly` in a camera's answer marks a back channel: it wants audio from us (ONVIF
+    /// Streaming Specification s5.3).
     pub is_back_channel: bool,
 }
 
@@ -62,7 +63,7 @@ fn parse_media(media: &sdp_types::Media, base: &str) -> Option<SdpMedia> {
         channels,
         fmtp: by_payload_type(media, "fmtp", payload_type).unwrap_or_default().to_owned(),
         control,
-        is_back_channel: media.attributes.iter().any(|a| a.attribute.eq_ignore_ascii_case("recvonly")),
+        is_back_channel: media.attributes.iter().any(|a| a.attribute.eq_ignore_ascii_case("sendonly")),
     })
 }
 
