@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod egress;
 mod registry;
 mod runtime;
 mod stream;

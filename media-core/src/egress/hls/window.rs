@@ -30,7 +30,7 @@ use crate::time::WallTime;
 
 /// The fewest segments a playlist lists when memory is short: three target durations and one.
 pub const SEGMENTS_LISTED_MIN: usize = 4;
-/// The most segments a playlist lists, however short they are; the oldest are retired beyond it.
+/// The most segments a playlist lists, however short they are, unless more are configured; the oldest are retired beyond it.
 pub const SEGMENTS_LISTED_MAX: usize = 128;
 /// Parts are listed for so many target durations (correctness: H11).
 const PARTS_LISTED_TARGETS: i64 = 3;
@@ -414,7 +414,7 @@ impl Window {
         let over_bytes = self.bytes - retired > self.config.bytes_soft
             && count > SEGMENTS_LISTED_MIN
             && left_us >= LISTED_TARGETS_MIN * self.target_us();
-        over_count || over_bytes || count > SEGMENTS_LISTED_MAX
+        over_count || over_bytes || count > SEGMENTS_LISTED_MAX.max(self.config.segment_count)
     }
 
     fn is_ready(&self) -> bool {

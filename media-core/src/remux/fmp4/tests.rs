@@ -247,7 +247,7 @@ fn codec_strings_match_the_sample_entry() {
     let clip = h264_aac();
     let CodecConfig::H264(h264) = &clip.format.tracks[0].codec else { panic!("not H.264") };
     // RFC 6381 s3.3: the three bytes after the SPS's NAL header.
-    let sps: String = h264.sps[1..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let sps: String = h264.sps[1..4].iter().map(|byte| format!("{byte:02X}")).collect();
     let Some(Event::Init { init, .. }) = segment(&clip).get(1).cloned() else { panic!("no init") };
     assert_eq!(init.codecs, format!("avc1.{sps},mp4a.40.2"));
     let Some(Event::Init { init, .. }) = segment(&h265_opus()).get(1).cloned() else { panic!("no init") };
