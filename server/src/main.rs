@@ -4,6 +4,7 @@ mod app;
 mod cli;
 mod config;
 mod ingest;
+mod egress;
 mod registry;
 mod runtime;
 mod stream;

@@ -1,0 +1,3 @@
+//! Egress: moves to viewers what media-core decided.
+
+pub(crate) mod hls;
