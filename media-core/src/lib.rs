@@ -19,6 +19,7 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod access_unit;
+pub mod egress;
 pub mod gate;
 pub mod path_name;
 pub mod ring;

@@ -1,0 +1,3 @@
+//! Egress: what each way out of the ring decides, without moving a byte.
+
+pub mod webrtc;
