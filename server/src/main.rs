@@ -1,5 +1,6 @@
 //! The `gtvision` binary.
 
+mod egress;
 mod registry;
 mod runtime;
 mod stream;

@@ -243,7 +243,11 @@ impl Offer {
             text.push_str("\r\n");
         }
         for section in &self.sections {
-            section.write_narrowed(&mut text, served(section));
+            if served(section) {
+                section.write_served(&mut text);
+            } else {
+                section.write_rejected(&mut text);
+            }
         }
         text
     }
@@ -318,22 +322,27 @@ impl Section {
         scored.rev().max_by_key(|(score, _)| *score).map(|(_, payload)| payload)
     }
 
-    fn write_narrowed(&self, text: &mut String, is_served: bool) {
-        for (index, line) in self.lines.iter().enumerate() {
-            let is_direction =
-                matches!(line.as_str(), "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive");
-            if self.kind != SectionKind::Other && (is_direction || line == "a=bundle-only" && !is_served) {
-                continue;
-            }
-            match (index, is_served) {
-                (0, false) => text.push_str(&with_port_zero(line)),
-                _ => text.push_str(line),
-            }
+    fn write_served(&self, text: &mut String) {
+        for line in self.lines.iter().filter(|line| self.kind == SectionKind::Other || !is_direction(line)) {
+            text.push_str(line);
             text.push_str("\r\n");
         }
         if self.kind != SectionKind::Other {
-            text.push_str(if is_served { "a=recvonly\r\n" } else { "a=inactive\r\n" });
+            text.push_str("a=recvonly\r\n");
         }
+    }
+
+    fn write_rejected(&self, text: &mut String) {
+        let mut lines = self.lines.iter();
+        if let Some(m_line) = lines.next() {
+            text.push_str(&with_port_zero(m_line));
+            text.push_str("\r\n");
+        }
+        for line in lines.filter(|line| !is_direction(line) && *line != "a=bundle-only") {
+            text.push_str(line);
+            text.push_str("\r\n");
+        }
+        text.push_str("a=inactive\r\n");
     }
 }
 
@@ -398,6 +407,10 @@ enum Direction {
     SendOnly,
     RecvOnly,
     Inactive,
+}
+
+fn is_direction(line: &str) -> bool {
+    matches!(line, "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive")
 }
 
 fn direction(lines: &[String]) -> Option<Direction> {

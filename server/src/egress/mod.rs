@@ -1,0 +1,3 @@
+//! Egress: moves to viewers what media-core decides.
+
+pub(crate) mod webrtc;
