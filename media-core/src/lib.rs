@@ -19,9 +19,15 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod access_unit;
+pub mod audio;
+pub mod codec;
 pub mod egress;
 pub mod gate;
+pub mod ingest;
 pub mod path_name;
+pub mod remux;
 pub mod ring;
+pub mod rtp;
+pub mod rtsp;
 pub mod time;
 pub mod track;

@@ -25,20 +25,31 @@ fn video_format(generation: u64) -> SharedFormat {
     Arc::new(StreamFormat { generation, tracks: vec![video, audio] })
 }
 
-fn unit(n: i64, is_random_access: bool, len: usize) -> AccessUnit {
+/// A delta picture of 100 bytes.
+fn delta(n: i64) -> AccessUnit {
     let dts_ticks = n * 3600;
     AccessUnit {
         track: TrackId(0),
         dts_ticks,
         pts_ticks: dts_ticks,
         wall: WallTime(n * 40_000),
-        is_random_access,
-        payload: Bytes::from(vec![0; len]),
+        is_random_access: false,
+        payload: Bytes::from(vec![0; 100]),
     }
 }
 
+/// A random access point of 100 bytes.
+fn key(n: i64) -> AccessUnit {
+    AccessUnit { is_random_access: true, ..delta(n) }
+}
+
+/// The `n`-th picture of GOPs with `gop` pictures.
+fn picture(n: i64, gop: i64) -> AccessUnit {
+    if n % gop == 0 { key(n) } else { delta(n) }
+}
+
 fn sound(n: i64) -> AccessUnit {
-    AccessUnit { track: TrackId(1), ..unit(n, true, 160) }
+    AccessUnit { track: TrackId(1), ..key(n) }
 }
 
 /// A ring with GOPs of `gop` units, `count` units long.
@@ -46,7 +57,7 @@ fn filled(retention: Retention, gop: i64, count: i64) -> (Ring, SharedFormat) {
     let mut ring = Ring::new(retention);
     let format = video_format(0);
     for n in 0..count {
-        ring.push(&format, unit(n, n % gop == 0, 100));
+        ring.push(&format, picture(n, gop));
     }
     (ring, format)
 }
@@ -82,7 +93,7 @@ fn slow_reader_is_told_what_it_lost_and_goes_on_at_a_random_access_point() {
     let mut cursor = ring.cursor(JoinAt::Oldest);
     assert!(matches!(ring.read(&mut cursor), Read::Entry(e) if e.seq == 0));
     for n in 5..35 {
-        ring.push(&format, unit(n, n % 10 == 0, 100));
+        ring.push(&format, picture(n, 10));
     }
     assert!(matches!(ring.read(&mut cursor), Read::Lagged { from: 1, to: 20 }));
     assert_eq!(read_all(&ring, &mut cursor), (20..35).collect::<Vec<_>>());
@@ -94,7 +105,7 @@ fn bytes_stay_under_the_limit_when_a_gop_never_ends() {
     let mut ring = Ring::new(retention);
     let format = video_format(0);
     for n in 0..1_000 {
-        ring.push(&format, unit(n, n == 0 || n == 900, 100));
+        ring.push(&format, picture(n, 900));
         assert!(ring.bytes() <= 5_000);
     }
     assert!(ring.dropped_units() > 0);
@@ -106,16 +117,16 @@ fn bytes_stay_under_the_limit_when_a_gop_never_ends() {
 fn units_that_nobody_can_decode_are_not_kept() {
     let mut ring = Ring::new(Retention::default());
     let format = video_format(0);
-    ring.push(&format, unit(0, false, 100));
+    ring.push(&format, delta(0));
     ring.push(&format, sound(0));
     assert_eq!((ring.bytes(), ring.dropped_units()), (0, 2));
-    ring.push(&format, unit(1, true, 100));
+    ring.push(&format, key(1));
     ring.push(&format, sound(1));
     // A new format's units count only from its own random access point on.
     let next = video_format(1);
-    ring.push(&next, unit(2, false, 100));
+    ring.push(&next, delta(2));
     assert_eq!(ring.next_seq(), 2);
-    ring.push(&next, unit(3, true, 100));
+    ring.push(&next, key(3));
     assert_eq!(ring.next_seq(), 3);
 }
 

@@ -1,0 +1,5 @@
+//! Tests of the whole way from RTP packets to access units, on packets that other programs made.
+
+mod clips;
+mod quirks;
+mod rig;

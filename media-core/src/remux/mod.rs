@@ -1,0 +1,4 @@
+//! Remux: access units in another container, samples untouched.
+
+pub mod fmp4;
+pub mod rtp;

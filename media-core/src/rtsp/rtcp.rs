@@ -1,0 +1,109 @@
+//! RTCP as an RTSP client needs it: reads sender reports, writes receiver reports (RFC 3550 s6.4).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::time::NtpTime;
+
+const PACKET_TYPE_SR: u8 = 200;
+const PACKET_TYPE_RR: u8 = 201;
+const PACKET_TYPE_SDES: u8 = 202;
+
+/// The part of a sender report that ties RTP time to the camera's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderReport {
+    /// Who reports.
+    pub ssrc: u32,
+    /// The camera's clock.
+    pub ntp: NtpTime,
+    /// The same instant in RTP time.
+    pub rtp_timestamp: u32,
+}
+
+/// Finds the first sender report in a compound packet; anything unreadable is `None`.
+pub fn parse_sender_report(mut compound: &[u8]) -> Option<SenderReport> {
+    // A compound packet holds a handful of packets; each step consumes at least 4 bytes.
+    while let Some((&[first, packet_type, high, low], _)) = compound.split_first_chunk::<4>() {
+        let bytes = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+        let (packet, rest) = compound.split_at_checked(bytes)?;
+        if first >> 6 == 2 && packet_type == PACKET_TYPE_SR {
+            let word = |at: usize| packet.get(at..at + 4)?.first_chunk::<4>().map(|b| u32::from_be_bytes(*b));
+            let ntp = NtpTime((u64::from(word(8)?) << 32) | u64::from(word(12)?));
+            return Some(SenderReport { ssrc: word(4)?, ntp, rtp_timestamp: word(16)? });
+        }
+        compound = rest;
+    }
+    None
+}
+
+/// What a receiver report says of one source (RFC 3550 s6.4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiverReport {
+    /// Our own SSRC.
+    pub reporter_ssrc: u32,
+    /// Whom we report on.
+    pub ssrc: u32,
+    /// Packets lost since the start, capped to 24 bits.
+    pub lost: u32,
+    /// Extended highest sequence number received.
+    pub highest_seq: u32,
+    /// Interarrival jitter in RTP ticks.
+    pub jitter: u32,
+}
+
+impl ReceiverReport {
+    /// A compound packet: the report and the SDES CNAME that RFC 3550 s6.1 asks for.
+    pub fn to_bytes(self) -> Bytes {
+        const CNAME: &[u8] = b"gtvision";
+        let mut out = BytesMut::with_capacity(56);
+        out.put_slice(&[0x81, PACKET_TYPE_RR, 0, 7]);
+        out.put_u32(self.reporter_ssrc);
+        out.put_u32(self.ssrc);
+        out.put_u32(self.lost.min(0x7f_ffff));
+        out.put_u32(self.highest_seq);
+        out.put_u32(self.jitter);
+        out.put_u32(0); // last SR: cameras do not use the round trip we could tell
+        out.put_u32(0);
+        // SDES: one chunk of SSRC, CNAME (type 1), end of list padded to a word: 16 bytes.
+        out.put_slice(&[0x81, PACKET_TYPE_SDES, 0, 4]);
+        out.put_u32(self.reporter_ssrc);
+        out.put_slice(&[1, 8]);
+        out.put_slice(CNAME);
+        out.put_slice(&[0, 0]);
+        out.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::WallTime;
+
+    #[test]
+    fn sender_report_behind_another_packet_is_found() {
+        // RR with no block (8 bytes), then an SR as Wireshark shows it.
+        let mut compound = vec![0x80, 201, 0, 1, 0, 0, 0, 9];
+        compound.extend([0x80, 200, 0, 6, 0xde, 0xad, 0xbe, 0xef]);
+        compound.extend(NtpTime::from_wall(WallTime(1_700_000_000_500_000)).0.to_be_bytes());
+        compound.extend(90_000_u32.to_be_bytes());
+        compound.extend([0; 8]);
+        let report = parse_sender_report(&compound).unwrap();
+        assert_eq!((report.ssrc, report.rtp_timestamp), (0xdead_beef, 90_000));
+        assert!(report.ntp.to_wall().us_since(WallTime(1_700_000_000_500_000)).abs() <= 1);
+    }
+
+    #[test]
+    fn truncated_and_random_packets_are_none() {
+        assert_eq!(parse_sender_report(&[0x80, 200, 0, 6, 1, 2, 3]), None);
+        assert_eq!(parse_sender_report(&[0x80, 200, 0, 1, 0, 0, 0, 0]), None);
+        assert_eq!(parse_sender_report(&[]), None);
+    }
+
+    #[test]
+    fn receiver_report_has_the_lengths_it_announces() {
+        let report = ReceiverReport { reporter_ssrc: 1, ssrc: 2, lost: 1 << 30, highest_seq: 7, jitter: 5 };
+        let bytes = report.to_bytes();
+        assert_eq!(bytes.len(), 32 + 20);
+        assert_eq!(&bytes[32..36], &[0x81, 202, 0, 4]);
+        assert_eq!(&bytes[12..16], &[0, 0x7f, 0xff, 0xff], "fraction 0, cumulative loss capped");
+    }
+}

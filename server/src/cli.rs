@@ -1,0 +1,103 @@
+//! Command line: what the program is asked to do, and the exit codes it answers with.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config;
+
+/// The exit codes, as `--help` tells them.
+const EXIT_CODES: &str = "Exit codes:
+  0  the server was stopped, or the configuration is valid
+  1  it failed while running
+  2  the command line or the configuration is wrong
+  3  it can't listen on an address
+
+Every setting of the file can be overridden by an environment variable: the key in
+upper case after MTX_ or GTV_, nested with _ (MTX_HLSADDRESS, MTX_PATHS_CAM1_SOURCE).";
+
+/// Why the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Stopped, or asked a question and answered it.
+    Done,
+    /// It failed while running.
+    Failure,
+    /// The configuration is wrong; clap ends with the same code for a wrong command line.
+    Configuration,
+    /// An address can't be listened on.
+    Bind,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::from(0),
+            Exit::Failure => Self::from(1),
+            Exit::Configuration => Self::from(2),
+            Exit::Bind => Self::from(3),
+        }
+    }
+}
+
+/// City surveillance video server: cameras in, LL-HLS and WebRTC out.
+#[derive(Debug, Parser)]
+#[command(name = "gtvision", version, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    /// Configuration file [default: gtvision.yml or mediamtx.yml in the working directory,
+    /// /usr/local/etc, /usr/etc, /etc/gtvision or /etc/mediamtx]
+    pub(crate) config: Option<PathBuf>,
+    /// What to do instead of running the server.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What else the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Read a configuration file, say what is wrong with it, and end
+    CheckConfig {
+        /// The file to check
+        file: PathBuf,
+    },
+}
+
+/// The environment's variables that are text; others can't name a setting.
+pub(crate) fn variables() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Checks a configuration file and says what it found.
+///
+/// # Errors
+/// When standard output or error can't be written.
+pub(crate) fn check_config(file: &std::path::Path, variables: &[(String, String)]) -> io::Result<Exit> {
+    match config::load(Some(file), variables) {
+        Ok(loaded) => {
+            let mut stderr = io::stderr().lock();
+            for warning in &loaded.warnings {
+                writeln!(stderr, "warning: {warning}")?;
+            }
+            writeln!(io::stdout(), "configuration is valid: {} paths", loaded.config.paths.len())?;
+            Ok(Exit::Done)
+        }
+        Err(error) => {
+            writeln!(io::stderr(), "{error}")?;
+            Ok(Exit::Configuration)
+        }
+    }
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let exit = match arguments.command {
+        Some(Command::CheckConfig { file }) => check_config(&file, &variables()).unwrap_or(Exit::Failure),
+        None => Exit::Failure,
+    };
+    exit.into()
+}

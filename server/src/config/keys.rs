@@ -1,0 +1,424 @@
+//! Keys: every setting that MediaMTX 1.20 knows, and ours, with what becomes of each here.
+//!
+//! A key that is not in these tables is an error. A key that is here without being implemented
+//! is named in one warning, unless it stands at its default: a stock configuration file lists
+//! everything, and what changes nothing needs no warning.
+
+/// What a known key does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Support {
+    /// It works.
+    Works,
+    /// It has no effect yet. `default` is MediaMTX's, as it would be written on one line.
+    Later {
+        /// What it belongs to.
+        area: Area,
+        /// Its default.
+        default: &'static str,
+    },
+    /// An older name of another key.
+    RenamedTo(&'static str),
+    /// An older name with the opposite meaning (`hlsDisable`).
+    NegatedAs(&'static str),
+    /// Access rules, which are refused unless they leave reading open (-> `resolve`).
+    Access,
+    /// Understood where it stands, silently without effect: it tunes what does not exist here.
+    Moot,
+}
+
+/// What a key without effect belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Area {
+    /// Serving RTSP.
+    RtspServer,
+    /// RTMP in and out.
+    Rtmp,
+    /// SRT in and out.
+    Srt,
+    /// Media over QUIC.
+    Moq,
+    /// Recording and its retention.
+    Recording,
+    /// The playback server.
+    Playback,
+    /// Commands run on events.
+    Hooks,
+    /// Profiling endpoints.
+    Profiling,
+    /// Publishing streams to this server.
+    Publishing,
+    /// Pushing streams elsewhere.
+    Forwarding,
+    /// Streams that exist without a source.
+    AlwaysAvailable,
+    /// Sources other than RTSP.
+    OtherSources,
+    /// Details of RTSP sources.
+    RtspSource,
+    /// Details of HLS.
+    Hls,
+    /// Details of WebRTC.
+    WebRtc,
+    /// Logging to other places.
+    Logging,
+    /// Limits and buffers.
+    Tuning,
+}
+
+impl Area {
+    /// Its name and why nothing happens, for the warning.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::RtspServer => "RTSP is not served yet",
+            Self::Rtmp => "RTMP is not implemented yet",
+            Self::Srt => "SRT is not implemented yet",
+            Self::Moq => "MoQ is not implemented yet",
+            Self::Recording => "recording is not implemented yet",
+            Self::Playback => "playback of recordings is not implemented yet",
+            Self::Hooks => "commands on events are not implemented yet",
+            Self::Profiling => "profiling endpoints are not implemented",
+            Self::Publishing => "publishing to this server is not implemented yet",
+            Self::Forwarding => "forwarding is not implemented yet",
+            Self::AlwaysAvailable => "streams without a source are not implemented yet",
+            Self::OtherSources => "only RTSP sources are implemented yet",
+            Self::RtspSource => "RTSP sources do not have this yet",
+            Self::Hls => "HLS does not have this yet",
+            Self::WebRtc => "WebRTC does not have this yet",
+            Self::Logging => "logs go to stdout or a file only",
+            Self::Tuning => "this server sizes its own buffers",
+        }
+    }
+}
+
+/// A key and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What becomes of it.
+    pub(crate) support: Support,
+}
+
+const fn works(name: &'static str) -> Key {
+    Key { name, support: Support::Works }
+}
+
+const fn later(name: &'static str, area: Area, default: &'static str) -> Key {
+    Key { name, support: Support::Later { area, default } }
+}
+
+const fn renamed(name: &'static str, to: &'static str) -> Key {
+    Key { name, support: Support::RenamedTo(to) }
+}
+
+const fn negated(name: &'static str, of: &'static str) -> Key {
+    Key { name, support: Support::NegatedAs(of) }
+}
+
+const fn access(name: &'static str) -> Key {
+    Key { name, support: Support::Access }
+}
+
+const fn moot(name: &'static str) -> Key {
+    Key { name, support: Support::Moot }
+}
+
+/// Settings of the whole server.
+pub(crate) const GLOBAL: &[Key] = &[
+    // Ours.
+    works("control"),
+    works("controlAddress"),
+    works("controlAllowedHosts"),
+    works("allowUnauthenticated"),
+    // General.
+    works("logLevel"),
+    works("logDestinations"),
+    works("logStructured"),
+    works("logFile"),
+    later("sysLogPrefix", Area::Logging, "mediamtx"),
+    later("dumpPackets", Area::Logging, "false"),
+    works("readTimeout"),
+    works("writeTimeout"),
+    later("writeQueueSize", Area::Tuning, "512"),
+    later("udpMaxPayloadSize", Area::Tuning, "1452"),
+    later("udpReadBufferSize", Area::Tuning, "0"),
+    later("runOnConnect", Area::Hooks, ""),
+    moot("runOnConnectRestart"),
+    later("runOnDisconnect", Area::Hooks, ""),
+    // Authentication.
+    access("authMethod"),
+    access("authInternalUsers"),
+    access("authHTTPAddress"),
+    moot("authHTTPFingerprint"),
+    moot("authHTTPExclude"),
+    access("authJWTJWKS"),
+    moot("authJWTJWKSFingerprint"),
+    moot("authJWTClaimKey"),
+    moot("authJWTExclude"),
+    moot("authJWTIssuer"),
+    moot("authJWTAudience"),
+    // Control API, metrics, profiling, playback.
+    works("api"),
+    works("apiAddress"),
+    works("apiEncryption"),
+    works("apiServerKey"),
+    works("apiServerCert"),
+    works("apiAllowOrigins"),
+    works("apiTrustedProxies"),
+    works("metrics"),
+    works("metricsAddress"),
+    works("metricsEncryption"),
+    works("metricsServerKey"),
+    works("metricsServerCert"),
+    works("metricsAllowOrigins"),
+    works("metricsTrustedProxies"),
+    later("pprof", Area::Profiling, "false"),
+    moot("pprofAddress"),
+    moot("pprofEncryption"),
+    moot("pprofServerKey"),
+    moot("pprofServerCert"),
+    moot("pprofAllowOrigins"),
+    moot("pprofTrustedProxies"),
+    later("playback", Area::Playback, "false"),
+    later("playbackAddress", Area::Playback, ":9996"),
+    moot("playbackEncryption"),
+    moot("playbackServerKey"),
+    moot("playbackServerCert"),
+    moot("playbackAllowOrigins"),
+    moot("playbackTrustedProxies"),
+    // RTSP server. Its switch is on by default, so the warning comes only when it is written.
+    later("rtsp", Area::RtspServer, "false"),
+    later("rtspTransports", Area::RtspServer, "[udp, multicast, tcp]"),
+    later("rtspEncryption", Area::RtspServer, "no"),
+    later("rtspAddress", Area::RtspServer, ":8554"),
+    later("rtspsAddress", Area::RtspServer, ":8322"),
+    later("rtpAddress", Area::RtspServer, ":8000"),
+    later("rtcpAddress", Area::RtspServer, ":8001"),
+    later("multicastIPRange", Area::RtspServer, "224.1.0.0/16"),
+    later("multicastRTPPort", Area::RtspServer, "8002"),
+    later("multicastRTCPPort", Area::RtspServer, "8003"),
+    later("srtpAddress", Area::RtspServer, ":8004"),
+    later("srtcpAddress", Area::RtspServer, ":8005"),
+    later("multicastSRTPPort", Area::RtspServer, "8006"),
+    later("multicastSRTCPPort", Area::RtspServer, "8007"),
+    later("rtspServerKey", Area::RtspServer, "server.key"),
+    later("rtspServerCert", Area::RtspServer, "server.crt"),
+    later("rtspAuthMethods", Area::RtspServer, "[basic]"),
+    later("rtspTrustedProxies", Area::RtspServer, "[]"),
+    // RTMP, SRT, MoQ.
+    later("rtmp", Area::Rtmp, "false"),
+    later("rtmpEncryption", Area::Rtmp, "no"),
+    later("rtmpAddress", Area::Rtmp, ":1935"),
+    later("rtmpsAddress", Area::Rtmp, ":1936"),
+    later("rtmpServerKey", Area::Rtmp, "server.key"),
+    later("rtmpServerCert", Area::Rtmp, "server.crt"),
+    later("rtmpTrustedProxies", Area::Rtmp, "[]"),
+    later("srt", Area::Srt, "false"),
+    later("srtAddress", Area::Srt, ":8890"),
+    later("moq", Area::Moq, "false"),
+    later("moqHTTP2Address", Area::Moq, ":8892"),
+    later("moqHTTP3Address", Area::Moq, ":8892"),
+    later("moqQUICAddress", Area::Moq, ":8893"),
+    later("moqServerKey", Area::Moq, "auto.key"),
+    later("moqServerCert", Area::Moq, "auto.crt"),
+    later("moqAllowOrigins", Area::Moq, "['*']"),
+    later("moqTrustedProxies", Area::Moq, "[]"),
+    // HLS.
+    works("hls"),
+    works("hlsAddress"),
+    works("hlsEncryption"),
+    works("hlsServerKey"),
+    works("hlsServerCert"),
+    works("hlsAllowOrigins"),
+    works("hlsTrustedProxies"),
+    works("hlsAlwaysRemux"),
+    works("hlsVariant"),
+    works("hlsSegmentCount"),
+    works("hlsSegmentDuration"),
+    works("hlsPartDuration"),
+    works("hlsSegmentMaxSize"),
+    later("hlsDirectory", Area::Hls, ""),
+    works("hlsMuxerCloseAfter"),
+    later("hlsCDNSecret", Area::Hls, ""),
+    // WebRTC.
+    works("webrtc"),
+    works("webrtcAddress"),
+    works("webrtcEncryption"),
+    works("webrtcServerKey"),
+    works("webrtcServerCert"),
+    works("webrtcAllowOrigins"),
+    works("webrtcTrustedProxies"),
+    works("webrtcLocalUDPAddress"),
+    works("webrtcLocalTCPAddress"),
+    works("webrtcIPsFromInterfaces"),
+    works("webrtcIPsFromInterfacesList"),
+    works("webrtcAdditionalHosts"),
+    works("webrtcICEServers2"),
+    later("webrtcSTUNGatherTimeout", Area::WebRtc, "5s"),
+    works("webrtcHandshakeTimeout"),
+    later("webrtcTrackGatherTimeout", Area::WebRtc, "2s"),
+    // Names of older versions.
+    renamed("apiAllowOrigin", "apiAllowOrigins"),
+    renamed("metricsAllowOrigin", "metricsAllowOrigins"),
+    renamed("hlsAllowOrigin", "hlsAllowOrigins"),
+    renamed("webrtcAllowOrigin", "webrtcAllowOrigins"),
+    renamed("webrtcICEUDPMuxAddress", "webrtcLocalUDPAddress"),
+    renamed("webrtcICETCPMuxAddress", "webrtcLocalTCPAddress"),
+    renamed("webrtcICEHostNAT1To1IPs", "webrtcAdditionalHosts"),
+    negated("hlsDisable", "hls"),
+    negated("webrtcDisable", "webrtc"),
+    negated("rtspDisable", "rtsp"),
+    negated("rtmpDisable", "rtmp"),
+    access("externalAuthenticationURL"),
+    moot("authJWTInHTTPQuery"),
+    moot("readBufferCount"),
+    moot("pprofAllowOrigin"),
+    moot("playbackAllowOrigin"),
+    renamed("protocols", "rtspTransports"),
+    renamed("encryption", "rtspEncryption"),
+    renamed("serverKey", "rtspServerKey"),
+    renamed("serverCert", "rtspServerCert"),
+    renamed("authMethods", "rtspAuthMethods"),
+    later("rtspUDPReadBufferSize", Area::Tuning, "0"),
+    later("webrtcICEServers", Area::WebRtc, "[]"),
+    renamed("moqHTTPS2Address", "moqHTTP2Address"),
+    renamed("moqHTTPS3Address", "moqHTTP3Address"),
+    later("record", Area::Recording, "false"),
+    moot("recordPath"),
+    moot("recordFormat"),
+    moot("recordPartDuration"),
+    moot("recordSegmentDuration"),
+    moot("recordDeleteAfter"),
+    // Containers.
+    works("pathDefaults"),
+    works("paths"),
+];
+
+/// Settings of one path, and of `pathDefaults`.
+pub(crate) const PATH: &[Key] = &[
+    works("source"),
+    works("sourceFingerprint"),
+    works("sourceOnDemand"),
+    works("sourceOnDemandStartTimeout"),
+    works("sourceOnDemandCloseAfter"),
+    works("maxReaders"),
+    works("rtspTransport"),
+    moot("name"),
+    later("srtReadPassphrase", Area::Srt, ""),
+    later("useAbsoluteTimestamp", Area::RtspSource, "false"),
+    later("alwaysAvailable", Area::AlwaysAvailable, "false"),
+    moot("alwaysAvailableTracks"),
+    moot("alwaysAvailableFile"),
+    later("forward", Area::Forwarding, "[]"),
+    later("record", Area::Recording, "false"),
+    // Only `record` acts on these: with it off they are moot.
+    moot("recordPath"),
+    moot("recordFormat"),
+    moot("recordPartDuration"),
+    moot("recordMaxPartSize"),
+    moot("recordSegmentDuration"),
+    moot("recordDeleteAfter"),
+    later("overridePublisher", Area::Publishing, "true"),
+    later("srtPublishPassphrase", Area::Srt, ""),
+    later("rtspDemuxMpegts", Area::RtspSource, "false"),
+    later("rtspAnyPort", Area::RtspSource, "false"),
+    later("rtspRangeType", Area::RtspSource, ""),
+    later("rtspRangeStart", Area::RtspSource, ""),
+    later("rtspScale", Area::RtspSource, ""),
+    later("rtspUDPSourcePortRange", Area::RtspSource, "[32768, 60999]"),
+    later("rtpSDP", Area::OtherSources, ""),
+    later("moqTransport", Area::Moq, "quic"),
+    later("whepBearerToken", Area::OtherSources, ""),
+    later("whepSTUNGatherTimeout", Area::OtherSources, "5s"),
+    later("whepHandshakeTimeout", Area::OtherSources, "10s"),
+    later("whepTrackGatherTimeout", Area::OtherSources, "2s"),
+    later("sourceRedirect", Area::OtherSources, ""),
+    later("runOnInit", Area::Hooks, ""),
+    moot("runOnInitRestart"),
+    later("runOnDemand", Area::Hooks, ""),
+    moot("runOnDemandRestart"),
+    moot("runOnDemandStartTimeout"),
+    moot("runOnDemandCloseAfter"),
+    later("runOnUnDemand", Area::Hooks, ""),
+    later("runOnAvailable", Area::Hooks, ""),
+    moot("runOnAvailableRestart"),
+    later("runOnUnavailable", Area::Hooks, ""),
+    later("runOnOnline", Area::Hooks, ""),
+    moot("runOnOnlineRestart"),
+    later("runOnOffline", Area::Hooks, ""),
+    later("runOnRead", Area::Hooks, ""),
+    moot("runOnReadRestart"),
+    later("runOnUnread", Area::Hooks, ""),
+    later("runOnRecordSegmentCreate", Area::Hooks, ""),
+    later("runOnRecordSegmentComplete", Area::Hooks, ""),
+    // Names of older versions.
+    later("fallback", Area::OtherSources, ""),
+    later("playback", Area::Playback, "true"),
+    access("publishUser"),
+    moot("publishPass"),
+    access("publishIPs"),
+    access("readUser"),
+    moot("readPass"),
+    access("readIPs"),
+    moot("disablePublisherOverride"),
+    renamed("sourceProtocol", "rtspTransport"),
+    renamed("sourceAnyPortEnable", "rtspAnyPort"),
+    later("rtspUDPReadBufferSize", Area::Tuning, "0"),
+    later("mpegtsUDPReadBufferSize", Area::Tuning, "0"),
+    later("rtpUDPReadBufferSize", Area::Tuning, "0"),
+    renamed("runOnReady", "runOnAvailable"),
+    renamed("runOnReadyRestart", "runOnAvailableRestart"),
+    renamed("runOnNotReady", "runOnUnavailable"),
+];
+
+/// The 45 settings of the Raspberry Pi camera begin so; they are moot, since `source: rpiCamera`
+/// is itself named in a warning.
+pub(crate) const RPI_CAMERA_PREFIX: &str = "rpiCamera";
+
+/// Looks a key up by its exact name.
+pub(crate) fn find(table: &'static [Key], name: &str) -> Option<Support> {
+    let exact = table.iter().find(|key| key.name == name).map(|key| key.support);
+    let rpi = || name.starts_with(RPI_CAMERA_PREFIX).then_some(Support::Moot);
+    exact.or_else(rpi)
+}
+
+/// The known key nearest to a misspelt one, if one is near enough to be meant.
+pub(crate) fn nearest(table: &'static [Key], name: &str) -> Option<&'static str> {
+    /// Below this similarity a suggestion confuses more than it helps.
+    const SIMILARITY_MIN: f64 = 0.84;
+    let lower = name.to_ascii_lowercase();
+    table
+        .iter()
+        .map(|key| (strsim::jaro_winkler(&key.name.to_ascii_lowercase(), &lower), key.name))
+        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, key)| key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_new_names_exist() {
+        for table in [GLOBAL, PATH] {
+            let names: HashSet<_> = table.iter().map(|key| key.name).collect();
+            assert_eq!(names.len(), table.len());
+            for key in table {
+                if let Support::RenamedTo(to) | Support::NegatedAs(to) = key.support {
+                    assert!(names.contains(to), "{} -> {to}", key.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn misspelt_keys_get_a_suggestion() {
+        assert_eq!(nearest(GLOBAL, "hlsAdress"), Some("hlsAddress"));
+        assert_eq!(nearest(GLOBAL, "loglevel"), Some("logLevel"));
+        assert_eq!(nearest(PATH, "sourceOnDemnd"), Some("sourceOnDemand"));
+        assert_eq!(nearest(PATH, "xyzzy"), None);
+    }
+}

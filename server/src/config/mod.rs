@@ -1,0 +1,253 @@
+//! Configuration: one YAML file and the environment into typed settings of each subsystem.
+//!
+//! ```text
+//!  FILE ─► tree ─► env (MTX_*, GTV_*) ─► check (known keys) ─► resolve ─► Config + warnings
+//!                                            └──── faults, all at once, each with its line ──┘
+//! ```
+//!
+//! Keys and meanings are MediaMTX's where the concept is the same, so that an existing
+//! `mediamtx.yml` starts this server unchanged.
+//!
+//! Belongs here: reading and understanding. Does not: acting on it, reloading (-> `app`).
+//! Limits: `tree::CONFIG_BYTES_MAX`, `paths::PATHS_MAX`, `fault::FAULTS_MAX` and those named in
+//! `tree` and `resolve`; a file beyond one is refused.
+
+mod access;
+mod check;
+mod env;
+mod fault;
+mod keys;
+mod paths;
+mod reader;
+mod resolve;
+pub(crate) mod resolved;
+pub(crate) mod source_url;
+mod tree;
+mod values;
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use check::NoEffect;
+use fault::{Fault, FaultKind, Faults, Place};
+use tree::Node;
+
+pub(crate) use resolved::Config;
+
+/// Names searched in the working directory and then in [`SEARCH_FOLDERS`], ours first.
+const SEARCH_NAMES: [&str; 2] = ["gtvision.yml", "mediamtx.yml"];
+
+/// Folders searched when the working directory has no configuration.
+const SEARCH_FOLDERS: [&str; 4] = ["/usr/local/etc", "/usr/etc", "/etc/gtvision", "/etc/mediamtx"];
+
+/// A configuration that was understood.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The settings.
+    pub(crate) config: Config,
+    /// What the person who wrote the file should know; each is one log line.
+    pub(crate) warnings: Vec<Warning>,
+    /// The file, if there was one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Something that is not wrong and may surprise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub(crate) enum Warning {
+    /// Known keys without effect.
+    NoEffect(NoEffect),
+    /// Older names of keys, with today's.
+    OlderNames(Vec<(String, &'static str)>),
+    /// Paths that can't run yet, with why.
+    PathsLeftOut(Vec<(String, String)>),
+    /// `MTX_` and `GTV_` variables that name no setting.
+    UnknownVariables(Vec<String>),
+    /// Other rules in `authInternalUsers` than that anyone may read.
+    UsersWithoutEffect,
+    /// An access rule that `allowUnauthenticated` sets aside.
+    AccessRuleIgnored {
+        /// The rule's key.
+        key: String,
+    },
+    /// A certificate's fingerprint where there is no certificate.
+    FingerprintWithoutTls {
+        /// The path.
+        path: String,
+    },
+    /// `hlsVariant: mpegts`.
+    MpegTsVariant,
+    /// No file was given and none was found.
+    NoFile,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEffect(keys) => keys.fmt(f),
+            Self::OlderNames(names) => {
+                let names: Vec<_> = names.iter().map(|(old, new)| format!("{old} is now {new}")).collect();
+                write!(f, "older names of settings were used: {}", names.join(", "))
+            }
+            Self::PathsLeftOut(paths) => fmt_left_out(paths, f),
+            Self::UnknownVariables(names) => {
+                write!(f, "environment variables that name no setting: {}", names.join(", "))
+            }
+            Self::UsersWithoutEffect => f.write_str(
+                "authInternalUsers lets anyone read, which is so; its other rules have no effect yet \
+                 (api and metrics answer to this machine only)",
+            ),
+            Self::AccessRuleIgnored { key } => {
+                write!(f, "{key} restricts access and is set aside by allowUnauthenticated: anyone can watch")
+            }
+            Self::FingerprintWithoutTls { path } => {
+                write!(
+                    f,
+                    "path {path:?}: sourceFingerprint has no effect on an rtsp:// source, only on rtsps://"
+                )
+            }
+            Self::MpegTsVariant => f.write_str("hlsVariant mpegts is not implemented; fmp4 is used"),
+            Self::NoFile => {
+                f.write_str("no configuration file was found; defaults are used, without cameras")
+            }
+        }
+    }
+}
+
+fn fmt_left_out(paths: &[(String, String)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Paths named in the warning; the rest are counted.
+    const NAMED_MAX: usize = 10;
+    let named: Vec<_> = paths.iter().take(NAMED_MAX).map(|(name, why)| format!("{name} ({why})")).collect();
+    write!(f, "paths left out: {}", named.join(", "))?;
+    match paths.len().saturating_sub(NAMED_MAX) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
+    }
+}
+
+/// A configuration that can't be used: every fault found, with the lines they are on.
+///
+/// `Display` gives one block for each fault, `FILE:LINE:COL: message` and the line itself with
+/// secrets masked.
+#[derive(Debug)]
+pub(crate) struct ConfigError {
+    name: String,
+    text: String,
+    faults: Vec<Fault>,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            match &fault.place {
+                Place::File { line, column } => {
+                    write!(f, "{}:{line}:{column}: {fault}", self.name)?;
+                    let number = usize::try_from(*line).unwrap_or(usize::MAX).saturating_sub(1);
+                    if let Some(line) = self.text.lines().nth(number) {
+                        write!(f, "\n    {}", masked(line.trim()))?;
+                    }
+                }
+                Place::Environment(_) => write!(f, "{fault}")?,
+                Place::Whole => write!(f, "{}: {fault}", self.name)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the configuration: the file that is given, or the first that is found, or none; then
+/// the environment's variables over it.
+///
+/// # Errors
+/// [`ConfigError`] with every fault.
+pub(crate) fn load(file: Option<&Path>, variables: &[(String, String)]) -> Result<Loaded, ConfigError> {
+    let file = file.map(Path::to_owned).or_else(find_file);
+    let name = file.as_ref().map_or_else(|| "environment".to_owned(), |file| file.display().to_string());
+    let text = match &file {
+        Some(file) => read(file).map_err(|kind| ConfigError {
+            name: name.clone(),
+            text: String::new(),
+            faults: vec![Fault { place: Place::Whole, kind }],
+        })?,
+        None => String::new(),
+    };
+    match understand(&text, variables) {
+        Ok((config, mut warnings)) => {
+            if file.is_none() {
+                warnings.insert(0, Warning::NoFile);
+            }
+            Ok(Loaded { config, warnings, file })
+        }
+        Err(faults) => Err(ConfigError { name, text, faults }),
+    }
+}
+
+/// Understands a configuration's text.
+fn understand(text: &str, variables: &[(String, String)]) -> Result<(Config, Vec<Warning>), Vec<Fault>> {
+    let mut root = Node::parse(text).map_err(|fault| vec![fault])?;
+    let mut faults = Faults::default();
+    let mut warnings = Vec::new();
+    let unknown = env::overlay(&mut root, variables, &mut faults);
+    let findings = check::check_keys(&mut root, &mut faults);
+    if !findings.no_effect.is_empty() {
+        warnings.push(Warning::NoEffect(findings.no_effect));
+    }
+    if !findings.renamed.is_empty() {
+        let mut names: Vec<_> = findings.renamed.into_iter().map(|(old, new, _)| (old, new)).collect();
+        names.sort_unstable();
+        names.dedup();
+        warnings.push(Warning::OlderNames(names));
+    }
+    if !unknown.is_empty() {
+        warnings.push(Warning::UnknownVariables(unknown));
+    }
+    let config = resolve::resolve(&root, &mut warnings, &mut faults);
+    match faults.into_sorted() {
+        faults if faults.is_empty() => Ok((config, warnings)),
+        faults => Err(faults),
+    }
+}
+
+fn find_file() -> Option<PathBuf> {
+    let here = SEARCH_NAMES.iter().map(PathBuf::from);
+    let there = SEARCH_FOLDERS
+        .iter()
+        .flat_map(|folder| SEARCH_NAMES.iter().map(move |name| Path::new(folder).join(name)));
+    here.chain(there).find(|file| file.is_file())
+}
+
+fn read(file: &Path) -> Result<String, FaultKind> {
+    let unreadable = |error: std::io::Error| FaultKind::Unreadable(format!("can't be read: {error}"));
+    let limit = u64::try_from(tree::CONFIG_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let mut text = String::new();
+    File::open(file).and_then(|opened| opened.take(limit).read_to_string(&mut text)).map_err(unreadable)?;
+    Ok(text)
+}
+
+/// A line of the file with what may be a secret replaced (correctness: S5).
+fn masked(line: &str) -> String {
+    const SECRET_WORDS: [&str; 4] = ["pass", "secret", "token", "credential"];
+    let key = line.split(':').next().unwrap_or(line).to_ascii_lowercase();
+    if SECRET_WORDS.iter().any(|word| key.contains(word)) {
+        return line.split_once(':').map_or_else(|| "***".to_owned(), |(key, _)| format!("{key}: ***"));
+    }
+    match (line.split_once("://"), line.rfind('@')) {
+        (Some((before, _)), Some(at)) => format!("{before}://***{}", line.get(at..).unwrap_or_default()),
+        (Some((before, after)), None)
+            if after.contains('?') || after.to_ascii_lowercase().contains("pass") =>
+        {
+            format!("{before}://***")
+        }
+        _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

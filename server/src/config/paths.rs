@@ -1,0 +1,231 @@
+//! Paths: the `paths` section, each entry over `pathDefaults`, into cameras.
+//!
+//! A path that MediaMTX would run and this server can't yet (a pattern, another protocol) is left
+//! out with a warning; one that is wrong is a fault. Schemes are allow-listed: nothing here runs a
+//! command (correctness: S2).
+//!
+//! Limits: [`PATHS_MAX`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use media_core::path_name::PathName;
+
+use super::Warning;
+use super::check::is_default;
+use super::fault::{FaultKind, Faults, Place};
+use super::reader::Reader;
+use super::resolved::{OnDemand, PathConfig, PathSource, RtspSource, RtspTransport};
+use super::source_url::{SourceScheme, SourceUrl, split_scheme};
+use super::tree::{Entry, Node};
+use super::values::{self, Expected};
+
+/// The most paths in one configuration; one more is a fault.
+pub(crate) const PATHS_MAX: usize = 10_000;
+
+/// Sources that MediaMTX pulls and this server does not yet.
+const LATER_SCHEMES: &[&str] = &[
+    "rtmp",
+    "rtmps",
+    "srt",
+    "http",
+    "https",
+    "whep",
+    "wheps",
+    "udp",
+    "udp+mpegts",
+    "unix+mpegts",
+    "udp+rtp",
+    "unix+rtp",
+    "moq",
+    "rtsp+http",
+    "rtsps+http",
+    "rtsp+ws",
+    "rtsps+ws",
+];
+
+/// Sources that are words and not URLs.
+const LATER_WORDS: &[&str] = &["redirect", "rpiCamera"];
+
+/// Reads the `paths` section.
+pub(crate) fn resolve(
+    root: &Node,
+    warnings: &mut Vec<Warning>,
+    faults: &mut Faults,
+) -> BTreeMap<PathName, PathConfig> {
+    let mut paths = BTreeMap::new();
+    let Some(section) = root.get("paths") else { return paths };
+    let entries = section.entries();
+    if entries.len() > PATHS_MAX {
+        let kind = FaultKind::TooMany { what: "paths", got: entries.len(), max: PATHS_MAX };
+        faults.add(&section.place, kind);
+    }
+    let defaults = root.get("pathDefaults");
+    let mut left_out = Vec::new();
+    for entry in entries.iter().take(PATHS_MAX) {
+        match path(entry, defaults, faults) {
+            Outcome::Path(name, config) => {
+                if let PathSource::Rtsp(source) = &config.source
+                    && source.fingerprint.is_some()
+                    && source.url.scheme() == SourceScheme::Rtsp
+                {
+                    warnings.push(Warning::FingerprintWithoutTls { path: name.as_str().to_owned() });
+                }
+                paths.insert(name, *config);
+            }
+            Outcome::LeftOut(why) => left_out.push((entry.key.clone(), why)),
+            Outcome::Wrong => {}
+        }
+    }
+    if !left_out.is_empty() {
+        warnings.push(Warning::PathsLeftOut(left_out));
+    }
+    paths
+}
+
+enum Outcome {
+    Path(PathName, Box<PathConfig>),
+    /// MediaMTX would run it; why it is left out.
+    LeftOut(String),
+    /// A fault says why.
+    Wrong,
+}
+
+fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome {
+    let mut reader = Reader::new(&entry.node, defaults, faults);
+    let source = source(&mut reader, &entry.place);
+    check_rules(entry, source.as_ref(), &mut reader);
+    if is_pattern(&entry.key) {
+        return Outcome::LeftOut("path patterns are not implemented yet".to_owned());
+    }
+    let name = match PathName::parse(&entry.key) {
+        Ok(name) => name,
+        Err(error) => {
+            faults.add(&entry.place, FaultKind::Conflict(error.to_string()));
+            return Outcome::Wrong;
+        }
+    };
+    match source {
+        Some(Source::Known(source)) => {
+            let readers_max = match reader.number("maxReaders", 0, 0..=1_000_000) {
+                0 => None,
+                max => Some(max),
+            };
+            let on_demand = on_demand(&mut reader).filter(|_| source != PathSource::Publisher);
+            Outcome::Path(name, Box::new(PathConfig { source, on_demand, readers_max }))
+        }
+        Some(Source::Later(scheme)) => Outcome::LeftOut(format!("{scheme} sources are not implemented yet")),
+        None => Outcome::Wrong,
+    }
+}
+
+/// Whether a path's name stands for many.
+fn is_pattern(name: &str) -> bool {
+    matches!(name, "all" | "all_others") || name.starts_with('~')
+}
+
+/// What `source` says.
+#[derive(PartialEq, Eq)]
+enum Source {
+    Known(PathSource),
+    /// MediaMTX knows it; its scheme.
+    Later(String),
+}
+
+fn source(reader: &mut Reader<'_>, path_place: &Place) -> Option<Source> {
+    let (text, place) = match reader.find("source") {
+        None => ("publisher", path_place),
+        Some(node) => match node.text() {
+            Some(text) => (text.trim(), &node.place),
+            None => {
+                reader.wrong_shape(node, "source", "a single value");
+                return None;
+            }
+        },
+    };
+    let bad = |expected: Expected| FaultKind::BadSecret { key: "source".to_owned(), expected };
+    if text.is_empty() || text == "publisher" {
+        return Some(Source::Known(PathSource::Publisher));
+    }
+    if let Some(word) = LATER_WORDS.iter().find(|word| **word == text) {
+        return Some(Source::Later((*word).to_owned()));
+    }
+    let scheme = split_scheme(text).map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        Some("rtsp" | "rtsps") => match SourceUrl::parse(text) {
+            Ok(url) => Some(Source::Known(PathSource::Rtsp(rtsp_source(url, reader)))),
+            Err(expected) => {
+                reader.faults().add(place, bad(expected));
+                None
+            }
+        },
+        Some(later) if LATER_SCHEMES.contains(&later) => Some(Source::Later(later.to_owned())),
+        Some(_) | None => {
+            let expected = Expected::Other(
+                "a source: write \"publisher\" or a URL that begins with rtsp:// or rtsps://",
+            );
+            reader.faults().add(place, bad(expected));
+            None
+        }
+    }
+}
+
+fn rtsp_source(url: SourceUrl, reader: &mut Reader<'_>) -> RtspSource {
+    let transport = reader.value("rtspTransport", RtspTransport::Automatic, |text| match text {
+        "automatic" | "" => Ok(RtspTransport::Automatic),
+        "udp" => Ok(RtspTransport::Udp),
+        "tcp" => Ok(RtspTransport::Tcp),
+        "multicast" => {
+            Err(Expected::Other("automatic, udp or tcp; multicast from cameras is not implemented yet"))
+        }
+        _ => Err(Expected::OneOf(&["automatic", "udp", "tcp"])),
+    });
+    let fingerprint = reader.value("sourceFingerprint", None, |text| match text {
+        "" => Ok(None),
+        text => values::fingerprint(text).map(Some),
+    });
+    RtspSource { url, transport, fingerprint }
+}
+
+fn on_demand(reader: &mut Reader<'_>) -> Option<OnDemand> {
+    let second = Duration::from_secs(1);
+    let start_timeout =
+        reader.duration("sourceOnDemandStartTimeout", 10 * second, second / 10..=3600 * second);
+    let close_after =
+        reader.duration("sourceOnDemandCloseAfter", 10 * second, Duration::ZERO..=86_400 * second);
+    reader.off("sourceOnDemand").then_some(OnDemand { start_timeout, close_after })
+}
+
+/// MediaMTX's rules between the settings of one path.
+fn check_rules(entry: &Entry, source: Option<&Source>, reader: &mut Reader<'_>) {
+    let pattern = is_pattern(&entry.key);
+    let publisher = source == Some(&Source::Known(PathSource::Publisher));
+    let on_demand = reader.off("sourceOnDemand");
+    let written = |key: &str| entry.node.get(key).filter(|node| !is_default(node, "false"));
+    let mut say = |key: &str, message: String| {
+        let place = entry.node.get(key).map_or(&entry.place, |node| &node.place);
+        reader.faults().add(place, FaultKind::Conflict(message));
+    };
+    let name = &entry.key;
+    if publisher && written("sourceOnDemand").is_some() {
+        say(
+            "sourceOnDemand",
+            format!("path {name:?}: \"sourceOnDemand\" needs a source other than \"publisher\""),
+        );
+    }
+    if pattern && !publisher && !on_demand && source.is_some() {
+        say("source", format!("path {name:?}: a pattern with a source needs \"sourceOnDemand: true\""));
+    }
+    if pattern && written("runOnInit").is_some_and(|node| !is_default(node, "")) {
+        say("runOnInit", format!("path {name:?}: a pattern can't have \"runOnInit\""));
+    }
+    if !publisher && source.is_some() && written("runOnDemand").is_some_and(|node| !is_default(node, "")) {
+        say("runOnDemand", format!("path {name:?}: \"runOnDemand\" needs \"source: publisher\""));
+    }
+    if written("alwaysAvailable").is_some() && (pattern || on_demand) {
+        say(
+            "alwaysAvailable",
+            format!("path {name:?}: \"alwaysAvailable\" excludes patterns and \"sourceOnDemand\""),
+        );
+    }
+}

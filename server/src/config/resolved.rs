@@ -1,0 +1,270 @@
+//! Resolved configuration: typed, complete and consistent; what each subsystem is started with.
+//!
+//! Each subsystem has its own struct with `PartialEq`, so that a reload is a comparison. `None`
+//! means that the subsystem is off. Defaults are MediaMTX's unless the field says otherwise.
+//!
+//! Units: durations are `Duration`, sizes end in `_bytes`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use media_core::path_name::PathName;
+
+use super::source_url::{Secret, SourceUrl};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Where logs go and how much of them.
+    pub(crate) logging: LoggingConfig,
+    /// Network time-outs.
+    pub(crate) timeouts: TimeoutsConfig,
+    /// MediaMTX's API, key `api`; off by default.
+    pub(crate) api: Option<ApiConfig>,
+    /// Prometheus metrics, key `metrics`; off by default.
+    pub(crate) metrics: Option<MetricsConfig>,
+    /// The page and our own API, key `control`; on by default.
+    pub(crate) control: Option<ControlConfig>,
+    /// HLS, key `hls`; on by default.
+    pub(crate) hls: Option<HlsConfig>,
+    /// WebRTC, key `webrtc`; on by default.
+    pub(crate) webrtc: Option<WebRtcConfig>,
+    /// The cameras.
+    pub(crate) paths: BTreeMap<PathName, PathConfig>,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    /// A person must act.
+    Error,
+    /// Something went wrong and was handled.
+    Warn,
+    /// What the server does, a few lines for each camera.
+    Info,
+    /// What peers do.
+    Debug,
+}
+
+/// Logging; keys `logLevel`, `logDestinations`, `logStructured`, `logFile`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoggingConfig {
+    /// How much; default `info`.
+    pub(crate) level: LogLevel,
+    /// To standard output; default yes.
+    pub(crate) stdout: LogSink,
+    /// To this file, appended; default no.
+    pub(crate) file: Option<PathBuf>,
+    /// Text or JSON; key `logStructured`, default text.
+    pub(crate) format: LogFormat,
+}
+
+/// Whether a log goes to a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogSink {
+    /// It does.
+    On,
+    /// It does not.
+    Off,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Network time-outs; keys `readTimeout`, `writeTimeout`, 10 s each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimeoutsConfig {
+    /// The longest wait for a peer to say something.
+    pub(crate) read: Duration,
+    /// The longest wait for a peer to take something.
+    pub(crate) write: Duration,
+}
+
+/// What every HTTP listener has; keys `<server>Address`, `<server>Encryption` and so on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpConfig {
+    /// Where to listen. `[::]` stands for every address, IPv4 too.
+    pub(crate) address: SocketAddr,
+    /// Certificate and key when encrypted.
+    pub(crate) tls: Option<TlsFiles>,
+    /// Origins that browsers may call from: exact, with `*` in the host, or `*`.
+    pub(crate) allow_origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+}
+
+/// A certificate and its key, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    /// `<server>ServerKey`, default `server.key`.
+    pub(crate) key: PathBuf,
+    /// `<server>ServerCert`, default `server.crt`.
+    pub(crate) certificate: PathBuf,
+}
+
+/// MediaMTX's API, `:9997`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApiConfig {
+    /// The listener.
+    pub(crate) http: HttpConfig,
+}
+
+/// Metrics, `:9998`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MetricsConfig {
+    /// The listener.
+    pub(crate) http: HttpConfig,
+}
+
+/// The page and our own API. Ours: not in MediaMTX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ControlConfig {
+    /// `controlAddress`, default `127.0.0.1:8080`: loopback, since sign-in comes later.
+    pub(crate) address: SocketAddr,
+    /// `controlAllowedHosts`: further names that the `Host` header may hold while the listener
+    /// is on loopback (against DNS rebinding); default none.
+    pub(crate) allowed_hosts: Vec<String>,
+}
+
+/// Playlists with or without partial segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HlsVariant {
+    /// LL-HLS.
+    LowLatency,
+    /// Whole segments only.
+    Fmp4,
+}
+
+/// HLS, `:8888`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HlsConfig {
+    /// The listener.
+    pub(crate) http: HttpConfig,
+    /// `hlsAlwaysRemux`: muxers run without viewers; default no.
+    pub(crate) muxers: HlsMuxers,
+    /// `hlsVariant`, default `lowLatency`. `mpegts` is not implemented and becomes `fmp4`.
+    pub(crate) variant: HlsVariant,
+    /// `hlsSegmentCount`, default 7: segments listed. At least 7 for LL-HLS, 3 without, at most 1000.
+    pub(crate) segment_count: usize,
+    /// `hlsSegmentDuration`, default 1 s: the shortest segment. 100 ms to 1 min.
+    pub(crate) segment_duration: Duration,
+    /// `hlsPartDuration`, default 200 ms. 50 ms to the segment duration.
+    pub(crate) part_duration: Duration,
+    /// `hlsSegmentMaxSize`, default 50 MiB.
+    pub(crate) segment_max_bytes: u64,
+    /// `hlsMuxerCloseAfter`, default 60 s: a muxer nobody asks closes after this.
+    pub(crate) muxer_close_after: Duration,
+}
+
+/// When a muxer exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HlsMuxers {
+    /// From the first request until nobody asks any more.
+    OnRequest,
+    /// As long as the camera is there.
+    Always,
+}
+
+/// WebRTC, `:8889` and `:8189`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WebRtcConfig {
+    /// The listener for WHEP and the page.
+    pub(crate) http: HttpConfig,
+    /// `webrtcLocalUDPAddress`, default `:8189`; empty turns UDP off.
+    pub(crate) local_udp_address: Option<SocketAddr>,
+    /// `webrtcLocalTCPAddress`, default empty, which is off.
+    pub(crate) local_tcp_address: Option<SocketAddr>,
+    /// `webrtcIPsFromInterfaces`, default yes, and `webrtcIPsFromInterfacesList`.
+    pub(crate) interface_ips: InterfaceIps,
+    /// `webrtcAdditionalHosts`: addresses and names to announce besides.
+    pub(crate) additional_hosts: Vec<String>,
+    /// `webrtcICEServers2`.
+    pub(crate) ice_servers: Vec<IceServer>,
+    /// `webrtcHandshakeTimeout`, default 10 s.
+    pub(crate) handshake_timeout: Duration,
+}
+
+/// Which of the machine's own addresses are announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InterfaceIps {
+    /// None.
+    None,
+    /// Those of every interface.
+    All,
+    /// Those of these interfaces.
+    Of(Vec<String>),
+}
+
+/// A STUN or TURN server that clients are told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IceServer {
+    /// `stun:host:port`, `turn:...`, `turns:...`.
+    pub(crate) url: String,
+    /// User name; `AUTH_SECRET` asks for HMAC credentials made from the password.
+    pub(crate) username: String,
+    /// Password.
+    pub(crate) password: Secret,
+    /// `clientOnly`: the server itself does not use it. It never does here.
+    pub(crate) client_only: bool,
+}
+
+/// One camera.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PathConfig {
+    /// Where its media comes from.
+    pub(crate) source: PathSource,
+    /// Set when the source is pulled only while somebody watches.
+    pub(crate) on_demand: Option<OnDemand>,
+    /// `maxReaders`; `None`, key 0, is no limit.
+    pub(crate) readers_max: Option<usize>,
+}
+
+/// Where a path's media comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PathSource {
+    /// Somebody sends it (`source: publisher`, the default).
+    Publisher,
+    /// A camera is asked for it.
+    Rtsp(RtspSource),
+}
+
+/// A camera that speaks RTSP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RtspSource {
+    /// Its address; printing it shows no password.
+    pub(crate) url: SourceUrl,
+    /// How RTP travels.
+    pub(crate) transport: RtspTransport,
+    /// SHA-256 of the certificate an `rtsps://` camera must show; `None` means that it must
+    /// be valid.
+    pub(crate) fingerprint: Option<[u8; 32]>,
+}
+
+/// How RTP travels from a camera; key `rtspTransport`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RtspTransport {
+    /// UDP, then TCP; the default.
+    Automatic,
+    /// UDP only.
+    Udp,
+    /// Interleaved in the RTSP connection.
+    Tcp,
+}
+
+/// A source that runs only while somebody watches; key `sourceOnDemand`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OnDemand {
+    /// `sourceOnDemandStartTimeout`, default 10 s: how long viewers wait for it.
+    pub(crate) start_timeout: Duration,
+    /// `sourceOnDemandCloseAfter`, default 10 s: how long it runs on without viewers.
+    pub(crate) close_after: Duration,
+}

@@ -1,0 +1,193 @@
+//! Tests of the configuration as a whole: what a person writes and what comes of it.
+
+use std::time::Duration;
+
+use super::resolved::{HlsVariant, InterfaceIps, LogFormat, OnDemand, PathSource, RtspTransport};
+use super::{Config, ConfigError, understand};
+
+fn good(yaml: &str) -> (Config, Vec<String>) {
+    match understand(yaml, &[]) {
+        Ok((config, warnings)) => (config, warnings.iter().map(ToString::to_string).collect()),
+        Err(faults) => panic!("{}", ConfigError { name: "t.yml".into(), text: yaml.into(), faults }),
+    }
+}
+
+fn bad(yaml: &str) -> String {
+    let faults = understand(yaml, &[]).expect_err("must be refused");
+    ConfigError { name: "t.yml".into(), text: yaml.into(), faults }.to_string()
+}
+
+#[test]
+fn an_empty_file_gives_mediamtx_defaults_on_our_servers() {
+    let (config, warnings) = good("");
+    assert_eq!(warnings, Vec::<String>::new());
+    assert!(config.api.is_none() && config.metrics.is_none());
+    let hls = config.hls.unwrap();
+    assert_eq!(hls.http.address, "[::]:8888".parse().unwrap());
+    assert_eq!((hls.variant, hls.segment_count), (HlsVariant::LowLatency, 7));
+    assert_eq!(
+        (hls.segment_duration, hls.part_duration),
+        (Duration::from_secs(1), Duration::from_millis(200))
+    );
+    assert_eq!((hls.segment_max_bytes, hls.muxer_close_after), (52_428_800, Duration::from_secs(60)));
+    assert_eq!(hls.http.allow_origins, ["*"]);
+    let webrtc = config.webrtc.unwrap();
+    assert_eq!(webrtc.http.address, "[::]:8889".parse().unwrap());
+    assert_eq!(webrtc.local_udp_address, Some("[::]:8189".parse().unwrap()));
+    assert_eq!(webrtc.interface_ips, InterfaceIps::All);
+    assert_eq!(config.control.unwrap().address, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.timeouts.read, Duration::from_secs(10));
+    assert_eq!(config.logging.format, LogFormat::Text);
+    assert!(config.paths.is_empty());
+}
+
+#[test]
+fn paths_take_what_they_lack_from_path_defaults() {
+    let (config, _) = good(
+        "pathDefaults:\n  rtspTransport: tcp\n  sourceOnDemandCloseAfter: 1m30s\n\
+         paths:\n  a:\n    source: rtsp://u:p@10.0.0.1/x\n    sourceOnDemand: yes\n\
+         \x20 b:\n    source: rtsp://10.0.0.2/x\n    rtspTransport: udp\n  c:\n",
+    );
+    let path = |name: &str| config.paths.iter().find(|(key, _)| key.as_str() == name).unwrap().1.clone();
+    let transport = |name: &str| match path(name).source {
+        PathSource::Rtsp(source) => source.transport,
+        PathSource::Publisher => panic!("{name} is a publisher"),
+    };
+    assert_eq!((transport("a"), transport("b")), (RtspTransport::Tcp, RtspTransport::Udp));
+    let on_demand = OnDemand { start_timeout: Duration::from_secs(10), close_after: Duration::from_secs(90) };
+    assert_eq!(path("a").on_demand, Some(on_demand));
+    assert_eq!(path("b").on_demand, None);
+    assert_eq!(path("c").source, PathSource::Publisher);
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_its_line() {
+    let text =
+        bad("hlsSegmentDuration: 1x\nhlsAdress: :1\napi: maybe\npaths:\n  a b:\n    source: publisher\n");
+    assert_eq!(
+        text,
+        "t.yml:1:21: \"hlsSegmentDuration\": \"1x\" is not a duration such as 500ms, 10s, 1h30m or 1d\n    \
+         hlsSegmentDuration: 1x\n\
+         t.yml:2:1: unknown key \"hlsAdress\", did you mean \"hlsAddress\"?\n    hlsAdress: :1\n\
+         t.yml:3:6: \"api\": \"maybe\" is not a boolean: write true or false\n    api: maybe\n\
+         t.yml:5:3: path name \"a b\" has the character ' '; allowed are letters, digits, '_', '-', '.' and '/'\
+         \n    a b:"
+    );
+}
+
+#[test]
+fn a_fault_from_the_environment_names_the_variable() {
+    let variables = [("MTX_READTIMEOUT".to_owned(), "soon".to_owned())];
+    let faults = understand("", &variables).unwrap_err();
+    let text = ConfigError { name: "t.yml".into(), text: String::new(), faults }.to_string();
+    assert!(text.starts_with("MTX_READTIMEOUT: \"readTimeout\": \"soon\" is not a duration"), "{text}");
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    for yaml in [
+        "hlsSegmentCount: 6",
+        "hlsVariant: fmp4\nhlsSegmentCount: 2",
+        "hlsPartDuration: 2s",
+        "hlsSegmentMaxSize: 1K",
+        "readTimeout: 0s",
+        "writeQueueSize: 500",
+        "udpMaxPayloadSize: 1500",
+        "apiAddress: localhost",
+        "hlsTrustedProxies: [here]",
+        "api: yes\nmetrics: yes\nmetricsAddress: 127.0.0.1:9997",
+        "hlsAddress: :8889",
+        "webrtcLocalUDPAddress: ''",
+        "webrtcIPsFromInterfaces: no",
+        "webrtcICEServers2: [{url: 'http://x'}]",
+        "webrtcICEServers2: [{uri: 'stun:x'}]",
+        "logDestinations: [syslog]",
+        "paths: {a: {source: 'rtsp://h/', rtspTransport: quic}}",
+        "paths: {a: {source: 'rtsps://h/', sourceFingerprint: abcd}}",
+        "paths: {a: {source: [rtsp://h/]}}",
+        "paths: {a: {sourceOnDemand: yes}}",
+        "paths: {'~^c(.*)$': {source: 'rtsp://h/'}}",
+        "paths: {a: {source: 'rtsp://h/', runOnDemand: ffmpeg}}",
+        "paths: {/a: }",
+    ] {
+        bad(yaml);
+    }
+    good("hlsVariant: fmp4\nhlsSegmentCount: 3");
+    good("webrtcICEServers2: [{url: 'turn:x:3478?transport=tcp', username: AUTH_SECRET, password: s}]");
+}
+
+// correctness: S2
+#[test]
+fn sources_that_run_commands_are_refused() {
+    for source in
+        ["exec:ffmpeg -i x", "ffmpeg:x#video=h264", "echo://x", "file:///etc/passwd", "exec://sh", "x"]
+    {
+        let text = bad(&format!("paths:\n  a:\n    source: {source}\n"));
+        assert!(text.contains("3:13: \"source\" is not a source"), "{text}");
+    }
+}
+
+// correctness: S5
+#[test]
+fn no_message_shows_a_password() {
+    for yaml in [
+        "paths:\n  a:\n    source: rtsp://user:hunter2@:bad\n",
+        "paths:\n  a: {source: 'rtsp://user:hunter2@/x@y z:'}\n",
+        "paths:\n  a:\n    source: http+x://h/?password=hunter2\n",
+        "paths:\n  a:\n    readPass: [hunter2\n",
+        "paths:\n  a:\n    srtReadPassphrase: hunter2\n    nope: 1\n    readUser: hunter2\n",
+        "webrtcICEServers2:\n- url: nope:x\n  password: hunter2\n",
+    ] {
+        let text = bad(yaml);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let (config, warnings) = good("paths:\n  a:\n    source: rtsp://hunter2:hunter2@h.example/?x=hunter2\n");
+    assert!(!format!("{config:?}{warnings:?}").contains("hunter2"));
+}
+
+// correctness: S1
+#[test]
+fn access_rules_that_nothing_enforces_are_refused_unless_openness_is_wanted() {
+    let rules = [
+        "authMethod: http\nauthHTTPAddress: http://x/\n",
+        "authInternalUsers: [{user: admin, pass: x, permissions: [{action: read}]}]\n",
+        "authInternalUsers: []\n",
+        "authInternalUsers: [{user: any, ips: [10.0.0.0/8], permissions: [{action: read}]}]\n",
+        "authInternalUsers: [{user: any, permissions: [{action: read, path: lobby}]}]\n",
+        "paths: {a: {readUser: u, readPass: p}}\n",
+        "pathDefaults: {readIPs: [10.0.0.0/8]}\n",
+    ];
+    for yaml in rules {
+        assert!(bad(yaml).contains("restricts access"), "{yaml}");
+        let (_, warnings) = good(&format!("{yaml}allowUnauthenticated: true\n"));
+        assert!(warnings.iter().any(|warning| warning.contains("anyone can watch")), "{warnings:?}");
+    }
+    let open =
+        "authInternalUsers: [{user: any, pass: '', ips: [], permissions: [{action: read, path: ''}]}]\n";
+    assert_eq!(good(open).1.len(), 1);
+}
+
+#[test]
+fn what_mediamtx_runs_and_we_do_not_is_left_out_with_a_warning() {
+    let (config, warnings) = good(
+        "paths:\n  all_others:\n  cam: {source: 'rtsp://h.example/'}\n  old: {source: 'rtmp://h/x'}\n  '~^u/(.*)$':\n",
+    );
+    assert_eq!(config.paths.len(), 1);
+    assert_eq!(
+        warnings,
+        ["paths left out: all_others (path patterns are not implemented yet), \
+          old (rtmp sources are not implemented yet), ~^u/(.*)$ (path patterns are not implemented yet)"]
+    );
+}
+
+// correctness: S6
+#[test]
+fn ten_thousand_paths_are_taken_and_one_more_is_refused() {
+    let yaml = |count: usize| {
+        let paths: Vec<_> =
+            (0..count).map(|n| format!("  cam_{n}: {{source: 'rtsp://10.0.0.1/{n}'}}\n")).collect();
+        format!("paths:\n{}", paths.concat())
+    };
+    assert_eq!(good(&yaml(10_000)).0.paths.len(), 10_000);
+    assert!(bad(&yaml(10_001)).contains("paths: 10001, the limit is 10000"));
+}

@@ -1,0 +1,18 @@
+//! Ingest: brings a camera's media into its stream, and keeps trying.
+//!
+//! ```text
+//!  supervisor (one task per camera: when to try, state, panics)
+//!     └─ session (one connection: sockets of the RTSP machine, UDP, time-outs)
+//!           └─ connect (TCP, TLS) ─ udp (port pairs)
+//! ```
+//!
+//! The decisions are media_core's: `rtsp` (dialogue), `rtp` and `ingest` (access units, times).
+
+mod connect;
+mod session;
+mod source;
+mod supervisor;
+mod udp;
+
+pub(crate) use source::{OnDemand, RtspSource, SourceTransport, TlsPolicy};
+pub(crate) use supervisor::{Supervisor, SupervisorTimes};

@@ -1,0 +1,450 @@
+//! Session: one connection to a camera, from the TCP connect to whatever ends it.
+//!
+//! ```text
+//!  connect ─► Client (media_core::rtsp) ─► RtpReceiver per track ─► Ingest (media_core::ingest) ─► Publisher
+//!     │            ▲ bytes, UDP packets, time
+//!     └────────────┴── select loop: wait for one thing, apply it, write what the machine wants to send
+//! ```
+//!
+//! Times: see [`SessionTimes`]. Limits: media_core::rtsp's for messages; a read buffer of [`READ_BYTES`].
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use media_core::ingest::{Ingest, IngestEvent, RtpPacket, TrackSetup};
+use media_core::rtsp::{
+    Client, ClientConfig, ClientError, Event, LowerTransport, MediaKind, ReceivedRtp, ReceiverReport,
+    RtpReceiver, SdpMedia, TransportReply, parse_sender_report,
+};
+use media_core::track::SharedFormat;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::connect::{self, ConnectError, Connected};
+use super::source::RtspSource;
+use super::udp::UdpPair;
+use crate::runtime::clock;
+use crate::stream::{HasBFrames, Publisher, SourceStatus, Stream};
+
+/// Bytes asked of the kernel at once. Large enough for a key frame's burst at 4 Mbit/s, so that a camera costs
+/// one wake-up a frame and not one a packet.
+const READ_BYTES: usize = 64 << 10;
+
+/// Time between receiver reports (RFC 3550 s6.2 minimum).
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// With `automatic`, how long UDP may stay silent after PLAY before TCP is tried.
+const UDP_SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// Our SSRC in receiver reports; one per RTP session is enough for it to be unlike the camera's.
+const REPORTER_SSRC: u32 = 0x4754_5631;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionTimes {
+    /// From the first packet to an accepted PLAY.
+    pub(crate) connect: Duration,
+    /// A request's answer, a write (`readTimeout`).
+    pub(crate) request: Duration,
+    /// Without an access unit the camera is frozen.
+    pub(crate) frozen: Duration,
+}
+
+impl Default for SessionTimes {
+    fn default() -> Self {
+        let ten = Duration::from_secs(10);
+        Self { connect: ten, request: ten, frozen: Duration::from_secs(15) }
+    }
+}
+
+/// The transport of one try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TryTransport {
+    /// Interleaved.
+    Tcp,
+    /// Datagrams, whatever happens.
+    Udp,
+    /// Datagrams, but end with [`SessionError::UdpSilent`] when nothing comes.
+    UdpFirst,
+}
+
+/// Why a session ended. Texts are for people and hold no secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Rtsp(#[from] ClientError),
+    #[error("no picture within {} s of connecting", .0.as_secs_f32())]
+    ConnectTimeout(Duration),
+    #[error("camera closed the connection")]
+    Closed,
+    #[error("connection broke: {0}")]
+    Io(#[from] io::Error),
+    #[error("frozen: no picture for {} s", .0.as_secs_f32())]
+    Frozen(Duration),
+    #[error("camera offers no track that we know; it has {offered}")]
+    NoTracks { offered: String },
+    #[error("nothing came over udp")]
+    UdpSilent,
+    #[error("tracks can't be used: {0}")]
+    Tracks(String),
+}
+
+/// What a session works with; lent by the supervisor.
+pub(super) struct SessionContext<'a> {
+    pub(super) source: &'a RtspSource,
+    pub(super) stream: &'a Arc<Stream>,
+    pub(super) publisher: &'a Publisher,
+    pub(super) ingest: &'a mut Ingest,
+    pub(super) times: SessionTimes,
+    pub(super) token: &'a CancellationToken,
+}
+
+/// How a session that did not fail ended.
+#[derive(Debug)]
+pub(super) enum SessionEnd {
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// Runs one session until it ends. `online` is called at the first access unit.
+pub(super) async fn run(
+    context: SessionContext<'_>,
+    transport: TryTransport,
+    online: impl FnMut(),
+) -> Result<SessionEnd, SessionError> {
+    let begun = clock::now();
+    let deadline = begun + context.times.connect;
+    let connected = timeout_at(deadline.into(), connect::connect(context.source)).await;
+    let connected = connected.map_err(|_| SessionError::ConnectTimeout(context.times.connect))??;
+    Session::new(context, transport, connected, begun).run(online).await
+}
+
+/// One set-up track.
+struct Track {
+    media: SdpMedia,
+    receiver: RtpReceiver,
+    udp: Option<UdpPair>,
+    reply: TransportReply,
+}
+
+/// What woke the loop.
+enum Woken {
+    Read(io::Result<usize>),
+    Datagram(io::Result<(usize, MediaKind, Bytes)>),
+    Timer,
+    Cancelled,
+}
+
+struct Session<'a, F> {
+    context: SessionContext<'a>,
+    transport: TryTransport,
+    connected: Connected,
+    client: Client,
+    buf: BytesMut,
+    tracks: Vec<Track>,
+    set_up: usize,
+    playing_since: Option<Instant>,
+    connect_deadline: Instant,
+    last_packet: Option<Instant>,
+    last_unit: Option<Instant>,
+    next_report: Option<Instant>,
+    format: Option<SharedFormat>,
+    in_order: Vec<ReceivedRtp>,
+    online: std::marker::PhantomData<F>,
+}
+
+impl<'a, F: FnMut()> Session<'a, F> {
+    fn new(context: SessionContext<'a>, transport: TryTransport, connected: Connected, begun: Instant) -> Self {
+        let config = ClientConfig {
+            url: context.source.url.clone(),
+            credentials: context.source.credentials.clone(),
+            user_agent: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
+            request_timeout: context.times.request,
+        };
+        Self {
+            client: Client::new(config, begun),
+            connect_deadline: begun + context.times.connect,
+            context,
+            transport,
+            connected,
+            buf: BytesMut::with_capacity(READ_BYTES),
+            tracks: Vec::new(),
+            set_up: 0,
+            playing_since: None,
+            last_packet: None,
+            last_unit: None,
+            next_report: None,
+            format: None,
+            in_order: Vec::new(),
+            online: std::marker::PhantomData,
+        }
+    }
+
+    async fn run(mut self, mut online: F) -> Result<SessionEnd, SessionError> {
+        loop {
+            self.transmit().await?;
+            match self.select().await {
+                Woken::Read(read) => {
+                    if read? == 0 {
+                        return Err(SessionError::Closed);
+                    }
+                    self.apply_bytes().await?;
+                }
+                Woken::Datagram(datagram) => {
+                    let (track, kind, packet) = datagram?;
+                    self.apply_packet(track, kind, packet);
+                }
+                Woken::Timer => self.apply_timer().await?,
+                Woken::Cancelled => {
+                    self.client.teardown(clock::now());
+                    // Best effort: the camera's own time-out ends what this does not reach.
+                    let _sent = tokio::time::timeout(Duration::from_millis(200), self.transmit()).await;
+                    return Ok(SessionEnd::Cancelled);
+                }
+            }
+            if self.publish() && self.last_unit.is_none() {
+                online();
+            }
+        }
+    }
+
+    /// Waits for one thing; changes nothing but buffers. Cancel-safe.
+    async fn select(&mut self) -> Woken {
+        let deadline = self.next_deadline();
+        if self.buf.capacity() - self.buf.len() < READ_BYTES / 4 {
+            self.buf.reserve(READ_BYTES);
+        }
+        let tracks = &mut self.tracks;
+        let datagram = poll_fn(|cx| {
+            for (index, track) in tracks.iter_mut().enumerate() {
+                if let Some(udp) = &mut track.udp
+                    && let std::task::Poll::Ready(packet) = udp.poll_packet(cx)
+                {
+                    return std::task::Poll::Ready(packet.map(|(kind, packet)| (index, kind, packet)));
+                }
+            }
+            std::task::Poll::Pending
+        });
+        tokio::select! {
+            () = self.context.token.cancelled() => Woken::Cancelled,
+            read = self.connected.stream.read_buf(&mut self.buf) => Woken::Read(read),
+            datagram = datagram => Woken::Datagram(datagram),
+            () = sleep_until(deadline.into()) => Woken::Timer,
+        }
+    }
+
+    /// The next instant at which something is due.
+    fn next_deadline(&self) -> Instant {
+        let frozen = match (self.last_unit, self.playing_since) {
+            (Some(at), _) | (None, Some(at)) => at + self.context.times.frozen,
+            (None, None) => self.connect_deadline,
+        };
+        let silent = match (self.transport, self.playing_since, self.last_packet) {
+            (TryTransport::UdpFirst, Some(since), None) => Some(since + UDP_SILENCE_MAX),
+            _ => None,
+        };
+        [self.client.poll_timeout(), self.next_report, silent].into_iter().flatten().fold(frozen, Instant::min)
+    }
+
+    async fn apply_timer(&mut self) -> Result<(), SessionError> {
+        let now = clock::now();
+        self.client.handle_timeout(now)?;
+        match (self.last_unit, self.playing_since) {
+            (None, None) if now >= self.connect_deadline => {
+                return Err(SessionError::ConnectTimeout(self.context.times.connect));
+            }
+            (Some(at), _) | (None, Some(at)) if now >= at + self.context.times.frozen => {
+                self.context.stream.counters.frozen.fetch_add(1, Ordering::Relaxed);
+                let error = SessionError::Frozen(self.context.times.frozen);
+                self.context.stream.set_state(SourceStatus::Frozen, error.to_string(), clock::wall_now());
+                return Err(error);
+            }
+            _ => {}
+        }
+        let silent_since = self.playing_since.filter(|_| self.last_packet.is_none());
+        if self.transport == TryTransport::UdpFirst && silent_since.is_some_and(|at| now >= at + UDP_SILENCE_MAX) {
+            return Err(SessionError::UdpSilent);
+        }
+        if self.next_report.is_some_and(|at| now >= at) {
+            self.next_report = Some(now + REPORT_INTERVAL);
+            self.report().await;
+        }
+        Ok(())
+    }
+
+    async fn apply_bytes(&mut self) -> Result<(), SessionError> {
+        let before = self.buf.len();
+        while let Some(event) = self.client.next_event(&mut self.buf, clock::now())? {
+            match event {
+                Event::Described(medias) => self.choose_tracks(&medias).await?,
+                Event::SetUp { track, reply } => self.track_is_set_up(track, reply).await?,
+                Event::Playing => {
+                    let now = clock::now();
+                    self.playing_since = Some(now);
+                    self.next_report = Some(now + REPORT_INTERVAL);
+                    debug!("camera plays");
+                }
+                Event::Media { track, kind, packet } => self.apply_packet(track, kind, packet),
+            }
+        }
+        let consumed = before.saturating_sub(self.buf.len());
+        let consumed = u64::try_from(consumed).unwrap_or(0);
+        self.context.stream.counters.inbound_bytes.fetch_add(consumed, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn choose_tracks(&mut self, medias: &[SdpMedia]) -> Result<(), SessionError> {
+        let chosen: Vec<&SdpMedia> = choose(medias);
+        if chosen.is_empty() {
+            let offered: Vec<&str> = medias.iter().map(|m| m.encoding_name.as_str()).collect();
+            return Err(SessionError::NoTracks { offered: offered.join(", ") });
+        }
+        info!(tracks = ?chosen.iter().map(|m| &m.encoding_name).collect::<Vec<_>>(), "camera described its tracks");
+        let setups = chosen.iter().map(|media| track_setup(media)).collect();
+        let started = self.context.ingest.start(setups, clock::now(), clock::wall_now());
+        started.map_err(|err| SessionError::Tracks(err.to_string()))?;
+        for (index, media) in chosen.into_iter().enumerate() {
+            let udp = match self.transport {
+                TryTransport::Tcp => None,
+                TryTransport::Udp | TryTransport::UdpFirst => {
+                    Some(UdpPair::bind(self.connected.local.ip(), self.connected.peer.ip()).await?)
+                }
+            };
+            let lower = match &udp {
+                Some(udp) => LowerTransport::Udp { rtp_port: udp.rtp_port() },
+                None => LowerTransport::Tcp { channel: u8::try_from(index * 2).unwrap_or(u8::MAX) },
+            };
+            self.client.setup(index, media, lower, clock::now())?;
+            let receiver = RtpReceiver::new(media.payload_type);
+            self.tracks.push(Track { media: media.clone(), receiver, udp, reply: TransportReply::default() });
+        }
+        Ok(())
+    }
+
+    async fn track_is_set_up(&mut self, index: usize, reply: TransportReply) -> Result<(), SessionError> {
+        if let Some(track) = self.tracks.get_mut(index) {
+            track.reply = reply;
+            if let Some(udp) = &track.udp {
+                udp.punch(&reply).await;
+            }
+            self.set_up += 1;
+        }
+        if self.set_up == self.tracks.len() {
+            self.client.play(clock::now())?;
+        }
+        Ok(())
+    }
+
+    fn apply_packet(&mut self, index: usize, kind: MediaKind, packet: Bytes) {
+        let now = clock::now();
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        if track.udp.is_some() {
+            let bytes = u64::try_from(packet.len()).unwrap_or(0);
+            self.context.stream.counters.inbound_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        match kind {
+            MediaKind::Rtp => {
+                self.last_packet = Some(now);
+                track.receiver.handle(packet, now, &mut self.in_order);
+                let wall = clock::wall_now();
+                for rtp in self.in_order.drain(..) {
+                    let packet = RtpPacket {
+                        seq: rtp.seq,
+                        rtp_timestamp: rtp.rtp_timestamp,
+                        marker: rtp.marker,
+                        payload: rtp.payload,
+                        arrival: now,
+                        arrival_wall: wall,
+                        lost_before: rtp.lost_before,
+                    };
+                    if let Err(err) = self.context.ingest.handle_rtp(index, packet) {
+                        debug!(track = %track.media.encoding_name, error = %err, "packet can't be used");
+                    }
+                }
+            }
+            MediaKind::Rtcp => {
+                if let Some(report) = parse_sender_report(&packet) {
+                    let ingest = &mut self.context.ingest;
+                    ingest.handle_sender_report(index, report.ntp, report.rtp_timestamp, clock::wall_now());
+                }
+            }
+        }
+    }
+
+    /// Publishes what ingest has ready; says whether there was an access unit.
+    fn publish(&mut self) -> bool {
+        let mut any = false;
+        while let Some(event) = self.context.ingest.poll_event() {
+            match event {
+                IngestEvent::Format(format) => self.format = Some(format),
+                IngestEvent::Unit(unit) => {
+                    if let Some(format) = &self.format {
+                        self.context.publisher.publish(format, unit);
+                        any = true;
+                    }
+                }
+            }
+        }
+        any
+    }
+
+    async fn report(&mut self) {
+        for (index, track) in self.tracks.iter().enumerate() {
+            let Some(ssrc) = track.receiver.ssrc() else { continue };
+            let report = ReceiverReport {
+                reporter_ssrc: REPORTER_SSRC,
+                ssrc,
+                lost: u32::try_from(track.receiver.stats().lost).unwrap_or(u32::MAX),
+                highest_seq: track.receiver.highest_seq(),
+                jitter: 0,
+            };
+            let packet = report.to_bytes();
+            match &track.udp {
+                Some(udp) => udp.send_rtcp(&track.reply, &packet).await,
+                None => self.client.send_rtcp(index, &packet),
+            }
+        }
+    }
+
+    /// Writes what the machine wants to send.
+    async fn transmit(&mut self) -> Result<(), SessionError> {
+        while let Some(bytes) = self.client.poll_transmit() {
+            let deadline = clock::now() + self.context.times.request;
+            let written = timeout_at(deadline.into(), self.connected.stream.write_all(&bytes)).await;
+            written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "camera does not read"))??;
+        }
+        Ok(())
+    }
+}
+
+/// The first video and the first audio track that we know; the rest (second video, ONVIF metadata, back
+/// channels) is not set up, so that it can do no harm.
+fn choose(medias: &[SdpMedia]) -> Vec<&SdpMedia> {
+    let known = |media: &&SdpMedia| {
+        let name = media.encoding_name.as_str();
+        matches!(
+            (media.media.as_str(), name),
+            ("video", "H264" | "H265") | ("audio", "MPEG4-GENERIC" | "OPUS" | "PCMA" | "PCMU")
+        )
+    };
+    let usable = |media: &&SdpMedia| known(media) && !media.is_back_channel;
+    let of_kind = |kind: &str| medias.iter().filter(usable).find(|media| media.media == kind);
+    of_kind("video").into_iter().chain(of_kind("audio")).collect()
+}
+
+fn track_setup(media: &SdpMedia) -> TrackSetup {
+    TrackSetup {
+        encoding_name: media.encoding_name.clone(),
+        clock_rate: media.clock_rate,
+        channels: media.channels,
+        fmtp: media.fmtp.clone(),
+    }
+}

@@ -1,0 +1,206 @@
+//! Supervisor: one task per camera that keeps its session going, for ever.
+//!
+//! ```text
+//!           readers (on demand)
+//!   Idle ──────────────────────► Connecting ──first unit──► Online ──15 s nothing──► Frozen ─┐
+//!    ▲  no readers, close_after      ▲   │                    │                              │
+//!    └───────────────────────────────┼───┴── failure ─────────┴──────────────────────────────┤
+//!                                    └── BackingOff / OpenCircuit (runtime::retry) ◄─────────┘
+//! ```
+//!
+//! A panic in a session is a failure like any other: counted, logged, retried. Nothing here is shared with
+//! another camera.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use media_core::ingest::Ingest;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, error, info, info_span, warn};
+
+use super::session::{self, SessionContext, SessionEnd, SessionError, SessionTimes, TryTransport};
+use super::source::{OnDemand, RtspSource, SourceTransport};
+use crate::runtime::clock;
+use crate::runtime::retry::{RetryConfig, RetryPolicy, Wait};
+use crate::runtime::tasks::{Ended, TaskSet, catch_panic};
+use crate::stream::{Publisher, ReaderKind, SourceStatus, Stream};
+
+/// All times of one camera's supervision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SupervisorTimes {
+    /// Of a session.
+    pub(crate) session: SessionTimes,
+    /// Between sessions.
+    pub(crate) retry: RetryConfig,
+}
+
+/// Keeps one camera connected.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    source: RtspSource,
+    stream: Arc<Stream>,
+    times: SupervisorTimes,
+    retry: RetryPolicy,
+    ingest: Ingest,
+    publisher: Publisher,
+    /// With `automatic`: UDP was silent or refused, stay with TCP.
+    prefer_tcp: bool,
+    /// Joined for their panics' count.
+    tasks: TaskSet,
+}
+
+impl Supervisor {
+    /// Spawns the supervision of one camera as a task of `tasks`.
+    pub(crate) fn spawn(tasks: &TaskSet, source: RtspSource, stream: &Arc<Stream>, times: SupervisorTimes) {
+        let seed = stream.name().as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            // FNV-1a: the same camera waits the same times, two cameras do not.
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let supervisor = Self {
+            source,
+            stream: Arc::clone(stream),
+            times,
+            retry: RetryPolicy::new(times.retry, seed),
+            ingest: Ingest::new(),
+            publisher: Publisher::new(stream),
+            prefer_tcp: false,
+            tasks: tasks.clone(),
+        };
+        let span = info_span!("camera", path = %stream.name());
+        let token = tasks.token().clone();
+        tasks.spawn(span, supervisor.run(token));
+    }
+
+    async fn run(mut self, token: CancellationToken) {
+        while !token.is_cancelled() {
+            if let Some(on_demand) = self.source.on_demand {
+                self.stream.set_state(SourceStatus::Idle, "nobody watches", clock::wall_now());
+                tokio::select! {
+                    () = wait_for_readers(&self.stream) => {}
+                    () = token.cancelled() => break,
+                }
+                let session_token = token.child_token();
+                let stream = Arc::clone(&self.stream);
+                let idle = close_when_idle(&stream, on_demand);
+                let connected = self.keep_connected(&session_token);
+                tokio::pin!(connected);
+                tokio::select! {
+                    () = &mut connected => {}
+                    () = idle => {
+                        debug!("on-demand source closes: no readers");
+                        session_token.cancel();
+                        // The session says goodbye to the camera before it ends.
+                        connected.await;
+                    }
+                }
+            } else {
+                self.keep_connected(&token).await;
+            }
+        }
+        self.stream.set_state(SourceStatus::Idle, "stopped", clock::wall_now());
+    }
+
+    /// Sessions and the waits between them, until cancelled.
+    async fn keep_connected(&mut self, token: &CancellationToken) {
+        while !token.is_cancelled() {
+            let Some(reason) = self.one_session(token).await else { return };
+            let wait = self.retry.failed();
+            self.stream.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+            self.announce(&reason, wait);
+            tokio::select! {
+                () = tokio::time::sleep(wait.duration()) => {}
+                () = token.cancelled() => return,
+            }
+        }
+    }
+
+    /// Says what went wrong, once per change of mind: a camera that is down for days is one line, not thousands.
+    fn announce(&self, reason: &str, wait: Wait) {
+        let (status, verb) = match wait {
+            Wait::BackOff(_) => (SourceStatus::BackingOff, "next try"),
+            Wait::OpenCircuit(_) => (SourceStatus::OpenCircuit, "circuit open, one trial"),
+        };
+        let failures = self.retry.failures();
+        let seconds = wait.duration().as_secs_f32();
+        if failures == 1 || failures == self.times.retry.breaker_failures {
+            warn!(failures, reason, "camera lost: {verb} in {seconds:.1} s");
+        } else {
+            debug!(failures, reason, "camera still lost: {verb} in {seconds:.1} s");
+        }
+        self.stream.set_state(status, reason, clock::wall_now());
+    }
+
+    /// One session; `None` when it was cancelled, else the reason of its end.
+    async fn one_session(&mut self, token: &CancellationToken) -> Option<String> {
+        let transport = match self.source.transport {
+            SourceTransport::Tcp => TryTransport::Tcp,
+            SourceTransport::Udp => TryTransport::Udp,
+            SourceTransport::Automatic if self.prefer_tcp || self.source.tls.is_some() => TryTransport::Tcp,
+            SourceTransport::Automatic => TryTransport::UdpFirst,
+        };
+        self.stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
+        let (stream, retry) = (Arc::clone(&self.stream), &mut self.retry);
+        let online = || {
+            info!(?transport, "camera online");
+            stream.set_state(SourceStatus::Online, "", clock::wall_now());
+            retry.succeeded();
+        };
+        let context = SessionContext {
+            source: &self.source,
+            stream: &self.stream,
+            publisher: &self.publisher,
+            ingest: &mut self.ingest,
+            times: self.times.session,
+            token,
+        };
+        let span = info_span!("session", ?transport);
+        match catch_panic(session::run(context, transport, online).instrument(span)).await {
+            Ended::Done(Ok(SessionEnd::Cancelled)) => None,
+            Ended::Done(Err(err)) => Some(self.after_error(transport, &err)),
+            Ended::Panicked(message) => {
+                error!(message, "camera's session panicked; it is started again");
+                self.tasks.count_panic();
+                self.stream.counters.panics.fetch_add(1, Ordering::Relaxed);
+                // What the machine knew may be half-changed.
+                self.ingest = Ingest::new();
+                Some(format!("internal error: {message}"))
+            }
+        }
+    }
+
+    fn after_error(&mut self, transport: TryTransport, err: &SessionError) -> String {
+        let udp_refused = matches!(
+            err,
+            SessionError::UdpSilent | SessionError::Rtsp(media_core::rtsp::ClientError::UnsupportedTransport)
+        );
+        if transport == TryTransport::UdpFirst && udp_refused {
+            info!("camera does not do udp, tcp from now on");
+            self.prefer_tcp = true;
+        }
+        err.to_string()
+    }
+}
+
+async fn wait_for_readers(stream: &Arc<Stream>) {
+    let mut readers = stream.reader_changes();
+    // An error means that the stream is gone, and with it this task's reason to run.
+    let _readers = readers.wait_for(|readers| !readers.is_empty()).await;
+}
+
+/// Returns when there have been no readers for `close_after`.
+async fn close_when_idle(stream: &Arc<Stream>, on_demand: OnDemand) {
+    let mut readers = stream.reader_changes();
+    loop {
+        let _empty = readers.wait_for(Vec::is_empty).await;
+        let stays_empty = tokio::time::timeout(on_demand.close_after, readers.wait_for(|now| !now.is_empty()));
+        if stays_empty.await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The readers that a person would count.
+pub(crate) fn shown_readers(readers: &[ReaderKind]) -> usize {
+    readers.iter().filter(|kind| **kind != ReaderKind::Waiting).count()
+}
+

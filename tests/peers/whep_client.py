@@ -1,0 +1,110 @@
+"""A WebRTC viewer that is not a browser: aiortc over WHEP, keeping encoded frames.
+
+  whep_client.py --url http://HOST/PATH/whep --seconds N
+
+Prints one line of JSON:
+  first_frame_ms    from sending the offer to the first whole video frame
+  video             [{"rtp": timestamp, "units": [{"type": nal_unit_type, "sha256": hex}]}]
+  audio             {"codec": name or null, "frames": N}
+  answer            the SDP answer
+  status, headers   of the POST's response
+  deleted           status of the DELETE that ended the session
+A refusal (4xx) is reported the same way, with "body". Frames are taken after aiortc's own
+jitter buffer and depacketizer, in place of its decoder.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import aioice.ice
+import aiortc.rtcrtpreceiver
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.codecs.h264 import H264Decoder  # noqa: F401  (H.264 must be there)
+
+# The server under test listens on loopback, which aioice leaves out of its candidates.
+aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
+
+VIDEO = []
+AUDIO = {"codec": None, "frames": 0}
+FIRST_FRAME = []
+
+
+def nal_units(data):
+    """Splits aiortc's Annex B at its 4-byte start codes."""
+    return [unit for unit in data.split(b"\x00\x00\x00\x01") if unit]
+
+
+def describe(unit):
+    return {"type": unit[0] & 0x1F, "sha256": hashlib.sha256(unit).hexdigest()}
+
+
+def collect(_loop, frames, _decoded, _failed):
+    """Stands in for aiortc's decoder thread."""
+    while (task := frames.get()) is not None:
+        codec, frame = task
+        if codec.mimeType.lower().startswith("video/"):
+            FIRST_FRAME.append(time.monotonic())
+            units = [describe(unit) for unit in nal_units(frame.data)]
+            VIDEO.append({"rtp": frame.timestamp, "units": units})
+        else:
+            AUDIO["codec"] = codec.name
+            AUDIO["frames"] += 1
+
+
+aiortc.rtcrtpreceiver.decoder_worker = collect
+
+
+def request(method, url, body=None, content_type=None):
+    headers = {"Content-Type": content_type} if content_type else {}
+    call = urllib.request.Request(url, body, headers, method=method)
+    try:
+        with urllib.request.urlopen(call, timeout=20) as answer:
+            return answer.status, dict(answer.headers), answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read().decode()
+
+
+async def watch(url, seconds):
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    peer.addTransceiver("video", direction="recvonly")
+    peer.addTransceiver("audio", direction="recvonly")
+    await peer.setLocalDescription(await peer.createOffer())
+    asked = time.monotonic()
+    offer = peer.localDescription.sdp.encode()
+    status, headers, body = await asyncio.to_thread(
+        request, "POST", url, offer, "application/sdp"
+    )
+    report = {"status": status, "headers": {k.lower(): v for k, v in headers.items()}}
+    if status != 201:
+        await peer.close()
+        return report | {"body": body}
+    await peer.setRemoteDescription(RTCSessionDescription(body, "answer"))
+    location = urllib.parse.urljoin(url, report["headers"]["location"])
+    await asyncio.sleep(seconds)
+    deleted, _, _ = await asyncio.to_thread(request, "DELETE", location)
+    await peer.close()
+    first = (FIRST_FRAME[0] - asked) * 1000 if FIRST_FRAME else None
+    return report | {
+        "answer": body,
+        "deleted": deleted,
+        "first_frame_ms": first,
+        "video": VIDEO,
+        "audio": AUDIO,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--seconds", type=float, default=5)
+    arguments = parser.parse_args()
+    print(json.dumps(asyncio.run(watch(arguments.url, arguments.seconds))))
+
+
+main()

@@ -1,0 +1,52 @@
+/** @file HLS: what hls.js's errors mean, playlists for tiles, and the vendored file itself. */
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { kindOfError, withoutBlockingReload } from '../player/hls-source.js';
+import { playlistUrl } from '../player/player.js';
+
+test('a camera not yet seen, a closed door and a dead server are told apart', () => {
+  const network = (code) => kindOfError({ type: 'networkError', details: 'manifestLoadError', response: { code } });
+  assert.equal(network(404), 'absent');
+  assert.equal(network(503), 'absent');
+  assert.equal(network(401), 'denied');
+  assert.equal(network(0), 'network');
+  assert.equal(kindOfError({ type: 'networkError', details: 'manifestLoadTimeOut' }), 'network');
+});
+
+test('a codec that the browser lacks is not an outage', () => {
+  assert.equal(kindOfError({ type: 'mediaError', details: 'manifestIncompatibleCodecsError' }), 'unsupported');
+  assert.equal(kindOfError({ type: 'mediaError', details: 'bufferAddCodecError' }), 'unsupported');
+  assert.equal(kindOfError({ type: 'mediaError', details: 'bufferAppendError' }), 'media');
+});
+
+test('a tile polls: its playlist offers no blocking reload and keeps the rest', () => {
+  const control = '#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6,CAN-SKIP-UNTIL=12.0';
+  assert.equal(
+    withoutBlockingReload(`#EXTM3U\n${control}\n#EXTINF:1,CAN-BLOCK-RELOAD=YES\n`),
+    `#EXTM3U\n${control.replace('=YES', '=NO')}\n#EXTINF:1,CAN-BLOCK-RELOAD=YES\n`,
+  );
+  assert.equal(
+    withoutBlockingReload('#EXT-X-SERVER-CONTROL:PART-HOLD-BACK=0.6,CAN-BLOCK-RELOAD=YES'),
+    '#EXT-X-SERVER-CONTROL:PART-HOLD-BACK=0.6,CAN-BLOCK-RELOAD=NO',
+  );
+});
+
+test('a camera page leads to its playlist, a playlist to itself', () => {
+  assert.equal(playlistUrl('http://a.example:8888/cam_1/'), 'http://a.example:8888/cam_1/index.m3u8');
+  assert.equal(playlistUrl('http://a.example:8888/cam_1?token=x'), 'http://a.example:8888/cam_1/index.m3u8?token=x');
+  assert.equal(playlistUrl('http://a.example/c/index.m3u8?t=1'), 'http://a.example/c/index.m3u8?t=1');
+});
+
+test('hls.js is the file that the table names, with its licence beside it', async () => {
+  const vendor = new URL('../vendor/', import.meta.url);
+  const [script, table, licence] = await Promise.all([
+    readFile(new URL('hls.min.js', vendor)),
+    readFile(new URL('README.md', vendor), 'utf8'),
+    readFile(new URL('hls.js-LICENSE', vendor), 'utf8'),
+  ]);
+  assert.ok(table.includes(createHash('sha256').update(script).digest('hex')));
+  assert.match(licence, /Apache License, Version 2\.0/);
+});
