@@ -1,6 +1,4 @@
-//! Egress: what each way out of the ring decides, without moving a byte.
-
-pub mod webrtc;
 //! Egress: what a viewer's protocol asks for, decided without I/O.
 
 pub mod hls;
+pub mod webrtc;

@@ -13,7 +13,7 @@ use str0m::Candidate;
 use str0m::net::TcpType;
 use tracing::{debug, warn};
 
-use super::config::WebRtcConfig;
+use crate::config::resolved::{InterfaceIps, WebRtcConfig};
 
 /// The most addresses announced; ICE tries every pair, so many addresses make it slow.
 pub(crate) const CANDIDATES_MAX: usize = 16;
@@ -53,7 +53,12 @@ pub(crate) fn host_candidates(
 }
 
 fn interface_ips(config: &WebRtcConfig, bound: IpAddr, viewer: IpAddr) -> Vec<IpAddr> {
-    if !config.ips_from_interfaces {
+    let is_wanted = |name: &str| match &config.interface_ips {
+        InterfaceIps::None => false,
+        InterfaceIps::All => true,
+        InterfaceIps::Of(names) => names.iter().any(|wanted| wanted == name),
+    };
+    if config.interface_ips == InterfaceIps::None {
         return Vec::new();
     }
     let interfaces = match if_addrs::get_if_addrs() {
@@ -63,7 +68,6 @@ fn interface_ips(config: &WebRtcConfig, bound: IpAddr, viewer: IpAddr) -> Vec<Ip
             return Vec::new();
         }
     };
-    let is_wanted = |name: &str| config.interfaces.is_empty() || config.interfaces.iter().any(|n| n == name);
     let all = interfaces.iter().filter(|interface| is_wanted(&interface.name)).map(|i| i.ip());
     // An IPv4 socket can't be reached over IPv6; a dual-stack one by both.
     let reachable = all.filter(|ip| ip.is_ipv4() || bound.is_ipv6());
@@ -109,11 +113,12 @@ async fn additional_ips(hosts: &[String]) -> Vec<IpAddr> {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use super::super::tests::config_for_tests;
     use super::*;
 
     #[tokio::test]
     async fn socket_bound_to_loopback_announces_loopback_alone() {
-        let config = WebRtcConfig::default();
+        let config = config_for_tests();
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         assert_eq!(local_ips(&config, loopback, loopback).await, [loopback]);
     }
@@ -121,9 +126,9 @@ mod tests {
     #[tokio::test]
     async fn additional_hosts_may_be_addresses_or_names() {
         let config = WebRtcConfig {
-            ips_from_interfaces: false,
+            interface_ips: InterfaceIps::None,
             additional_hosts: vec!["192.0.2.7".into(), "localhost".into()],
-            ..WebRtcConfig::default()
+            ..config_for_tests()
         };
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let ips = local_ips(&config, any, any).await;
@@ -133,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn viewer_over_loopback_is_told_loopback_and_others_only_if_there_is_nothing_else() {
-        let config = WebRtcConfig::default();
+        let config = config_for_tests();
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let near = local_ips(&config, any, IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
         assert!(near.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));

@@ -36,13 +36,13 @@ use tracing::debug;
 use uuid::Uuid;
 
 use super::candidates::{host_candidates, local_ips};
-use super::config::HlsFallback;
 use super::negotiate::{self, NegotiateError, Negotiated};
 use super::sender::MediaSender;
 use super::session::{COMMANDS, Command, Restarted, SessionParts};
 use super::stats::SessionRecord;
 use super::{
-    IceState, NewViewer, PageRequest, SESSIONS_MAX, SessionHandle, WebRtcServer, ice_servers, ports,
+    HlsListener, IceState, NewViewer, PageRequest, SESSIONS_MAX, SessionHandle, WebRtcServer, ice_servers,
+    ports,
 };
 use crate::registry::AcquireError;
 use crate::runtime::clock;
@@ -107,7 +107,7 @@ impl Target {
 }
 
 async fn handle(State(server): State<Arc<WebRtcServer>>, request: Request) -> Response {
-    let origin = allowed_origin(&server.config.allow_origins, request.headers());
+    let origin = allowed_origin(&server.config.http.allow_origins, request.headers());
     let mut response = route(&server, request).await;
     if let Some(origin) = origin {
         let headers = response.headers_mut();
@@ -179,7 +179,7 @@ async fn post(server: &Arc<WebRtcServer>, path: PathName, request: Request) -> R
     let offer = read_body(request).await?;
     let stream = server.deps.registry.acquire(&viewer.grant).await?;
     let (offer, map) = choose(&offer, &stream).map_err(|error| {
-        let hls = server.config.hls;
+        let hls = server.deps.hls;
         Refusal::unservable(&error, hls.and_then(|hls| hls_url(hls, host.as_deref(), viewer.grant.path())))
     })?;
     let (secret, answer, handle) = open(server, &viewer, &stream, &offer, &map).await?;
@@ -399,7 +399,7 @@ fn is_content_type(headers: &HeaderMap, wanted: &str) -> bool {
 }
 
 /// The HLS playlist of `path` at the host that the viewer itself named.
-fn hls_url(hls: HlsFallback, host: Option<&str>, path: &PathName) -> Option<String> {
+fn hls_url(hls: HlsListener, host: Option<&str>, path: &PathName) -> Option<String> {
     let authority: http::uri::Authority = host?.parse().ok()?;
     Some(format!("{}://{}:{}/{path}/index.m3u8", hls.scheme.as_str(), authority.host(), hls.port))
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use media_core::time::WallTime;
 
-use super::config::IceServer;
+use crate::config::resolved::IceServer;
 
 /// The user name that asks for generated credentials (MediaMTX).
 const AUTH_SECRET: &str = "AUTH_SECRET";
@@ -23,9 +23,9 @@ pub(crate) fn link(server: &IceServer, nonce: &str, now: WallTime) -> String {
         return link;
     }
     let (user, password) = if server.username == AUTH_SECRET {
-        generated(&server.password, nonce, now)
+        generated(server.password.expose(), nonce, now)
     } else {
-        (server.username.clone(), server.password.clone())
+        (server.username.clone(), server.password.expose().to_owned())
     };
     link.push_str(&format!(
         "; username=\"{}\"; credential=\"{}\"; credential-type=\"password\"",
@@ -59,12 +59,14 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::source_url::Secret;
 
     fn server(username: &str, password: &str) -> IceServer {
         IceServer {
             url: "turn:turn.example.net:3478".into(),
             username: username.into(),
-            password: password.into(),
+            password: Secret::new(password),
+            client_only: true,
         }
     }
 

@@ -15,12 +15,10 @@
 //! 404 with Retry-After as in MediaMTX, not the draft's 409 (correctness: W2).
 
 mod candidates;
-pub(crate) mod config;
 mod http;
 mod ice_servers;
 mod negotiate;
 mod outbox;
-mod packetizer;
 mod packets;
 mod routes;
 mod sender;
@@ -41,7 +39,6 @@ use tokio::sync::mpsc;
 use tracing::{info, info_span};
 use uuid::Uuid;
 
-use self::config::WebRtcConfig;
 use self::negotiate::Identity;
 use self::outbox::Ports;
 use self::packets::PacketStore;
@@ -50,6 +47,7 @@ use self::session::{Command, Session, SessionParts};
 use self::stats::{SessionFacts, SessionRecord};
 use self::tcp::TcpPort;
 use self::udp::UdpPort;
+use crate::config::resolved::WebRtcConfig;
 use crate::registry::Registry;
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
@@ -67,6 +65,34 @@ pub(crate) enum PageRequest<'a> {
     Asset(&'a str),
 }
 
+/// The HLS listener; its host is the one that the viewer's own request named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HlsListener {
+    /// Plain or TLS.
+    pub(crate) scheme: HttpScheme,
+    /// Its port.
+    pub(crate) port: u16,
+}
+
+/// Scheme of an HTTP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HttpScheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl HttpScheme {
+    /// As in a URL.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// Gives the pages; `None` where there is none.
 pub(crate) type Pages = dyn Fn(PageRequest<'_>) -> Option<Response> + Send + Sync;
 
@@ -78,6 +104,8 @@ pub(crate) struct WebRtcDeps {
     pub(crate) gate: Gate,
     /// The pages for browsers.
     pub(crate) pages: Box<Pages>,
+    /// Where the same paths are served as HLS, for viewers whom WebRTC can't serve.
+    pub(crate) hls: Option<HlsListener>,
     /// Owns the sockets' tasks and the sessions.
     pub(crate) tasks: TaskSet,
 }
@@ -227,3 +255,6 @@ impl NewViewer {
 fn ports(server: &WebRtcServer, source_ips: Vec<IpAddr>) -> Ports {
     Ports { udp: server.udp.clone(), tcp: server.tcp.clone(), source_ips }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,7 +62,7 @@ pub(crate) enum NegotiateError {
 #[derive(Debug)]
 pub(crate) struct Negotiated {
     /// The peer connection.
-    pub(crate) rtc: Rtc,
+    pub(crate) rtc: Box<Rtc>,
     /// The answer with all our candidates.
     pub(crate) answer: String,
     /// Our ICE user name fragment.
@@ -85,7 +85,7 @@ pub(crate) fn negotiate(
     if candidates.is_empty() {
         return Err(NegotiateError::NoCandidates);
     }
-    let mut rtc = config(identity, map).build(now);
+    let mut rtc = Box::new(config(identity, map).build(now));
     for candidate in candidates {
         rtc.add_local_candidate(candidate);
     }
@@ -168,7 +168,7 @@ fn add_codec(config: &mut RtcConfig, track: &MappedTrack) {
         WireCodec::Opus => Frequency::FORTY_EIGHT_KHZ,
         WireCodec::Pcma | WireCodec::Pcmu => Frequency::EIGHT_KHZ,
     };
-    let rtx = offered.rtx_pt.map(|pt| Pt::new_with_value(pt));
+    let rtx = offered.rtx_pt.map(Pt::new_with_value);
     let format = FormatParams::parse_line(&offered.fmtp);
     let codecs = config.codec_config();
     codecs.add_config(Pt::new_with_value(offered.pt), rtx, codec, clock, offered.channels, format);

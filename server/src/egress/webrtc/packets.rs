@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use media_core::path_name::PathName;
+use media_core::remux::rtp::{Packetizer, ParameterSets, RtpPayload};
 use media_core::ring::Entry;
 use media_core::track::TrackId;
+use tracing::debug;
 
-use super::packetizer::Packetizer;
 use crate::stream::Stream;
 
 /// Payload bytes of one RTP packet: 1200 bytes of UDP, the size that passes every tunnel (RFC 8834 and
@@ -24,17 +25,8 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 1200 - 12 - 32 - 16 - 2;
 /// is cut again by the viewer who wants it.
 const CACHE_BYTES_MAX: usize = 4 << 20;
 
-/// One RTP payload, shared with str0m's retransmission caches.
-#[derive(Clone, Debug)]
-pub(crate) struct Payload {
-    /// What follows the RTP header.
-    pub(crate) bytes: Arc<[u8]>,
-    /// The access unit's last packet.
-    pub(crate) marker: bool,
-}
-
 /// All payloads of one access unit.
-pub(crate) type UnitPayloads = Arc<[Payload]>;
+pub(crate) type UnitPayloads = Arc<[RtpPayload]>;
 
 /// The payloads of one stream's newest units.
 #[derive(Debug, Default)]
@@ -46,7 +38,14 @@ pub(crate) struct StreamPackets {
 struct Cache {
     units: BTreeMap<u64, UnitPayloads>,
     bytes: usize,
-    packetizers: Vec<(u64, TrackId, Packetizer)>,
+    packetizers: Vec<TrackPacketizer>,
+}
+
+#[derive(Debug)]
+struct TrackPacketizer {
+    generation: u64,
+    track: TrackId,
+    packetizer: Packetizer,
 }
 
 impl StreamPackets {
@@ -66,20 +65,25 @@ impl StreamPackets {
 
 impl Cache {
     fn cut(&mut self, entry: &Entry) -> UnitPayloads {
+        let none = || Arc::from([]);
         let (generation, track) = (entry.format.generation, entry.unit.track);
-        let known = self.packetizers.iter().position(|(g, t, _)| *g == generation && *t == track);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                let Some(info) = entry.format.track(track) else { return Arc::from([]) };
-                self.packetizers.retain(|(g, ..)| *g + 1 >= generation);
-                self.packetizers.push((generation, track, Packetizer::new(info, PAYLOAD_BYTES_MAX)));
-                self.packetizers.len() - 1
+        let is_known = |known: &&TrackPacketizer| known.generation == generation && known.track == track;
+        if !self.packetizers.iter().any(|known| is_known(&known)) {
+            let Some(info) = entry.format.track(track) else { return none() };
+            // Viewers may still read the format before this one.
+            self.packetizers.retain(|known| known.generation + 1 >= generation);
+            let made = Packetizer::new(info, PAYLOAD_BYTES_MAX, ParameterSets::BeforeRandomAccess);
+            let Ok(packetizer) = made else { return none() };
+            self.packetizers.push(TrackPacketizer { generation, track, packetizer });
+        }
+        let Some(known) = self.packetizers.iter().find(is_known) else { return none() };
+        match known.packetizer.packetize(&entry.unit) {
+            Ok(payloads) => payloads.into(),
+            Err(error) => {
+                debug!(seq = entry.seq, %error, "access unit can't be packetized");
+                none()
             }
-        };
-        let Some((.., packetizer)) = self.packetizers.get_mut(index) else { return Arc::from([]) };
-        let payloads = packetizer.packetize(&entry.unit);
-        payloads.into_iter().map(|p| Payload { bytes: Arc::from(&p.payload[..]), marker: p.marker }).collect()
+        }
     }
 
     fn keep(&mut self, seq: u64, payloads: &UnitPayloads) {
@@ -99,28 +103,36 @@ impl Cache {
 }
 
 fn size_of_unit(payloads: &UnitPayloads) -> usize {
-    payloads.iter().map(|payload| payload.bytes.len()).sum()
+    payloads.iter().map(|payload| payload.payload.len()).sum()
 }
 
 /// The packets of every stream that has a viewer; forgotten with the last one.
 #[derive(Debug, Default)]
 pub(crate) struct PacketStore {
-    streams: Mutex<HashMap<PathName, (Weak<Stream>, Weak<StreamPackets>)>>,
+    streams: Mutex<HashMap<PathName, Owned>>,
+}
+
+/// A stream and its packets, as long as both are in use.
+#[derive(Debug)]
+struct Owned {
+    stream: Weak<Stream>,
+    packets: Weak<StreamPackets>,
 }
 
 impl PacketStore {
     /// The packets of `stream`, shared with its other viewers.
     pub(crate) fn of(&self, stream: &Arc<Stream>) -> Arc<StreamPackets> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        streams.retain(|_, (_, packets)| packets.strong_count() > 0);
-        if let Some((owner, packets)) = streams.get(stream.name())
-            && Weak::ptr_eq(owner, &Arc::downgrade(stream))
-            && let Some(packets) = packets.upgrade()
+        streams.retain(|_, owned| owned.packets.strong_count() > 0);
+        if let Some(owned) = streams.get(stream.name())
+            && Weak::ptr_eq(&owned.stream, &Arc::downgrade(stream))
+            && let Some(packets) = owned.packets.upgrade()
         {
             return packets;
         }
         let packets = Arc::new(StreamPackets::default());
-        streams.insert(stream.name().clone(), (Arc::downgrade(stream), Arc::downgrade(&packets)));
+        let owned = Owned { stream: Arc::downgrade(stream), packets: Arc::downgrade(&packets) };
+        streams.insert(stream.name().clone(), owned);
         packets
     }
 }

@@ -68,6 +68,14 @@ enum Phase {
     Live,
 }
 
+/// A unit whose turn it is.
+#[derive(Clone, Copy, Debug)]
+struct Due<'a> {
+    entry: &'a Entry,
+    delivery: Delivery,
+    now: Instant,
+}
+
 /// One track on its way out.
 #[derive(Debug)]
 struct Outgoing {
@@ -278,7 +286,7 @@ impl MediaSender {
         }
         self.queue.pop_front();
         if let Some(video) = &mut self.video {
-            video.write(rtc, entry, &self.packets, delivery, now);
+            video.write(rtc, Due { entry, delivery, now }, &self.packets);
         }
         Step::Wrote
     }
@@ -290,7 +298,7 @@ impl MediaSender {
         if is_repeated || !matches!(self.phase, Phase::Live) {
             return false;
         }
-        audio.write(rtc, entry, &self.packets, Delivery::Live, now);
+        audio.write(rtc, Due { entry, delivery: Delivery::Live, now }, &self.packets);
         true
     }
 }
@@ -316,29 +324,23 @@ impl Outgoing {
         }
     }
 
-    fn write(
-        &mut self,
-        rtc: &mut Rtc,
-        entry: &Entry,
-        packets: &StreamPackets,
-        delivery: Delivery,
-        now: Instant,
-    ) {
+    fn write(&mut self, rtc: &mut Rtc, due: Due<'_>, packets: &StreamPackets) {
+        let Due { entry, delivery, now } = due;
         let unit = &entry.unit;
         let Some(info) = entry.format.track(unit.track) else { return };
         let rtp_timestamp = self.timeline.stamp(unit.pts_ticks, info.timescale, delivery, now);
         self.last_dts = Some(unit.dts_ticks);
         let wallclock = capture_instant(unit.wall, now);
-        let mut extensions = self.extensions(entry, delivery, now);
+        let mut extensions = self.extensions(due);
         let mut api = rtc.direct_api();
         let Some(stream) = api.stream_tx_by_mid(self.mid, None) else { return };
         for payload in packets.of(entry).iter() {
             let write = RtpWrite::new(
                 self.pt,
                 self.next_seq.into(),
-                rtp_timestamp,
+                rtp_timestamp.wrapping_add(payload.offset_ticks),
                 wallclock,
-                Arc::clone(&payload.bytes),
+                Arc::clone(&payload.payload),
             );
             stream.write_rtp(
                 write
@@ -356,11 +358,13 @@ impl Outgoing {
 
     /// For a unit's first packet. Those of the backlog carry none but the delay: receivers would
     /// interpolate capture times over compressed timestamps.
-    fn extensions(&mut self, entry: &Entry, delivery: Delivery, now: Instant) -> ExtensionValues {
+    fn extensions(&mut self, due: Due<'_>) -> ExtensionValues {
+        let Due { entry, delivery, now } = due;
         let mut values = ExtensionValues::default();
         let is_due =
             self.extended_at.is_none_or(|at| now.saturating_duration_since(at) >= EXTENSION_INTERVAL);
-        if !is_due && !(self.is_video() && entry.is_join_point) {
+        let is_key = self.is_video() && entry.is_join_point;
+        if !is_due && !is_key {
             return values;
         }
         if self.is_video() {

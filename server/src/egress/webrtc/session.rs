@@ -94,7 +94,7 @@ pub(crate) enum Closed {
 #[derive(Debug)]
 pub(crate) struct SessionParts {
     /// The answered peer connection.
-    pub(crate) rtc: Rtc,
+    pub(crate) rtc: Box<Rtc>,
     /// The offer that it answered.
     pub(crate) narrowed_offer: String,
     /// Our candidates' addresses, best first.
