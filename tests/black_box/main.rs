@@ -1,6 +1,18 @@
 //! Black box: the shipped programs against real peers, one module per promise.
 
 #[cfg(test)]
+mod endurance;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod formats;
 #[cfg(test)]
+mod glass;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod sources;
+#[cfg(test)]
+mod whep;

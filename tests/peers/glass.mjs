@@ -106,18 +106,23 @@ async function main() {
     });
     const reader = barcode.replace(/^export\s+(default\s+)?/gm, '');
     await page.evaluateOnNewDocument(`${reader};(${watchPictures})()`);
-    await page.goto(args.url, { waitUntil: 'domcontentloaded' });
-    const first = await page
-      .waitForFunction(() => window.__watch.pictures[0] ?? null, {
-        timeout: Number(args.first) * 1000, polling: 50,
-      })
-      .then((handle) => handle.jsonValue())
-      .catch(() => null);
+    const visit = async () => {
+      await page.goto(args.url, { waitUntil: 'domcontentloaded' });
+      return page
+        .waitForFunction(() => window.__watch.pictures[0] ?? null, {
+          timeout: Number(args.first) * 1000, polling: 50,
+        })
+        .then((handle) => handle.jsonValue())
+        .catch(() => null);
+    };
+    const cold = await visit();
+    if (cold) await page.goto('about:blank');
+    const first = cold && (await visit());
     if (first) await new Promise((done) => setTimeout(done, Number(args.seconds) * 1000));
     if (args.screenshot) await page.screenshot({ path: args.screenshot });
     const found = await page.evaluate(async () => {
       const page = window.gtvision;
-      const stats = page ? { state: page.state, ...(await page.stats()) } : {};
+      const stats = page ? { state: page.state, mode: page.mode, ...(await page.stats()) } : {};
       return {
         pictures: window.__watch.pictures,
         size: window.__watch.size,
@@ -130,6 +135,7 @@ async function main() {
       .map(([frame, at]) => ({ frame, seen_unix_us: Math.round(at * 1000) }));
     return {
       first_picture_ms: first ? first[3] : null,
+      first_picture_cold_ms: cold ? cold[3] : null,
       pictures: found.pictures.length,
       size: found.size,
       seen,

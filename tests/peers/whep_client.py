@@ -1,6 +1,10 @@
 """A WebRTC viewer that is not a browser: aiortc over WHEP, keeping encoded frames.
 
-  whep_client.py --url http://HOST/PATH/whep --seconds N
+  whep_client.py --url http://HOST/PATH/whep --seconds N [--lose SHARE] [--vanish yes]
+
+With --lose that share of the video's first transmissions is thrown away on arrival (fixed
+seed), so that only retransmission brings it back; the first 50 packets are kept. With
+--vanish it ends without a word to the server.
 
 Prints one line of JSON:
   first_frame_ms    from sending the offer to the first whole video frame
@@ -17,6 +21,8 @@ import argparse
 import asyncio
 import hashlib
 import json
+import os
+import random
 import time
 import urllib.error
 import urllib.parse
@@ -59,6 +65,34 @@ def collect(_loop, frames, _decoded, _failed):
 
 aiortc.rtcrtpreceiver.decoder_worker = collect
 
+KEPT_AT_START = 50
+
+
+def lose(share):
+    """Puts a lossy link in front of aiortc's receivers; retransmissions pass."""
+    receiver = aiortc.rtcrtpreceiver.RTCRtpReceiver
+    handle = receiver._handle_rtp_packet
+    dice = random.Random(20)
+    seen = set()
+
+    async def handle_lossy(self, packet, arrival_time_ms):
+        first_time = (packet.ssrc, packet.sequence_number) not in seen
+        seen.add((packet.ssrc, packet.sequence_number))
+        is_video = packet.payload_type == VIDEO_PAYLOAD_TYPE[0]
+        if is_video and first_time and len(seen) > KEPT_AT_START and dice.random() < share:
+            return
+        await handle(self, packet, arrival_time_ms)
+
+    receiver._handle_rtp_packet = handle_lossy
+
+
+VIDEO_PAYLOAD_TYPE = [None]
+
+
+def video_payload_type(answer):
+    media = next(line for line in answer.splitlines() if line.startswith("m=video"))
+    return int(media.split()[3])
+
 
 def request(method, url, body=None, content_type=None):
     headers = {"Content-Type": content_type} if content_type else {}
@@ -70,7 +104,7 @@ def request(method, url, body=None, content_type=None):
         return error.code, dict(error.headers), error.read().decode()
 
 
-async def watch(url, seconds):
+async def watch(url, seconds, vanish):
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     peer.addTransceiver("video", direction="recvonly")
     peer.addTransceiver("audio", direction="recvonly")
@@ -84,11 +118,14 @@ async def watch(url, seconds):
     if status != 201:
         await peer.close()
         return report | {"body": body}
+    VIDEO_PAYLOAD_TYPE[0] = video_payload_type(body)
     await peer.setRemoteDescription(RTCSessionDescription(body, "answer"))
     location = urllib.parse.urljoin(url, report["headers"]["location"])
     await asyncio.sleep(seconds)
-    deleted, _, _ = await asyncio.to_thread(request, "DELETE", location)
-    await peer.close()
+    deleted = None
+    if not vanish:
+        deleted, _, _ = await asyncio.to_thread(request, "DELETE", location)
+        await peer.close()
     first = (FIRST_FRAME[0] - asked) * 1000 if FIRST_FRAME else None
     return report | {
         "answer": body,
@@ -103,8 +140,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--lose", type=float, default=0)
+    parser.add_argument("--vanish", default="no")
     arguments = parser.parse_args()
-    print(json.dumps(asyncio.run(watch(arguments.url, arguments.seconds))))
+    if arguments.lose:
+        lose(arguments.lose)
+    vanish = arguments.vanish == "yes"
+    report = asyncio.run(watch(arguments.url, arguments.seconds, vanish))
+    print(json.dumps(report), flush=True)
+    if vanish:
+        os._exit(0)
 
 
 main()

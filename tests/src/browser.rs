@@ -20,8 +20,13 @@ pub enum Browser {
 /// What a player showed.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Watched {
-    /// From navigation to the first picture on the screen; `None` when there was none.
+    /// From navigation to the first picture on the screen, on the second visit of the page:
+    /// the browser has read its own code from disk by then. `None` when there was none.
     pub first_picture_ms: Option<f64>,
+    /// The same on the very first visit, seconds after the browser's start.
+    pub first_picture_cold_ms: Option<f64>,
+    /// How many pictures were shown.
+    pub pictures: u32,
     /// Every picture whose bar code could be read, in the order shown.
     pub seen: Vec<Seen>,
     /// Pictures shown whose bar code could not be read.

@@ -18,9 +18,11 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// A running simulator.
 pub struct Simulator {
     _process: Process,
+    _plan: Option<tempfile::NamedTempFile>,
     /// Its ready line.
     pub ready: Value,
     rtsp: String,
+    tls: Option<String>,
     control: String,
     credentials: String,
 }
@@ -55,6 +57,18 @@ impl Simulator {
     /// # Errors
     /// When it is not built or does not get ready.
     pub async fn start_with(cameras: &[(&str, &Path)], args: &[&str]) -> anyhow::Result<Self> {
+        Self::start_planned(cameras, args, &Value::Null).await
+    }
+
+    /// The same with a plan: `{"camera": {"second_clip": FILE, "parameter_sets": "late"}}`.
+    ///
+    /// # Errors
+    /// When it is not built or does not get ready.
+    pub async fn start_planned(
+        cameras: &[(&str, &Path)],
+        args: &[&str],
+        plan: &Value,
+    ) -> anyhow::Result<Self> {
         let program = workspace::program("camera-sim", "CAMERA_SIM_BIN")?;
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
@@ -63,6 +77,15 @@ impl Simulator {
                 .arg("--camera")
                 .arg(format!("{name}={}", clip.display()));
         }
+        let plan_file = match plan {
+            Value::Null => None,
+            plan => {
+                let file = tempfile::NamedTempFile::new()?;
+                std::fs::write(file.path(), json!({ "cameras": plan }).to_string())?;
+                command.arg("--faults").arg(file.path());
+                Some(file)
+            }
+        };
         let mut process = Process::start("camera-sim", command.args(args))?;
         let ready = process.ready_line(START_LIMIT).await?;
         let address = |key: &str| -> anyhow::Result<String> {
@@ -75,8 +98,10 @@ impl Simulator {
             rtsp: address("rtsp")?,
             control: address("control")?,
             credentials: credentials(args),
+            tls: ready["rtsps"].as_str().map(str::to_owned),
             ready,
             _process: process,
+            _plan: plan_file,
         })
     }
 
@@ -84,6 +109,15 @@ impl Simulator {
     #[must_use]
     pub fn url(&self, camera: &str) -> String {
         format!("rtsp://{}{}/{camera}", self.credentials, self.rtsp)
+    }
+
+    /// The RTSPS URL of a camera, when the simulator was started with `--tls-listen`.
+    ///
+    /// # Errors
+    /// When it was not.
+    pub fn tls_url(&self, camera: &str) -> anyhow::Result<String> {
+        let address = self.tls.as_deref().context("no --tls-listen")?;
+        Ok(format!("rtsps://{}{address}/{camera}", self.credentials))
     }
 
     /// Makes a camera misbehave from now on, e.g. `("freeze", json!({"secs": 20}))`.

@@ -8,7 +8,9 @@
 //! written here. Spec: draft-pantos-hls-rfc8216bis.
 
 pub mod client;
+pub mod counter;
 pub mod playlist;
 pub mod rules;
 
 pub use client::{Rendition, Run, follow};
+pub use counter::{Counted, count};
