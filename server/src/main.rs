@@ -3,8 +3,8 @@
 mod app;
 mod cli;
 mod config;
-mod ingest;
 mod egress;
+mod ingest;
 mod registry;
 mod runtime;
 mod stream;

@@ -19,28 +19,16 @@ async fn fifty_cameras_lose_no_frame_and_memory_stays_flat() -> anyhow::Result<(
     let _machine = machine::alone().await;
     let length = Duration::from_secs(if workspace::long() { 300 } else { 40 });
     let clip = USUAL.file().await?;
-    let names: Vec<String> = (1..=CAMERAS)
-        .map(|number| format!("cam_{number}"))
-        .collect();
-    let cameras: Vec<_> = names
-        .iter()
-        .map(|name| (name.as_str(), clip.as_path()))
-        .collect();
+    let names: Vec<String> = (1..=CAMERAS).map(|number| format!("cam_{number}")).collect();
+    let cameras: Vec<_> = names.iter().map(|name| (name.as_str(), clip.as_path())).collect();
     let simulator = Simulator::start(&cameras).await?;
-    let sources: Vec<_> = names
-        .iter()
-        .map(|name| (name.as_str(), simulator.url(name)))
-        .collect();
+    let sources: Vec<_> = names.iter().map(|name| (name.as_str(), simulator.url(name))).collect();
     let server = Server::start(&server::pull(&sources)).await?;
     try_join_all(names.iter().map(|name| server.wait_online(name))).await?;
 
     let urls: Vec<String> = names.iter().map(|name| server.hls(name)).collect();
     // Muxers fill their windows first: that growth is not a leak.
-    try_join_all(
-        urls.iter()
-            .map(|url| llhls::count(url, Duration::from_secs(10), USUAL.fps)),
-    )
-    .await?;
+    try_join_all(urls.iter().map(|url| llhls::count(url, Duration::from_secs(10), USUAL.fps))).await?;
     let before = (server.usage()?, Instant::now());
     let viewers = try_join_all(urls.iter().map(|url| llhls::count(url, length, USUAL.fps)));
     let (counted, memory) = tokio::try_join!(viewers, sample_memory(&server, length))?;
@@ -52,11 +40,7 @@ async fn fifty_cameras_lose_no_frame_and_memory_stays_flat() -> anyhow::Result<(
         let due = length.as_secs_f64() * f64::from(USUAL.fps);
         let missing = due - f64::from(u32::try_from(counted.frames)?);
         let slack = f64::from(USUAL.gop) * 3.0;
-        ensure!(
-            missing.abs() <= slack,
-            "{name}: {} frames, {due} are due",
-            counted.frames
-        );
+        ensure!(missing.abs() <= slack, "{name}: {} frames, {due} are due", counted.frames);
         ensure!(counted.discontinuities == 0, "{name}: {counted:?}");
     }
     let second = mean_mib(&memory, 1).context("no sample")?;
@@ -72,10 +56,7 @@ async fn fifty_cameras_lose_no_frame_and_memory_stays_flat() -> anyhow::Result<(
         }),
     )?;
     let drift = (last - second).abs() / second;
-    ensure!(
-        drift <= MEMORY_DRIFT_MAX,
-        "resident set went from {second} to {last} MiB"
-    );
+    ensure!(drift <= MEMORY_DRIFT_MAX, "resident set went from {second} to {last} MiB");
     Ok(())
 }
 

@@ -30,26 +30,12 @@ struct Case {
 
 /// A case that never stops the stream.
 fn harmless(kind: &'static str, options: Value) -> Case {
-    Case {
-        kind,
-        camera: kind,
-        options,
-        lasts_s: 12,
-        recovers_s: 3,
-        seen: None,
-    }
+    Case { kind, camera: kind, options, lasts_s: 12, recovers_s: 3, seen: None }
 }
 
 /// A case that breaks the connection at once and lets the next one work.
 fn breaking(kind: &'static str, options: Value) -> Case {
-    Case {
-        kind,
-        camera: kind,
-        options,
-        lasts_s: 1,
-        recovers_s: 10,
-        seen: None,
-    }
+    Case { kind, camera: kind, options, lasts_s: 1, recovers_s: 10, seen: None }
 }
 
 fn cases() -> Vec<Case> {
@@ -65,48 +51,26 @@ fn cases() -> Vec<Case> {
     vec![
         breaking("drop", none()),
         breaking("garbage", json!({ "bytes": 4096 })),
-        Case {
-            lasts_s: 4,
-            recovers_s: 15,
-            ..breaking("vanish", none())
-        },
-        Case {
-            lasts_s: 20,
-            recovers_s: 30,
-            seen: Some("frozen"),
-            ..breaking("freeze", none())
-        },
+        Case { lasts_s: 4, recovers_s: 15, ..breaking("vanish", none()) },
+        Case { lasts_s: 20, recovers_s: 30, seen: Some("frozen"), ..breaking("freeze", none()) },
         harmless("lose", json!({ "percent": 2 })),
         harmless("reorder", json!({ "percent": 2 })),
         harmless("repeat_timestamps", json!({ "every": 10 })),
         harmless("jump_timestamps", json!({ "ms": 3_600_000 })),
-        Case {
-            camera: "jump_back",
-            ..harmless("jump_timestamps", json!({ "ms": -3_600_000 }))
-        },
+        Case { camera: "jump_back", ..harmless("jump_timestamps", json!({ "ms": -3_600_000 })) },
         harmless("stray_frames", json!({ "offset_hours": 7, "every_s": 2 })),
         harmless("idr_burst", json!({ "count": 8 })),
         harmless("change_parameters", none()),
-        Case {
-            recovers_s: 15,
-            ..harmless("bad_rtp", json!({ "percent": 100 }))
-        },
+        Case { recovers_s: 15, ..harmless("bad_rtp", json!({ "percent": 100 })) },
         failing("answer_401", "answer", json!({ "status": 401 })),
         failing("answer_503", "answer", json!({ "status": 503 })),
-        failing(
-            "hang",
-            "hang",
-            json!({ "at": "describe", "half_response": true }),
-        ),
+        failing("hang", "hang", json!({ "at": "describe", "half_response": true })),
         failing("slow_byte", "slow_byte", none()),
         failing("endless_sdp", "endless_sdp", none()),
         harmless("ssrc_blank", none()),
         harmless("ssrc_leading_space", none()),
         harmless("seq_zero", none()),
-        Case {
-            recovers_s: 15,
-            ..harmless("wrong_ssrc", none())
-        },
+        Case { recovers_s: 15, ..harmless("wrong_ssrc", none()) },
         harmless("keepalive_wrong_cseq", none()),
         harmless("clock_offset", json!({ "ms": 7_200_000 })),
     ]
@@ -132,26 +96,15 @@ fn needs_reconnect(kind: &str) -> bool {
 async fn every_misbehaviour_recovers_in_its_time_and_harms_no_other_camera() -> anyhow::Result<()> {
     let _machine = machine::alone().await;
     let clip = USUAL.file().await?;
-    let second = clips::Clip {
-        size: "480x272",
-        ..USUAL
-    }
-    .file()
-    .await?;
+    let second = clips::Clip { size: "480x272", ..USUAL }.file().await?;
     let cases = cases();
-    let mut cameras: Vec<_> = cases
-        .iter()
-        .map(|case| (case.camera, clip.as_path()))
-        .collect();
+    let mut cameras: Vec<_> = cases.iter().map(|case| (case.camera, clip.as_path())).collect();
     cameras.push(("well", clip.as_path()));
     let plan = json!({ "change_parameters": { "second_clip": second } });
     // A keep-alive every few seconds, so that a wrong answer to one falls into the run.
     let args = ["--seed", "7", "--session-timeout", "10"];
     let simulator = Simulator::start_planned(&cameras, &args, &plan).await?;
-    let sources: Vec<_> = cameras
-        .iter()
-        .map(|(name, _)| (*name, simulator.url(name)))
-        .collect();
+    let sources: Vec<_> = cameras.iter().map(|(name, _)| (*name, simulator.url(name))).collect();
     let mut server = Server::start(&server::pull(&sources)).await?;
     for (name, _) in &cameras {
         server.wait_online(name).await?;
@@ -168,10 +121,7 @@ async fn every_misbehaviour_recovers_in_its_time_and_harms_no_other_camera() -> 
     let well = well.context("the camera that was well")?;
     ensure!(well.discontinuities == 0, "the well camera: {well:?}");
     let due = watched.as_secs() * u64::from(USUAL.fps);
-    ensure!(
-        well.frames + u64::from(USUAL.gop) * 3 >= due,
-        "the well camera: {well:?}"
-    );
+    ensure!(well.frames + u64::from(USUAL.gop) * 3 >= due, "the well camera: {well:?}");
     let mut broken = Vec::new();
     for (case, result) in cases.iter().zip(results) {
         match result {
@@ -186,9 +136,7 @@ async fn every_misbehaviour_recovers_in_its_time_and_harms_no_other_camera() -> 
 /// Makes one camera misbehave for its time and gives the seconds that it needed after.
 async fn run_case(simulator: &Simulator, server: &Server, case: &Case) -> anyhow::Result<f64> {
     let playlist = media_playlist(server, case.camera).await?;
-    simulator
-        .fault(case.camera, case.kind, case.options.clone())
-        .await?;
+    simulator.fault(case.camera, case.kind, case.options.clone()).await?;
     if needs_reconnect(case.kind) {
         simulator.fault(case.camera, "drop", json!({})).await?;
     }
@@ -196,9 +144,7 @@ async fn run_case(simulator: &Simulator, server: &Server, case: &Case) -> anyhow
     let began = Instant::now();
     if let Some(state) = case.seen {
         // It may be seen after the fault's end only if that end is what it waits for.
-        server
-            .wait_state(case.camera, state, lasts.max(Duration::from_secs(25)))
-            .await?;
+        server.wait_state(case.camera, state, lasts.max(Duration::from_secs(25))).await?;
     }
     while began.elapsed() < lasts {
         still_served(&playlist).await?;
@@ -215,14 +161,9 @@ async fn run_case(simulator: &Simulator, server: &Server, case: &Case) -> anyhow
     })
     .await
     .with_context(|| format!("log:\n{}", camera_log(server, case.camera)))?;
-    let state = server
-        .wait_state(case.camera, "online", Duration::from_secs(5))
-        .await?;
+    let state = server.wait_state(case.camera, "online", Duration::from_secs(5)).await?;
     ensure!(state["stateSince"].is_string(), "no stateSince: {state}");
-    Ok(ended
-        .elapsed()
-        .saturating_sub(segments_time())
-        .as_secs_f64())
+    Ok(ended.elapsed().saturating_sub(segments_time()).as_secs_f64())
 }
 
 /// Two segments of one GOP each.
@@ -233,21 +174,15 @@ fn segments_time() -> Duration {
 /// H14 and the promise to viewers: whatever the camera does, its playlist is there.
 async fn still_served(playlist: &str) -> anyhow::Result<()> {
     let answer = http::get(playlist).await?;
-    ensure!(
-        answer.is_ok(),
-        "a viewer of it got {}: {}",
-        answer.status,
-        answer.text()
-    );
+    ensure!(answer.is_ok(), "a viewer of it got {}: {}", answer.status, answer.text());
     Ok(())
 }
 
 async fn media_playlist(server: &Server, name: &str) -> anyhow::Result<String> {
     let url = server.hls(name);
-    let answer = wait::until("playlist", Duration::from_secs(15), async || {
-        Ok(Some(http::get(&url).await?.ok()?))
-    })
-    .await?;
+    let answer =
+        wait::until("playlist", Duration::from_secs(15), async || Ok(Some(http::get(&url).await?.ok()?)))
+            .await?;
     let playlist = MultivariantPlaylist::parse(&answer.text())?;
     http::join(&url, &playlist.variants[0].uri)
 }

@@ -16,10 +16,7 @@ const WATCHED: Duration = Duration::from_secs(14);
 const RECORDED_S: u32 = 8;
 
 /// Shorter than a run, so that each run passes its end.
-const CLIP: Clip = Clip {
-    seconds: 10,
-    ..USUAL
-};
+const CLIP: Clip = Clip { seconds: 10, ..USUAL };
 
 async fn check(clip: Clip, kind: Kind, audio_codec: Option<&str>) -> anyhow::Result<()> {
     let _machine = machine::shared().await;
@@ -31,14 +28,9 @@ async fn check(clip: Clip, kind: Kind, audio_codec: Option<&str>) -> anyhow::Res
     let dir = tempfile::tempdir()?;
 
     let recorded = dir.path().join("recorded.mp4");
-    let (run, complaints) = tokio::try_join!(
-        llhls::follow(&url, WATCHED),
-        ffmpeg::record(&url, RECORDED_S, &recorded)
-    )?;
-    ensure!(
-        complaints.is_empty(),
-        "ffmpeg complained over HLS: {complaints}"
-    );
+    let (run, complaints) =
+        tokio::try_join!(llhls::follow(&url, WATCHED), ffmpeg::record(&url, RECORDED_S, &recorded))?;
+    ensure!(complaints.is_empty(), "ffmpeg complained over HLS: {complaints}");
     check_recording(&recorded, clip, audio_codec).await?;
 
     let video = run.video()?;
@@ -58,17 +50,10 @@ async fn check(clip: Clip, kind: Kind, audio_codec: Option<&str>) -> anyhow::Res
 }
 
 /// The recording has every frame of its length, evenly spaced and rising.
-async fn check_recording(
-    recorded: &Path,
-    clip: Clip,
-    audio_codec: Option<&str>,
-) -> anyhow::Result<()> {
+async fn check_recording(recorded: &Path, clip: Clip, audio_codec: Option<&str>) -> anyhow::Result<()> {
     let streams = ffmpeg::probe(&recorded.to_string_lossy(), &["-show_streams"]).await?;
     let streams = streams["streams"].as_array().context("streams")?;
-    let codecs: Vec<&str> = streams
-        .iter()
-        .filter_map(|stream| stream["codec_name"].as_str())
-        .collect();
+    let codecs: Vec<&str> = streams.iter().filter_map(|stream| stream["codec_name"].as_str()).collect();
     match audio_codec {
         _ if codecs.is_empty() => anyhow::bail!("ffmpeg got no stream"),
         Some(audio) => ensure!(codecs.contains(&audio), "{codecs:?} has no {audio}"),
@@ -92,19 +77,12 @@ async fn check_recording(
         let longest = clip.frame().as_secs_f64() * 1.5;
         for pair in times.windows(2) {
             let step = pair[1] - pair[0];
-            ensure!(
-                step > 0.0 && step < longest,
-                "{kind}: {step} s from {} on",
-                pair[0]
-            );
+            ensure!(step > 0.0 && step < longest, "{kind}: {step} s from {} on", pair[0]);
         }
         if kind == "video" {
             let due = RECORDED_S * clip.fps;
             let count = u32::try_from(times.len())?;
-            ensure!(
-                count.abs_diff(due) <= clip.fps,
-                "{count} frames in {RECORDED_S} s"
-            );
+            ensure!(count.abs_diff(due) <= clip.fps, "{count} frames in {RECORDED_S} s");
         }
     }
     Ok(())
@@ -129,55 +107,22 @@ async fn h264_with_b_frames_arrives_whole() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn h265_arrives_whole() -> anyhow::Result<()> {
-    check(
-        Clip {
-            codec: "h265",
-            ..CLIP
-        },
-        Kind::H265,
-        None,
-    )
-    .await
+    check(Clip { codec: "h265", ..CLIP }, Kind::H265, None).await
 }
 
 #[tokio::test]
 async fn h265_with_b_frames_arrives_whole() -> anyhow::Result<()> {
-    check(
-        Clip {
-            codec: "h265",
-            bframes: 2,
-            ..CLIP
-        },
-        Kind::H265,
-        None,
-    )
-    .await
+    check(Clip { codec: "h265", bframes: 2, ..CLIP }, Kind::H265, None).await
 }
 
 #[tokio::test]
 async fn aac_is_heard() -> anyhow::Result<()> {
-    check(
-        Clip {
-            audio: "aac",
-            ..CLIP
-        },
-        Kind::H264,
-        Some("aac"),
-    )
-    .await
+    check(Clip { audio: "aac", ..CLIP }, Kind::H264, Some("aac")).await
 }
 
 #[tokio::test]
 async fn opus_is_heard() -> anyhow::Result<()> {
-    check(
-        Clip {
-            audio: "opus",
-            ..CLIP
-        },
-        Kind::H264,
-        Some("opus"),
-    )
-    .await
+    check(Clip { audio: "opus", ..CLIP }, Kind::H264, Some("opus")).await
 }
 
 #[tokio::test]

@@ -42,17 +42,9 @@ async fn measure(page: Page, settings: &str, clip: Clip, bars: Bars) -> anyhow::
     let watched = browser::watch(Browser::Chromium, &url, WATCHED, clip.fps * clip.seconds).await?;
     let sent = simulator.sent("cam_1", ALL_SENT).await?;
 
-    let first = watched
-        .seen
-        .first()
-        .with_context(|| format!("no picture: {watched:?}"))?;
+    let first = watched.seen.first().with_context(|| format!("no picture: {watched:?}"))?;
     let settled = first.seen_unix_us + u64::try_from(SETTLE.as_micros())?;
-    let pictures: Vec<_> = watched
-        .seen
-        .iter()
-        .filter(|seen| seen.seen_unix_us >= settled)
-        .copied()
-        .collect();
+    let pictures: Vec<_> = watched.seen.iter().filter(|seen| seen.seen_unix_us >= settled).copied().collect();
     let ages = latency::glass_to_glass(&sent, &pictures)?;
     latency::note(&format!("{}: glass to glass", bars.name), &ages)?;
     latency::note(
@@ -69,22 +61,14 @@ async fn measure(page: Page, settings: &str, clip: Clip, bars: Bars) -> anyhow::
     ensure!(watched.backward == 0, "pictures jumped back: {watched:?}");
     ensure!(watched.unreadable <= 2, "unreadable pictures: {watched:?}");
     let first_ms = watched.first_picture_ms.context("no first picture")?;
-    latency::report(
-        &format!("{}: first picture", bars.name),
-        first_ms,
-        bars.first_picture_ms,
-    )?;
+    latency::report(&format!("{}: first picture", bars.name), first_ms, bars.first_picture_ms)?;
     latency::report(&format!("{}: p95", bars.name), ages.p95_ms, bars.p95_ms)?;
     Ok(watched)
 }
 
 #[tokio::test]
 async fn ll_hls_with_200_ms_parts_is_under_900_ms_in_chromium() -> anyhow::Result<()> {
-    let bars = Bars {
-        name: "Chromium LL-HLS, 200 ms parts",
-        p95_ms: 900.0,
-        first_picture_ms: 1000.0,
-    };
+    let bars = Bars { name: "Chromium LL-HLS, 200 ms parts", p95_ms: 900.0, first_picture_ms: 1000.0 };
     measure(Page::Hls, "hlsPartDuration: 200ms\n", USUAL, bars).await?;
     Ok(())
 }
@@ -92,27 +76,15 @@ async fn ll_hls_with_200_ms_parts_is_under_900_ms_in_chromium() -> anyhow::Resul
 #[tokio::test]
 async fn ll_hls_with_100_ms_parts_is_under_600_ms_in_chromium() -> anyhow::Result<()> {
     // 100 ms parts hold whole frames only at rates that divide it: 20 fps, 2 frames.
-    let clip = Clip {
-        fps: 20,
-        gop: 40,
-        ..USUAL
-    };
-    let bars = Bars {
-        name: "Chromium LL-HLS, 100 ms parts",
-        p95_ms: 600.0,
-        first_picture_ms: 1000.0,
-    };
+    let clip = Clip { fps: 20, gop: 40, ..USUAL };
+    let bars = Bars { name: "Chromium LL-HLS, 100 ms parts", p95_ms: 600.0, first_picture_ms: 1000.0 };
     measure(Page::Hls, "hlsPartDuration: 100ms\n", clip, bars).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn webrtc_is_under_150_ms_in_chromium() -> anyhow::Result<()> {
-    let bars = Bars {
-        name: "Chromium WebRTC",
-        p95_ms: 150.0,
-        first_picture_ms: 500.0,
-    };
+    let bars = Bars { name: "Chromium WebRTC", p95_ms: 150.0, first_picture_ms: 500.0 };
     measure(Page::WebRtc, "", USUAL, bars).await?;
     Ok(())
 }
@@ -121,11 +93,7 @@ async fn webrtc_is_under_150_ms_in_chromium() -> anyhow::Result<()> {
 #[tokio::test]
 async fn webrtc_shows_its_first_picture_at_once_with_a_gop_of_ten_seconds() -> anyhow::Result<()> {
     let clip = Clip { gop: 250, ..USUAL };
-    let bars = Bars {
-        name: "Chromium WebRTC, GOP of 10 s",
-        p95_ms: 150.0,
-        first_picture_ms: 500.0,
-    };
+    let bars = Bars { name: "Chromium WebRTC, GOP of 10 s", p95_ms: 150.0, first_picture_ms: 500.0 };
     measure(Page::WebRtc, "", clip, bars).await?;
     Ok(())
 }
@@ -133,15 +101,8 @@ async fn webrtc_shows_its_first_picture_at_once_with_a_gop_of_ten_seconds() -> a
 /// Browsers show B-frames out of order over WebRTC: the page goes to LL-HLS by itself.
 #[tokio::test]
 async fn the_webrtc_page_plays_b_frames_over_ll_hls() -> anyhow::Result<()> {
-    let clip = Clip {
-        bframes: 2,
-        ..USUAL
-    };
-    let bars = Bars {
-        name: "Chromium, B-frames by fallback",
-        p95_ms: 1500.0,
-        first_picture_ms: 1500.0,
-    };
+    let clip = Clip { bframes: 2, ..USUAL };
+    let bars = Bars { name: "Chromium, B-frames by fallback", p95_ms: 1500.0, first_picture_ms: 1500.0 };
     let watched = measure(Page::WebRtc, "", clip, bars).await?;
     ensure!(watched.page["mode"] == "hls", "{:?}", watched.page);
     Ok(())
@@ -150,27 +111,19 @@ async fn the_webrtc_page_plays_b_frames_over_ll_hls() -> anyhow::Result<()> {
 #[tokio::test]
 async fn h265_plays_over_ll_hls_in_firefox() -> anyhow::Result<()> {
     let _machine = machine::alone().await;
-    let clip = Clip {
-        codec: "h265",
-        ..USUAL
-    };
+    let clip = Clip { codec: "h265", ..USUAL };
     let file = clip.file().await?;
     let simulator = Simulator::start(&[("cam_1", &file)]).await?;
     let server = Server::start(&server::pull(&[("cam_1", simulator.url("cam_1"))])).await?;
     server.wait_online("cam_1").await?;
     let frames = clip.fps * clip.seconds;
-    let watched =
-        browser::watch(Browser::Firefox, &server.hls_page("cam_1"), WATCHED, frames).await?;
+    let watched = browser::watch(Browser::Firefox, &server.hls_page("cam_1"), WATCHED, frames).await?;
     let sent = simulator.sent("cam_1", ALL_SENT).await?;
     let ages = latency::glass_to_glass(&sent, &watched.seen)?;
     latency::note("Firefox LL-HLS, H.265: glass to glass", &ages)?;
     // Half of what was sent: software decoding beside everything else on two cores.
     let due = usize::try_from(WATCHED.as_secs() * u64::from(clip.fps) / 2)?;
-    ensure!(
-        watched.seen.len() >= due,
-        "{} pictures: {watched:?}",
-        watched.seen.len()
-    );
+    ensure!(watched.seen.len() >= due, "{} pictures: {watched:?}", watched.seen.len());
     ensure!(watched.backward == 0, "pictures jumped back: {watched:?}");
     Ok(())
 }
@@ -188,28 +141,17 @@ async fn a_player_recovers_by_itself_when_the_camera_comes_back() -> anyhow::Res
     let page = server.hls_page("cam_1");
     let outage = async {
         gtvision_tests::wait::run_for(Duration::from_secs(10)).await;
-        simulator
-            .fault("cam_1", "vanish", serde_json::json!({ "secs": 6 }))
-            .await
+        simulator.fault("cam_1", "vanish", serde_json::json!({ "secs": 6 })).await
     };
-    let (watched, ()) = tokio::try_join!(
-        browser::watch(Browser::Chromium, &page, length, frames),
-        outage
-    )?;
+    let (watched, ()) = tokio::try_join!(browser::watch(Browser::Chromium, &page, length, frames), outage)?;
     let gaps = watched.seen.windows(2);
     let gaps = gaps.map(|pair| pair[1].seen_unix_us.saturating_sub(pair[0].seen_unix_us));
     let longest_s = Duration::from_micros(gaps.max().context("no pictures")?).as_secs_f64();
-    latency::note(
-        "Chromium LL-HLS, camera gone for 6 s: without picture, s",
-        &longest_s,
-    )?;
+    latency::note("Chromium LL-HLS, camera gone for 6 s: without picture, s", &longest_s)?;
     let last = watched.seen.last().context("no picture")?.seen_unix_us;
     let sent = simulator.sent("cam_1", 1).await?;
     let end = sent.last().context("nothing sent")?.sent_unix_us;
-    ensure!(
-        end.saturating_sub(last) < 8_000_000,
-        "no picture for the last seconds: {watched:?}"
-    );
+    ensure!(end.saturating_sub(last) < 8_000_000, "no picture for the last seconds: {watched:?}");
     ensure!(longest_s > 2.0, "the camera was never gone: {longest_s} s");
     ensure!(longest_s < 20.0, "no picture for {longest_s} s");
     Ok(())

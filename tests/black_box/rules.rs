@@ -23,12 +23,7 @@ const GOP_OF_A_SECOND: Clip = Clip { gop: 25, ..USUAL };
 #[tokio::test]
 async fn a_live_playlist_keeps_to_every_rule_of_the_standard() -> anyhow::Result<()> {
     let _machine = machine::alone().await;
-    let clip = Clip {
-        audio: "aac",
-        ..GOP_OF_A_SECOND
-    }
-    .file()
-    .await?;
+    let clip = Clip { audio: "aac", ..GOP_OF_A_SECOND }.file().await?;
     let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
     let config = LONG_WINDOW.to_owned() + &server::pull(&[("cam_1", simulator.url("cam_1"))]);
     let server = Server::start(&config).await?;
@@ -93,12 +88,7 @@ async fn strict_parser_accepts(run: &Run) -> anyhow::Result<()> {
         std::fs::write(dir.path().join(format!("{number:05}.m3u8")), text)?;
     }
     let dir = dir.path().to_string_lossy();
-    let report = peers::script(
-        "hls_validate.mjs",
-        &["--dir", &dir],
-        Duration::from_secs(30),
-    )
-    .await?;
+    let report = peers::script("hls_validate.mjs", &["--dir", &dir], Duration::from_secs(30)).await?;
     let errors = report["errors"].as_array().context("report")?;
     ensure!(errors.is_empty(), "hls-parser: {errors:#?}");
     ensure!(report["files"].as_u64() > Some(10), "{report}");
@@ -120,35 +110,21 @@ async fn setting(settings: &str, clip: Clip) -> anyhow::Result<Setting> {
     server.wait_online("cam_1").await?;
     let run = llhls::follow(&server.hls("cam_1"), Duration::ZERO).await?;
     let playlist = run.renditions.first().context("playlist")?.url.clone();
-    Ok(Setting {
-        simulator,
-        server,
-        playlist,
-    })
+    Ok(Setting { simulator, server, playlist })
 }
 
 /// Rates at which 200 ms is no whole number of frames.
 #[tokio::test]
 async fn odd_frame_rates_keep_parts_within_the_rule() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
-    let clips = [7, 12, 15].map(|fps| Clip {
-        fps,
-        gop: fps * 2,
-        ..USUAL
-    });
+    let clips = [7, 12, 15].map(|fps| Clip { fps, gop: fps * 2, ..USUAL });
     let mut files = Vec::new();
     for clip in clips {
         files.push((format!("fps_{}", clip.fps), clip.file().await?));
     }
-    let cameras: Vec<_> = files
-        .iter()
-        .map(|(name, file)| (name.as_str(), file.as_path()))
-        .collect();
+    let cameras: Vec<_> = files.iter().map(|(name, file)| (name.as_str(), file.as_path())).collect();
     let simulator = Simulator::start(&cameras).await?;
-    let sources: Vec<_> = cameras
-        .iter()
-        .map(|(name, _)| (*name, simulator.url(name)))
-        .collect();
+    let sources: Vec<_> = cameras.iter().map(|(name, _)| (*name, simulator.url(name))).collect();
     let server = Server::start(&server::pull(&sources)).await?;
     for (name, _) in &cameras {
         server.wait_online(name).await?;
@@ -193,11 +169,7 @@ async fn the_first_request_to_a_running_camera_is_answered_at_once() -> anyhow::
     let asked = Instant::now();
     let run = llhls::follow(&server.hls("cam_1"), Duration::ZERO).await?;
     let took_ms = asked.elapsed().as_secs_f64() * 1000.0;
-    ensure!(
-        run.video()?.parts.len() > 5,
-        "{} parts",
-        run.video()?.parts.len()
-    );
+    ensure!(run.video()?.parts.len() > 5, "{} parts", run.video()?.parts.len());
     latency::report("first playlist and its parts", took_ms, 300.0)
 }
 
@@ -205,26 +177,17 @@ async fn the_first_request_to_a_running_camera_is_answered_at_once() -> anyhow::
 async fn a_reload_is_not_held_for_ever_when_the_camera_freezes() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
     let setting = setting("", USUAL).await?;
-    setting
-        .simulator
-        .fault("cam_1", "freeze", json!({}))
-        .await?;
+    setting.simulator.fault("cam_1", "freeze", json!({})).await?;
     let playlist = load(&setting.playlist, &[]).await?.playlist;
     let (msn, part) = playlist.next_part();
     let (msn, part) = ((msn + 1).to_string(), part.to_string());
-    let url = with_directives(
-        &setting.playlist,
-        &[("_HLS_msn", &msn), ("_HLS_part", &part)],
-    )?;
+    let url = with_directives(&setting.playlist, &[("_HLS_msn", &msn), ("_HLS_part", &part)])?;
     let answer = http::get(&url).await?;
     let held = answer.last_byte - answer.asked;
     // correctness: H7
     ensure!(answer.status == 503, "{} after {held:?}", answer.status);
     let limit = Duration::from_secs(playlist.target_duration * 3);
-    ensure!(
-        held <= limit + Duration::from_secs(1),
-        "held for {held:?}, the limit is {limit:?}"
-    );
+    ensure!(held <= limit + Duration::from_secs(1), "held for {held:?}, the limit is {limit:?}");
     ensure!(held >= limit / 2, "given up after {held:?} only");
     Ok(())
 }
@@ -241,23 +204,13 @@ async fn the_playlist_goes_on_after_a_reconnect_with_a_discontinuity() -> anyhow
         let run = llhls::follow(&url, Duration::from_secs(12)).await?;
         run.video()?.clone()
     };
-    ensure!(
-        rendition.url == setting.playlist,
-        "the playlist has moved to {}",
-        rendition.url
-    );
+    ensure!(rendition.url == setting.playlist, "the playlist has moved to {}", rendition.url);
     // correctness: H14
     rules::h14_sequences(&rendition)?;
     rules::f1_f2_samples(&rendition)?;
     let first = rendition.reloads.first().context("reloads")?;
-    ensure!(
-        first.playlist.media_sequence >= before.media_sequence,
-        "numbers begin again"
-    );
-    ensure!(
-        !rendition.discontinuities().is_empty(),
-        "no discontinuity after the reconnect"
-    );
+    ensure!(first.playlist.media_sequence >= before.media_sequence, "numbers begin again");
+    ensure!(!rendition.discontinuities().is_empty(), "no discontinuity after the reconnect");
     Ok(())
 }
 
@@ -269,27 +222,13 @@ async fn playlists_are_compressed_for_those_who_accept_it() -> anyhow::Result<()
     // correctness: H15
     for url in [setting.server.hls("cam_1"), setting.playlist.clone()] {
         let packed = http::send(Method::GET, &url, &accept, "").await?.ok()?;
-        ensure!(
-            packed.header("content-encoding") == "gzip",
-            "{url}: {:?}",
-            packed.headers
-        );
-        ensure!(
-            packed
-                .header("vary")
-                .to_lowercase()
-                .contains("accept-encoding"),
-            "no Vary"
-        );
+        ensure!(packed.header("content-encoding") == "gzip", "{url}: {:?}", packed.headers);
+        ensure!(packed.header("vary").to_lowercase().contains("accept-encoding"), "no Vary");
         let mut text = String::new();
         flate2::read::GzDecoder::new(&packed.body[..]).read_to_string(&mut text)?;
         ensure!(text.starts_with("#EXTM3U"), "{text}");
         let plain = http::get(&url).await?.ok()?;
-        ensure!(
-            plain.header("content-encoding").is_empty(),
-            "{:?}",
-            plain.headers
-        );
+        ensure!(plain.header("content-encoding").is_empty(), "{:?}", plain.headers);
     }
     Ok(())
 }
@@ -304,14 +243,8 @@ async fn a_page_of_another_origin_may_ask_for_ranges() -> anyhow::Result<()> {
         ("access-control-request-headers", "range"),
     ];
     // correctness: H15
-    let answer = http::send(Method::OPTIONS, &setting.playlist, &headers, "")
-        .await?
-        .ok()?;
-    ensure!(
-        answer.header("access-control-allow-origin") == "*",
-        "{:?}",
-        answer.headers
-    );
+    let answer = http::send(Method::OPTIONS, &setting.playlist, &headers, "").await?.ok()?;
+    ensure!(answer.header("access-control-allow-origin") == "*", "{:?}", answer.headers);
     let allowed = answer.header("access-control-allow-headers").to_lowercase();
     ensure!(allowed.contains("range") || allowed == "*", "{allowed}");
     Ok(())
@@ -325,23 +258,8 @@ async fn playlists_come_over_http_2_with_tls() -> anyhow::Result<()> {
     let (key, certificate) = (dir.path().join("server.key"), dir.path().join("server.crt"));
     let mut openssl = Command::new("openssl");
     openssl
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-        ])
-        .args([
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-days",
-            "2",
-        ])
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"])
         .arg("-keyout")
         .arg(&key)
         .arg("-out")
@@ -362,29 +280,17 @@ async fn playlists_come_over_http_2_with_tls() -> anyhow::Result<()> {
     let url = server.hls("cam_1").replace("http:", "https:");
     for (flag, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
         let mut curl = Command::new("curl");
-        curl.args([
-            "--silent",
-            "--show-error",
-            "--fail",
-            "--location",
-            flag,
-            "--max-time",
-            "20",
-        ])
-        .arg("--cacert")
-        .arg(&certificate)
-        .args(["--write-out", "\nversion=%{http_version}"])
-        .arg(&url);
+        curl.args(["--silent", "--show-error", "--fail", "--location", flag, "--max-time", "20"])
+            .arg("--cacert")
+            .arg(&certificate)
+            .args(["--write-out", "\nversion=%{http_version}"])
+            .arg(&url);
         let output = peers::run(curl, Duration::from_secs(30)).await?;
         // correctness: H15
         ensure!(output.success, "curl {flag}: {}", output.stderr);
         ensure!(output.stdout.starts_with("#EXTM3U"), "{}", output.stdout);
         let spoken = format!("version={version}");
-        ensure!(
-            output.stdout.ends_with(&spoken),
-            "{flag}: {}",
-            output.stdout
-        );
+        ensure!(output.stdout.ends_with(&spoken), "{flag}: {}", output.stdout);
     }
     Ok(())
 }
@@ -397,10 +303,6 @@ async fn the_fmp4_variant_has_segments_and_no_parts() -> anyhow::Result<()> {
     let counted = llhls::count(&url, Duration::from_secs(8), USUAL.fps).await?;
     ensure!(counted.segments >= 4, "{counted:?}");
     let playlist = load(&setting.playlist, &[]).await?.playlist;
-    ensure!(
-        playlist.part_target.is_none() && playlist.part_hint.is_none(),
-        "{}",
-        playlist.text
-    );
+    ensure!(playlist.part_target.is_none() && playlist.part_hint.is_none(), "{}", playlist.text);
     Ok(())
 }

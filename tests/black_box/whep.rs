@@ -59,11 +59,7 @@ async fn setting(clip: Clip) -> anyhow::Result<Setting> {
     config += "  gone:\n    source: rtsp://127.0.0.1:9/x\n    rtspTransport: tcp\n";
     let server = Server::start(&config).await?;
     server.wait_online("cam_1").await?;
-    Ok(Setting {
-        _simulator: simulator,
-        server,
-        clip: file,
-    })
+    Ok(Setting { _simulator: simulator, server, clip: file })
 }
 
 async fn watch(server: &Server, seconds: &str, more: &[&str]) -> anyhow::Result<Watched> {
@@ -101,21 +97,12 @@ async fn aiortc_gets_the_cameras_frames_bit_exact() -> anyhow::Result<()> {
     bitstream::check_same(&clip, &units(&watched)?)?;
     let frames = watched.video.len();
     ensure!(frames >= 9 * 25, "{frames} frames in 10 s");
-    ensure!(
-        watched.deleted == Some(200),
-        "DELETE: {:?}",
-        watched.deleted
-    );
+    ensure!(watched.deleted == Some(200), "DELETE: {:?}", watched.deleted);
     let first = watched.first_frame_ms.context("no frame")?;
     latency::report("aiortc WHEP: first frame", first, 500.0)?;
     // RFC 6184 s5.1: one timestamp per access unit, 90 kHz, rising.
     for pair in watched.video.windows(2) {
-        ensure!(
-            pair[1].rtp > pair[0].rtp,
-            "RTP time from {} to {}",
-            pair[0].rtp,
-            pair[1].rtp
-        );
+        ensure!(pair[1].rtp > pair[0].rtp, "RTP time from {} to {}", pair[0].rtp, pair[1].rtp);
     }
     Ok(())
 }
@@ -128,30 +115,17 @@ async fn lost_packets_are_sent_again_and_nothing_is_missing() -> anyhow::Result<
     let watched = watch(&setting.server, "10", &["--lose", "0.04"]).await?;
     let clip = bitstream::of_clip(&setting.clip, Kind::H264).await?;
     bitstream::check_same(&clip, &units(&watched)?)?;
-    ensure!(
-        watched.video.len() >= 9 * 25,
-        "{} frames in 10 s",
-        watched.video.len()
-    );
+    ensure!(watched.video.len() >= 9 * 25, "{} frames in 10 s", watched.video.len());
     Ok(())
 }
 
 #[tokio::test]
 async fn g711_goes_through_as_it_is_and_aac_becomes_opus() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
-    for (audio, heard) in [
-        ("pcma", "PCMA"),
-        ("pcmu", "PCMU"),
-        ("opus", "opus"),
-        ("aac", "opus"),
-    ] {
+    for (audio, heard) in [("pcma", "PCMA"), ("pcmu", "PCMU"), ("opus", "opus"), ("aac", "opus")] {
         let setting = setting(Clip { audio, ..USUAL }).await?;
         let watched = watch(&setting.server, "6", &[]).await?;
-        ensure!(
-            watched.audio["codec"] == heard,
-            "{audio}: {}",
-            watched.audio
-        );
+        ensure!(watched.audio["codec"] == heard, "{audio}: {}", watched.audio);
         // 20 ms a frame: 300 in 6 s.
         let frames = watched.audio["frames"].as_u64().context("frames")?;
         ensure!(frames >= 220, "{audio}: {frames} audio frames");
@@ -170,41 +144,17 @@ async fn an_offer_is_answered_with_all_that_a_viewer_needs() -> anyhow::Result<(
     // correctness: W1
     let answer = post(&setting.server, "cam_1").await?;
     ensure!(answer.status == 201, "{}: {}", answer.status, answer.text());
-    ensure!(
-        answer.header("content-type") == "application/sdp",
-        "{:?}",
-        answer.headers
-    );
-    ensure!(
-        !answer.header("location").is_empty(),
-        "no Location: {:?}",
-        answer.headers
-    );
-    ensure!(
-        !answer.header("etag").is_empty(),
-        "no ETag: {:?}",
-        answer.headers
-    );
+    ensure!(answer.header("content-type") == "application/sdp", "{:?}", answer.headers);
+    ensure!(!answer.header("location").is_empty(), "no Location: {:?}", answer.headers);
+    ensure!(!answer.header("etag").is_empty(), "no ETag: {:?}", answer.headers);
     let sdp = answer.text();
-    for due in [
-        "a=sendonly",
-        "a=rtcp-mux",
-        "a=candidate:",
-        "a=fingerprint:",
-        "a=setup:passive",
-    ] {
+    for due in ["a=sendonly", "a=rtcp-mux", "a=candidate:", "a=fingerprint:", "a=setup:passive"] {
         ensure!(sdp.contains(due), "no {due} in:\n{sdp}");
     }
     let udp = format!(" {} typ host", setting.server.ports.webrtc_udp);
     let tcp = format!(" {} typ host", setting.server.ports.webrtc_tcp);
-    ensure!(
-        sdp.contains(&udp) && sdp.contains(&tcp),
-        "no candidate{udp} and{tcp} in:\n{sdp}"
-    );
-    ensure!(
-        !sdp.contains("a=recvonly") && !sdp.contains("a=sendrecv"),
-        "{sdp}"
-    );
+    ensure!(sdp.contains(&udp) && sdp.contains(&tcp), "no candidate{udp} and{tcp} in:\n{sdp}");
+    ensure!(!sdp.contains("a=recvonly") && !sdp.contains("a=sendrecv"), "{sdp}");
     Ok(())
 }
 
@@ -215,26 +165,13 @@ async fn what_is_no_offer_is_refused_with_a_reason() -> anyhow::Result<()> {
     let url = setting.server.whep("cam_1");
     let text = [("content-type", "text/plain")];
     // correctness: W1
-    let cases: [(&[(&str, &str)], &str); 4] = [
-        (&text, OFFER),
-        (&SDP, ""),
-        (&SDP, "v=0\r\nnonsense"),
-        (&SDP, "\u{0}\u{1}\u{2}"),
-    ];
+    let cases: [(&[(&str, &str)], &str); 4] =
+        [(&text, OFFER), (&SDP, ""), (&SDP, "v=0\r\nnonsense"), (&SDP, "\u{0}\u{1}\u{2}")];
     for (headers, body) in cases {
         let answer = http::send(Method::POST, &url, headers, body.to_owned()).await?;
-        ensure!(
-            answer.status.is_client_error(),
-            "{headers:?}: {}",
-            answer.status
-        );
+        ensure!(answer.status.is_client_error(), "{headers:?}: {}", answer.status);
         let json = answer.json()?;
-        ensure!(
-            json["error"]
-                .as_str()
-                .is_some_and(|error| !error.is_empty()),
-            "{json}"
-        );
+        ensure!(json["error"].as_str().is_some_and(|error| !error.is_empty()), "{json}");
     }
     Ok(())
 }
@@ -248,11 +185,7 @@ async fn a_path_without_a_picture_says_so_and_when_to_ask_again() -> anyhow::Res
     ensure!(unknown.status == 404, "{}", unknown.status);
     let gone = post(&setting.server, "gone").await?;
     ensure!(gone.status == 404, "a camera that is away: {}", gone.status);
-    ensure!(
-        !gone.header("retry-after").is_empty(),
-        "no Retry-After: {:?}",
-        gone.headers
-    );
+    ensure!(!gone.header("retry-after").is_empty(), "no Retry-After: {:?}", gone.headers);
     Ok(())
 }
 
@@ -272,23 +205,14 @@ impl Session {
     async fn begin(server: &Server) -> anyhow::Result<Self> {
         let answer = post(server, "cam_1").await?.ok()?;
         let url = http::join(&server.whep("cam_1"), answer.header("location"))?;
-        Ok(Self {
-            url,
-            etag: answer.header("etag").to_owned(),
-        })
+        Ok(Self { url, etag: answer.header("etag").to_owned() })
     }
 
     async fn patch(&self, credentials: &str, if_match: Option<&str>) -> anyhow::Result<Response> {
         let kind = ("content-type", "application/trickle-ice-sdpfrag");
         let tag = if_match.map(|tag| ("if-match", tag));
         let headers: Vec<_> = std::iter::once(kind).chain(tag).collect();
-        http::send(
-            Method::PATCH,
-            &self.url,
-            &headers,
-            credentials.to_owned() + FRAGMENT,
-        )
-        .await
+        http::send(Method::PATCH, &self.url, &headers, credentials.to_owned() + FRAGMENT).await
     }
 }
 
@@ -302,28 +226,15 @@ async fn candidates_may_trickle_and_a_session_ends_with_delete() -> anyhow::Resu
     let pwd = attribute(OFFER, "a=ice-pwd:")?;
     let same = format!("a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n");
     let answer = session.patch(&same, Some(&session.etag)).await?;
-    ensure!(
-        answer.status == 204,
-        "trickle: {} {}",
-        answer.status,
-        answer.text()
-    );
+    ensure!(answer.status == 204, "trickle: {} {}", answer.status, answer.text());
 
     let whep = setting.server.whep("cam_1");
     let options = http::send(Method::OPTIONS, &whep, &[], "").await?.ok()?;
-    ensure!(
-        options.header("accept-post").contains("application/sdp"),
-        "{:?}",
-        options.headers
-    );
+    ensure!(options.header("accept-post").contains("application/sdp"), "{:?}", options.headers);
     let ended = http::send(Method::DELETE, &session.url, &[], "").await?;
     ensure!(ended.status == 200, "DELETE: {}", ended.status);
     let again = http::send(Method::DELETE, &session.url, &[], "").await?;
-    ensure!(
-        again.status == 404,
-        "DELETE of an ended session: {}",
-        again.status
-    );
+    ensure!(again.status == 404, "DELETE of an ended session: {}", again.status);
     Ok(())
 }
 
@@ -336,29 +247,13 @@ async fn an_ice_restart_needs_the_sessions_own_etag_and_gets_a_new_one() -> anyh
     let etag = session.etag.as_str();
     ensure!(etag.starts_with('"'), "a strong ETag, not {etag}");
     let missing = session.patch(RESTART, None).await?;
-    ensure!(
-        missing.status == 428,
-        "without If-Match: {}",
-        missing.status
-    );
+    ensure!(missing.status == 428, "without If-Match: {}", missing.status);
     let stale = session.patch(RESTART, Some("\"stale\"")).await?;
-    ensure!(
-        stale.status == 412,
-        "with a stale If-Match: {}",
-        stale.status
-    );
+    ensure!(stale.status == 412, "with a stale If-Match: {}", stale.status);
     let fresh = session.patch(RESTART, Some("*")).await?;
-    ensure!(
-        fresh.status == 200,
-        "restart: {} {}",
-        fresh.status,
-        fresh.text()
-    );
+    ensure!(fresh.status == 200, "restart: {} {}", fresh.status, fresh.text());
     let new = fresh.header("etag");
-    ensure!(
-        new.starts_with('"') && new != etag,
-        "ETag was {etag}, is {new}"
-    );
+    ensure!(new.starts_with('"') && new != etag, "ETag was {etag}, is {new}");
     Ok(())
 }
 
@@ -390,50 +285,25 @@ async fn a_vanished_viewer_is_gone_within_thirty_seconds() -> anyhow::Result<()>
     let args = ["--url", url.as_str(), "--seconds", "3", "--vanish", "yes"];
     let report = peers::script("whep_client.py", &args, Duration::from_secs(30)).await?;
     ensure!(report["status"] == 201, "{report}");
-    ensure!(
-        report["video"]
-            .as_array()
-            .is_some_and(|video| !video.is_empty()),
-        "no picture"
-    );
+    ensure!(report["video"].as_array().is_some_and(|video| !video.is_empty()), "no picture");
     // correctness: W5
     let limit = Duration::from_secs(30);
     let gone = |path: &Value| path["readers"].as_array().is_some_and(Vec::is_empty);
-    setting
-        .server
-        .wait_path("cam_1", "without readers", limit, gone)
-        .await?;
+    setting.server.wait_path("cam_1", "without readers", limit, gone).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn b_frames_get_a_clear_answer_that_names_the_hls_playlist() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
-    let setting = setting(Clip {
-        bframes: 2,
-        ..USUAL
-    })
-    .await?;
+    let setting = setting(Clip { bframes: 2, ..USUAL }).await?;
     let answer = post(&setting.server, "cam_1").await?;
-    ensure!(
-        answer.status.is_client_error(),
-        "{}: {}",
-        answer.status,
-        answer.text()
-    );
+    ensure!(answer.status.is_client_error(), "{}: {}", answer.status, answer.text());
     let json = answer.json()?;
     ensure!(json["fallback"] == "hls", "{json}");
-    ensure!(
-        json["error"]
-            .as_str()
-            .is_some_and(|error| error.contains("B-frame")),
-        "{json}"
-    );
+    ensure!(json["error"].as_str().is_some_and(|error| error.contains("B-frame")), "{json}");
     let link = answer.header("link");
-    ensure!(
-        link.contains("rel=\"alternate\"") && link.contains(".m3u8"),
-        "Link: {link}"
-    );
+    ensure!(link.contains("rel=\"alternate\"") && link.contains(".m3u8"), "Link: {link}");
     Ok(())
 }
 
@@ -442,18 +312,11 @@ async fn sessions_are_counted_among_the_readers() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
     let setting = setting(USUAL).await?;
     let watching = watch(&setting.server, "5", &[]);
-    let counted =
-        setting
-            .server
-            .wait_path("cam_1", "with a reader", Duration::from_secs(10), |path| {
-                path["readers"][0]["type"] == "webRTCSession"
-            });
+    let counted = setting.server.wait_path("cam_1", "with a reader", Duration::from_secs(10), |path| {
+        path["readers"][0]["type"] == "webRTCSession"
+    });
     let (watched, path) = tokio::try_join!(watching, counted)?;
     ensure!(watched.status == 201, "{}", watched.status);
-    ensure!(
-        path["readers"].as_array().map(Vec::len) == Some(1),
-        "{}",
-        json!(path["readers"])
-    );
+    ensure!(path["readers"].as_array().map(Vec::len) == Some(1), "{}", json!(path["readers"]));
     Ok(())
 }

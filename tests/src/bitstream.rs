@@ -30,21 +30,11 @@ pub async fn of_clip(clip: &Path, kind: Kind) -> anyhow::Result<Vec<UnitHash>> {
     command
         .args(["-nostdin", "-v", "error", "-i"])
         .arg(clip)
-        .args([
-            "-map", "0:v:0", "-c", "copy", "-bsf:v", filter, "-f", format, "-",
-        ])
+        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", filter, "-f", format, "-"])
         .kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await??;
-    ensure!(
-        output.status.success(),
-        "ffmpeg: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(split_annex_b(&output.stdout)
-        .into_iter()
-        .filter(|unit| must_survive(kind, unit))
-        .map(hash)
-        .collect())
+    ensure!(output.status.success(), "ffmpeg: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(split_annex_b(&output.stdout).into_iter().filter(|unit| must_survive(kind, unit)).map(hash).collect())
 }
 
 /// The same of samples that a viewer got.
@@ -73,11 +63,7 @@ pub fn check_same(clip: &[UnitHash], received: &[UnitHash]) -> anyhow::Result<()
     let mut best = 0;
     for (start, _) in starts {
         let due = clip.iter().cycle().skip(start);
-        let same = received
-            .iter()
-            .zip(due)
-            .take_while(|(got, due)| got == due)
-            .count();
+        let same = received.iter().zip(due).take_while(|(got, due)| got == due).count();
         if same == received.len() {
             return Ok(());
         }
@@ -88,21 +74,14 @@ pub fn check_same(clip: &[UnitHash], received: &[UnitHash]) -> anyhow::Result<()
         Some(true) => "is another unit of the clip: something is missing or out of order",
         _ => "is not in the clip: it was added or changed",
     };
-    bail!(
-        "{best} of {} units are the clip's, the next one {fate}",
-        received.len()
-    )
+    bail!("{best} of {} units are the clip's, the next one {fate}", received.len())
 }
 
 /// NAL units between start codes (H.264 and H.265 annex B).
 #[must_use]
 pub fn split_annex_b(stream: &[u8]) -> Vec<&[u8]> {
-    let starts: Vec<usize> = stream
-        .windows(3)
-        .enumerate()
-        .filter(|(_, window)| *window == [0, 0, 1])
-        .map(|(at, _)| at)
-        .collect();
+    let starts: Vec<usize> =
+        stream.windows(3).enumerate().filter(|(_, window)| *window == [0, 0, 1]).map(|(at, _)| at).collect();
     let ends = starts.iter().skip(1).copied().chain([stream.len()]);
     starts
         .iter()
@@ -114,10 +93,7 @@ pub fn split_annex_b(stream: &[u8]) -> Vec<&[u8]> {
 
 /// A unit never ends in a zero byte (s7.4.1.1); zeros before a start code belong to that.
 fn trim_zeros(unit: &[u8]) -> &[u8] {
-    let end = unit
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
+    let end = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     &unit[..end]
 }
 
@@ -166,9 +142,6 @@ mod tests {
     #[test]
     fn start_codes_of_three_and_four_bytes_split() {
         let stream = [0, 0, 0, 1, 0x67, 5, 0, 0, 1, 0x65, 7, 0, 0, 0, 1, 0x41];
-        assert_eq!(
-            split_annex_b(&stream),
-            [&[0x67, 5][..], &[0x65, 7], &[0x41]]
-        );
+        assert_eq!(split_annex_b(&stream), [&[0x67, 5][..], &[0x65, 7], &[0x41]]);
     }
 }

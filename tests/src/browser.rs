@@ -50,27 +50,13 @@ pub struct Watched {
 ///
 /// # Errors
 /// When the browser can't be driven. No picture is not an error here: the caller says.
-pub async fn watch(
-    browser: Browser,
-    url: &str,
-    length: Duration,
-    frames: u32,
-) -> anyhow::Result<Watched> {
+pub async fn watch(browser: Browser, url: &str, length: Duration, frames: u32) -> anyhow::Result<Watched> {
     let name = match browser {
         Browser::Chromium => "chrome",
         Browser::Firefox => "firefox",
     };
     let (seconds, frames) = (length.as_secs().to_string(), frames.to_string());
-    let args = [
-        "--browser",
-        name,
-        "--url",
-        url,
-        "--seconds",
-        &seconds,
-        "--frames",
-        &frames,
-    ];
+    let args = ["--browser", name, "--url", url, "--seconds", &seconds, "--frames", &frames];
     let report = peers::script("glass.mjs", &args, length + Duration::from_secs(60)).await?;
     Ok(serde_json::from_value(report)?)
 }

@@ -57,21 +57,8 @@ impl Clip {
     /// When `camera-sim make-clip` fails.
     pub async fn file(&self) -> anyhow::Result<PathBuf> {
         // MP4 has no sample entry for G.711 that readers agree on; Matroska has.
-        let extension = if self.audio.starts_with("pcm") {
-            "mkv"
-        } else {
-            "mp4"
-        };
-        let Self {
-            codec,
-            size,
-            fps,
-            gop,
-            bframes,
-            seconds,
-            bitrate_bps,
-            audio,
-        } = self;
+        let extension = if self.audio.starts_with("pcm") { "mkv" } else { "mp4" };
+        let Self { codec, size, fps, gop, bframes, seconds, bitrate_bps, audio } = self;
         let name = format!(
             "{codec}-{size}-{fps}fps-gop{gop}-b{bframes}-{seconds}s-{bitrate_bps}-{audio}.{extension}"
         );

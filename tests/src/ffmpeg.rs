@@ -46,16 +46,9 @@ pub struct Packet {
 /// When ffprobe fails or complains.
 pub async fn probe(input: &str, args: &[&str]) -> anyhow::Result<Value> {
     let mut command = Command::new("ffprobe");
-    command
-        .args(["-v", "error", "-of", "json"])
-        .args(args)
-        .arg(input);
+    command.args(["-v", "error", "-of", "json"]).args(args).arg(input);
     let output = peers::run(command, LIMIT).await?;
-    ensure!(
-        output.success && output.stderr.is_empty(),
-        "ffprobe {input}: {}",
-        output.stderr
-    );
+    ensure!(output.success && output.stderr.is_empty(), "ffprobe {input}: {}", output.stderr);
     serde_json::from_str(&output.stdout).context("ffprobe's JSON")
 }
 
@@ -75,9 +68,7 @@ pub async fn packets(input: &Path, args: &[&str]) -> anyhow::Result<Vec<Packet>>
 /// When it can't be run or takes longer than two minutes.
 pub async fn ffmpeg(args: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new("ffmpeg");
-    command
-        .args(["-nostdin", "-hide_banner", "-v", "warning", "-y"])
-        .args(args);
+    command.args(["-nostdin", "-hide_banner", "-v", "warning", "-y"]).args(args);
     peers::run(command, LIMIT).await
 }
 
@@ -89,9 +80,7 @@ pub async fn ffmpeg(args: &[&str]) -> anyhow::Result<Output> {
 pub async fn record(url: &str, seconds: u32, out: &Path) -> anyhow::Result<String> {
     let seconds = seconds.to_string();
     let out = out.to_string_lossy();
-    let args = [
-        "-i", url, "-t", &seconds, "-map", "0", "-c", "copy", "-copyts", &out,
-    ];
+    let args = ["-i", url, "-t", &seconds, "-map", "0", "-c", "copy", "-copyts", &out];
     let output = ffmpeg(&args).await?;
     ensure!(output.success, "ffmpeg {url}: {}", output.stderr);
     Ok(output.stderr)
@@ -103,9 +92,7 @@ pub async fn record(url: &str, seconds: u32, out: &Path) -> anyhow::Result<Strin
 /// When ffmpeg can't be run.
 pub async fn decode_errors(input: &Path) -> anyhow::Result<String> {
     let input = input.to_string_lossy();
-    Ok(ffmpeg(&["-xerror", "-i", &input, "-f", "null", "-"])
-        .await?
-        .stderr)
+    Ok(ffmpeg(&["-xerror", "-i", &input, "-f", "null", "-"]).await?.stderr)
 }
 
 /// Reads a file without decoding; ffmpeg sees overlaps, duplicates and bad offsets.
@@ -114,9 +101,5 @@ pub async fn decode_errors(input: &Path) -> anyhow::Result<String> {
 /// When ffmpeg can't be run.
 pub async fn copy_errors(input: &Path) -> anyhow::Result<String> {
     let input = input.to_string_lossy();
-    Ok(
-        ffmpeg(&["-i", &input, "-map", "0", "-c", "copy", "-f", "null", "-"])
-            .await?
-            .stderr,
-    )
+    Ok(ffmpeg(&["-i", &input, "-map", "0", "-c", "copy", "-f", "null", "-"]).await?.stderr)
 }

@@ -99,11 +99,7 @@ impl Init {
         let mut tracks = BTreeMap::new();
         for trak in moov.trak {
             let id = trak.tkhd.track_id;
-            let trex = mvex
-                .trex
-                .iter()
-                .find(|trex| trex.track_id == id)
-                .context("no trex")?;
+            let trex = mvex.trex.iter().find(|trex| trex.track_id == id).context("no trex")?;
             let entries = &trak.mdia.minf.stbl.stsd.codecs;
             ensure!(entries.len() == 1, "{} sample entries", entries.len());
             let (kind, codec, parameter_sets) = entry(&entries[0])?;
@@ -113,14 +109,7 @@ impl Init {
                 flags: trex.default_sample_flags,
             };
             let timescale = trak.mdia.mdhd.timescale;
-            let track = Track {
-                id,
-                timescale,
-                kind,
-                codec,
-                parameter_sets,
-                defaults,
-            };
+            let track = Track { id, timescale, kind, codec, parameter_sets, defaults };
             ensure!(tracks.insert(id, track).is_none(), "track {id} twice");
         }
         Ok(Self { tracks })
@@ -131,10 +120,7 @@ impl Init {
     /// # Errors
     /// When there is not exactly one.
     pub fn video(&self) -> anyhow::Result<&Track> {
-        let mut video = self
-            .tracks
-            .values()
-            .filter(|track| track.kind != Kind::Audio);
+        let mut video = self.tracks.values().filter(|track| track.kind != Kind::Audio);
         let first = video.next().context("no video track")?;
         ensure!(video.next().is_none(), "two video tracks");
         Ok(first)
@@ -190,22 +176,11 @@ impl Init {
         ranges.sort_by_key(|range| range.start);
         let mut at = mdat.start + 8;
         for range in ranges {
-            ensure!(
-                range.start == at,
-                "a sample at byte {} where {at} is due",
-                range.start
-            );
+            ensure!(range.start == at, "a sample at byte {} where {at} is due", range.start);
             at = range.end;
         }
-        ensure!(
-            at == mdat.end,
-            "samples end at byte {at}, the mdat at {}",
-            mdat.end
-        );
-        Ok(Fragment {
-            sequence_number: moof.mfhd.sequence_number,
-            samples,
-        })
+        ensure!(at == mdat.end, "samples end at byte {at}, the mdat at {}", mdat.end);
+        Ok(Fragment { sequence_number: moof.mfhd.sequence_number, samples })
     }
 
     fn read_traf(
@@ -216,10 +191,7 @@ impl Init {
         samples: &mut Vec<Sample>,
     ) -> anyhow::Result<()> {
         let head = &traf.tfhd;
-        let track = self
-            .tracks
-            .get(&head.track_id)
-            .context("a traf of an unknown track")?;
+        let track = self.tracks.get(&head.track_id).context("a traf of an unknown track")?;
         ensure!(head.default_base_is_moof, "default-base-is-moof is not set");
         ensure!(head.base_data_offset.is_none(), "base-data-offset is set");
         let tfdt = traf.tfdt.as_ref().context("no tfdt")?;
@@ -228,24 +200,12 @@ impl Init {
             let offset = run.data_offset.context("a trun without data-offset")?;
             let mut at = moof_at + usize::try_from(offset)?;
             for entry in &run.samples {
-                let duration = entry
-                    .duration
-                    .or(head.default_sample_duration)
-                    .unwrap_or(track.defaults.duration);
-                let size = entry
-                    .size
-                    .or(head.default_sample_size)
-                    .unwrap_or(track.defaults.size);
-                let flags = entry
-                    .flags
-                    .or(head.default_sample_flags)
-                    .unwrap_or(track.defaults.flags);
+                let duration =
+                    entry.duration.or(head.default_sample_duration).unwrap_or(track.defaults.duration);
+                let size = entry.size.or(head.default_sample_size).unwrap_or(track.defaults.size);
+                let flags = entry.flags.or(head.default_sample_flags).unwrap_or(track.defaults.flags);
                 let end = at + usize::try_from(size)?;
-                ensure!(
-                    end <= data.len(),
-                    "a sample ends at byte {end} of {}",
-                    data.len()
-                );
+                ensure!(end <= data.len(), "a sample ends at byte {end} of {}", data.len());
                 samples.push(Sample {
                     track: track.id,
                     dts,
@@ -277,48 +237,25 @@ fn atoms(data: &Bytes) -> anyhow::Result<Vec<(Any, usize)>> {
 type Entry = (Kind, String, Vec<Vec<u8>>);
 
 fn entry(codec: &Codec) -> anyhow::Result<Entry> {
-    let hevc_sets = |config: &Hvcc| {
-        config
-            .arrays
-            .iter()
-            .flat_map(|array| array.nalus.clone())
-            .collect::<Vec<_>>()
-    };
+    let hevc_sets =
+        |config: &Hvcc| config.arrays.iter().flat_map(|array| array.nalus.clone()).collect::<Vec<_>>();
     Ok(match codec {
         Codec::Avc1(entry) => {
             let config = &entry.avcc;
             let mut sets = config.sequence_parameter_sets.clone();
             sets.extend(config.picture_parameter_sets.clone());
-            ensure!(
-                config.length_size == 4,
-                "NAL lengths of {} bytes",
-                config.length_size
-            );
+            ensure!(config.length_size == 4, "NAL lengths of {} bytes", config.length_size);
             let codec = format!(
                 "avc1.{:02x}{:02x}{:02x}",
-                config.avc_profile_indication,
-                config.profile_compatibility,
-                config.avc_level_indication
+                config.avc_profile_indication, config.profile_compatibility, config.avc_level_indication
             );
             (Kind::H264, codec, sets)
         }
-        Codec::Hvc1(entry) => (
-            Kind::H265,
-            hevc_codec("hvc1", &entry.hvcc),
-            hevc_sets(&entry.hvcc),
-        ),
-        Codec::Hev1(entry) => (
-            Kind::H265,
-            hevc_codec("hev1", &entry.hvcc),
-            hevc_sets(&entry.hvcc),
-        ),
+        Codec::Hvc1(entry) => (Kind::H265, hevc_codec("hvc1", &entry.hvcc), hevc_sets(&entry.hvcc)),
+        Codec::Hev1(entry) => (Kind::H265, hevc_codec("hev1", &entry.hvcc), hevc_sets(&entry.hvcc)),
         Codec::Mp4a(entry) => {
             let config = &entry.esds.es_desc.dec_config;
-            let profile = config
-                .dec_specific
-                .as_ref()
-                .context("no AudioSpecificConfig")?
-                .profile;
+            let profile = config.dec_specific.as_ref().context("no AudioSpecificConfig")?.profile;
             let codec = format!("mp4a.{:02x}.{profile}", config.object_type_indication);
             (Kind::Audio, codec, Vec::new())
         }
@@ -340,10 +277,7 @@ fn hevc_codec(entry: &str, config: &Hvcc) -> String {
         config.general_level_idc
     );
     let constraints = &config.general_constraint_indicator_flags;
-    let used = constraints
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
+    let used = constraints.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     for byte in &constraints[..used] {
         codec += &format!(".{byte:X}");
     }
@@ -358,16 +292,9 @@ pub fn nal_units(sample: &Bytes) -> anyhow::Result<Vec<Bytes>> {
     let mut rest = sample.clone();
     let mut units = Vec::new();
     while rest.has_remaining() {
-        ensure!(
-            rest.remaining() >= 4,
-            "{} bytes after the last NAL unit",
-            rest.remaining()
-        );
+        ensure!(rest.remaining() >= 4, "{} bytes after the last NAL unit", rest.remaining());
         let length = usize::try_from(rest.get_u32())?;
-        ensure!(
-            length > 0 && length <= rest.remaining(),
-            "NAL unit of {length} bytes"
-        );
+        ensure!(length > 0 && length <= rest.remaining(), "NAL unit of {length} bytes");
         units.push(rest.split_to(length));
     }
     Ok(units)
@@ -392,18 +319,9 @@ pub fn is_random_access(kind: Kind, unit: &[u8]) -> bool {
 pub fn check_contiguous(samples: &[Sample]) -> anyhow::Result<()> {
     let mut due: BTreeMap<u32, u64> = BTreeMap::new();
     for sample in samples {
-        ensure!(
-            sample.duration > 0,
-            "a sample of no duration at dts {}",
-            sample.dts
-        );
+        ensure!(sample.duration > 0, "a sample of no duration at dts {}", sample.dts);
         if let Some(due) = due.get(&sample.track) {
-            ensure!(
-                sample.dts == *due,
-                "track {}: dts {} where {due} is due",
-                sample.track,
-                sample.dts
-            );
+            ensure!(sample.dts == *due, "track {}: dts {} where {due} is due", sample.track, sample.dts);
         }
         due.insert(sample.track, sample.dts + u64::from(sample.duration));
     }
@@ -416,17 +334,9 @@ pub fn check_contiguous(samples: &[Sample]) -> anyhow::Result<()> {
 /// The first sample whose mark is wrong.
 pub fn check_sync_flags(init: &Init, samples: &[Sample]) -> anyhow::Result<()> {
     for sample in samples {
-        let kind = init
-            .tracks
-            .get(&sample.track)
-            .context("unknown track")?
-            .kind;
+        let kind = init.tracks.get(&sample.track).context("unknown track")?.kind;
         if kind == Kind::Audio {
-            ensure!(
-                sample.sync,
-                "an audio sample that is not sync at dts {}",
-                sample.dts
-            );
+            ensure!(sample.sync, "an audio sample that is not sync at dts {}", sample.dts);
             continue;
         }
         let units = nal_units(&sample.data)?;

@@ -54,13 +54,7 @@ impl Response {
     /// # Errors
     /// Any other status, with the address and the body.
     pub fn ok(self) -> anyhow::Result<Self> {
-        ensure!(
-            self.is_ok(),
-            "{} answered {}: {}",
-            self.url,
-            self.status,
-            self.text()
-        );
+        ensure!(self.is_ok(), "{} answered {}: {}", self.url, self.status, self.text());
         Ok(self)
     }
 
@@ -81,10 +75,7 @@ impl Response {
     /// A header field as text; empty when absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
@@ -106,9 +97,7 @@ pub async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> anyhow::Result<Response> {
-    let mut request = CLIENT
-        .request(method, url)
-        .body(reqwest::Body::from(body.into()));
+    let mut request = CLIENT.request(method, url).body(reqwest::Body::from(body.into()));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -116,11 +105,7 @@ pub async fn send(
     let mut answer = request.send().await.with_context(|| format!("ask {url}"))?;
     let mut first_byte = Instant::now();
     let mut body = BytesMut::new();
-    while let Some(chunk) = answer
-        .chunk()
-        .await
-        .with_context(|| format!("read {url}"))?
-    {
+    while let Some(chunk) = answer.chunk().await.with_context(|| format!("read {url}"))? {
         if body.is_empty() {
             first_byte = Instant::now();
         }

@@ -45,10 +45,7 @@ pub struct Percentiles {
 /// # Errors
 /// When fewer than half of the pictures can be joined: the list of sent frames is too short.
 pub fn glass_to_glass(sent: &[Sent], seen: &[Seen]) -> anyhow::Result<Percentiles> {
-    let mut ages_ms: Vec<f64> = seen
-        .iter()
-        .filter_map(|picture| age_ms(sent, *picture))
-        .collect();
+    let mut ages_ms: Vec<f64> = seen.iter().filter_map(|picture| age_ms(sent, *picture)).collect();
     ensure!(
         !ages_ms.is_empty() && ages_ms.len() * 2 >= seen.len(),
         "{} of {} pictures are among the {} frames sent",
@@ -78,13 +75,7 @@ fn percentiles(sorted_ms: &[f64]) -> Percentiles {
         let rank = (sorted_ms.len() * percent).div_ceil(100).max(1);
         sorted_ms.get(rank - 1).copied().unwrap_or(f64::NAN)
     };
-    Percentiles {
-        count: sorted_ms.len(),
-        p50_ms: at(50),
-        p95_ms: at(95),
-        p99_ms: at(99),
-        max_ms: at(100),
-    }
+    Percentiles { count: sorted_ms.len(), p50_ms: at(50), p95_ms: at(95), p99_ms: at(99), max_ms: at(100) }
 }
 
 /// Prints and files a figure, and holds it against its bar.
@@ -92,10 +83,7 @@ fn percentiles(sorted_ms: &[f64]) -> Percentiles {
 /// # Errors
 /// When it is beyond twice the bar.
 pub fn report(name: &str, figure_ms: f64, bar_ms: f64) -> anyhow::Result<()> {
-    file(
-        name,
-        serde_json::json!({ "ms": figure_ms, "bar_ms": bar_ms }),
-    )?;
+    file(name, serde_json::json!({ "ms": figure_ms, "bar_ms": bar_ms }))?;
     println_figure(&format!("{name}: {figure_ms:.0} ms (bar {bar_ms:.0} ms)"));
     ensure!(
         figure_ms <= bar_ms * NOISE_FACTOR,
@@ -114,10 +102,7 @@ pub fn note(name: &str, value: &impl Serialize) -> anyhow::Result<()> {
     file(name, value)
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "figures are always shown, with --nocapture"
-)]
+#[expect(clippy::print_stdout, reason = "figures are always shown, with --nocapture")]
 fn println_figure(line: &str) {
     println!("{line}");
 }
@@ -136,26 +121,13 @@ mod tests {
     use super::*;
 
     fn sent(frame: u32, round: u64, sent_unix_us: u64) -> Sent {
-        Sent {
-            frame,
-            round,
-            sent_unix_us,
-            rtp: 0,
-            key: false,
-        }
+        Sent { frame, round, sent_unix_us, rtp: 0, key: false }
     }
 
     #[test]
     fn a_picture_is_as_old_as_the_last_time_its_frame_was_sent() {
-        let sent = [
-            sent(7, 0, 1_000_000),
-            sent(7, 1, 9_000_000),
-            sent(7, 2, 19_000_000),
-        ];
-        let seen = [Seen {
-            frame: 7,
-            seen_unix_us: 9_100_000,
-        }];
+        let sent = [sent(7, 0, 1_000_000), sent(7, 1, 9_000_000), sent(7, 2, 19_000_000)];
+        let seen = [Seen { frame: 7, seen_unix_us: 9_100_000 }];
         let result = glass_to_glass(&sent, &seen).unwrap();
         assert!((result.p95_ms - 100.0).abs() < 0.001, "{result:?}");
     }
@@ -164,18 +136,12 @@ mod tests {
     fn percentiles_are_nearest_ranks() {
         let sorted: Vec<f64> = (1..=100).map(f64::from).collect();
         let result = percentiles(&sorted);
-        assert_eq!(
-            (result.p50_ms, result.p95_ms, result.max_ms),
-            (50.0, 95.0, 100.0)
-        );
+        assert_eq!((result.p50_ms, result.p95_ms, result.max_ms), (50.0, 95.0, 100.0));
     }
 
     #[test]
     fn pictures_that_nobody_sent_are_an_error() {
-        let seen = [Seen {
-            frame: 7,
-            seen_unix_us: 9_100_000,
-        }];
+        let seen = [Seen { frame: 7, seen_unix_us: 9_100_000 }];
         assert!(glass_to_glass(&[], &seen).is_err());
     }
 }

@@ -33,12 +33,7 @@ impl Metrics {
                     .iter()
                     .all(|(key, value)| sample.labels.get(*key).is_some_and(|found| found == value))
         };
-        let values: Vec<f64> = self
-            .0
-            .iter()
-            .filter(carries)
-            .map(|sample| sample.value)
-            .collect();
+        let values: Vec<f64> = self.0.iter().filter(carries).map(|sample| sample.value).collect();
         (!values.is_empty()).then(|| values.iter().sum())
     }
 }
@@ -57,11 +52,7 @@ fn parse_line(line: &str) -> Option<Sample> {
         .filter_map(|label| label.split_once("=\""))
         .map(|(key, value)| (key.to_owned(), value.trim_end_matches('"').to_owned()))
         .collect();
-    Some(Sample {
-        name: name.to_owned(),
-        labels,
-        value: value.parse().ok()?,
-    })
+    Some(Sample { name: name.to_owned(), labels, value: value.parse().ok()? })
 }
 
 #[cfg(test)]

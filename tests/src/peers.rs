@@ -53,12 +53,7 @@ pub async fn script(name: &str, args: &[&str], limit: Duration) -> anyhow::Resul
     let mut command = command_for(name)?;
     command.args(args);
     let output = run(command, limit).await?;
-    ensure!(
-        output.success,
-        "{name} failed:\n{}{}",
-        output.stdout,
-        output.stderr
-    );
+    ensure!(output.success, "{name} failed:\n{}{}", output.stdout, output.stderr);
     let line = output.stdout.lines().last().unwrap_or_default();
     serde_json::from_str(line).with_context(|| format!("{name} said {:?}", output.stdout))
 }
@@ -78,9 +73,7 @@ pub async fn serve(name: &str, args: &[&str], limit: Duration) -> anyhow::Result
 /// use the system's GStreamer (`gst_*.py`); the virtual environment's for others.
 fn command_for(name: &str) -> anyhow::Result<Command> {
     let cache = workspace::root().join(".cache");
-    let extension = Path::new(name)
-        .extension()
-        .and_then(|extension| extension.to_str());
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
     let mut command = match extension {
         Some("mjs") => {
             let mut command = Command::new("node");
@@ -90,11 +83,7 @@ fn command_for(name: &str) -> anyhow::Result<Command> {
         _ if name.starts_with("gst_") => Command::new("/usr/bin/python3"),
         _ => {
             let python = cache.join("venv/bin/python");
-            ensure!(
-                python.exists(),
-                "{} is missing: tests/setup/install.sh",
-                python.display()
-            );
+            ensure!(python.exists(), "{} is missing: tests/setup/install.sh", python.display());
             Command::new(python)
         }
     };

@@ -34,10 +34,7 @@ impl Log {
     /// All lines so far.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The last `count` lines, for a message.
@@ -85,12 +82,7 @@ impl Process {
             child.stdout.take().map(|stream| log.follow(stream)),
             child.stderr.take().map(|stream| log.follow(stream)),
         ];
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            followers: followers.into_iter().flatten().collect(),
-            log,
-        })
+        Ok(Self { name: name.to_owned(), child, followers: followers.into_iter().flatten().collect(), log })
     }
 
     /// The process id.
@@ -114,14 +106,9 @@ impl Process {
     pub async fn ready_line(&mut self, limit: Duration) -> anyhow::Result<serde_json::Value> {
         let start = Instant::now();
         loop {
-            let line = self
-                .log
-                .lines()
-                .into_iter()
-                .find(|line| line.starts_with('{'));
+            let line = self.log.lines().into_iter().find(|line| line.starts_with('{'));
             if let Some(line) = line {
-                return serde_json::from_str(&line)
-                    .with_context(|| format!("{} said {line}", self.name));
+                return serde_json::from_str(&line).with_context(|| format!("{} said {line}", self.name));
             }
             if self.ended()?.is_some() || start.elapsed() > limit {
                 bail!("{} is not ready: {}", self.name, self.log.tail(30));
@@ -152,11 +139,7 @@ impl Process {
         }
         self.child.kill()?;
         self.child.wait()?;
-        bail!(
-            "{} did not end within {STOP_LIMIT:?} after SIGTERM:\n{}",
-            self.name,
-            self.log.tail(30)
-        )
+        bail!("{} did not end within {STOP_LIMIT:?} after SIGTERM:\n{}", self.name, self.log.tail(30))
     }
 
     fn join_followers(&mut self) {
@@ -178,11 +161,7 @@ impl Drop for Process {
 }
 
 /// Fails the running test from a drop; only prints when the test fails already.
-#[expect(
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "this is how a drop fails a test"
-)]
+#[expect(clippy::panic, clippy::print_stderr, reason = "this is how a drop fails a test")]
 pub(crate) fn fail(complaint: &str) {
     if std::thread::panicking() {
         eprintln!("{complaint}");

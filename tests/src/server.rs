@@ -70,16 +70,8 @@ impl Server {
         let file = dir.path().join("gtvision.yml");
         std::fs::write(&file, full_config(config, &ports)?)?;
         let binary = workspace::program("gtvision", "GTVISION_BIN")?;
-        let process = Process::start(
-            "gtvision",
-            Command::new(binary).arg(&file).current_dir(dir.path()),
-        )?;
-        let mut server = Self {
-            process,
-            expected_errors: Vec::new(),
-            _dir: dir,
-            ports,
-        };
+        let process = Process::start("gtvision", Command::new(binary).arg(&file).current_dir(dir.path()))?;
+        let mut server = Self { process, expected_errors: Vec::new(), _dir: dir, ports };
         server.wait_started().await?;
         Ok(server)
     }
@@ -95,11 +87,7 @@ impl Server {
             Ok(http::get(&url).await?.is_ok().then_some(()))
         })
         .await;
-        ensure!(
-            ended.is_none(),
-            "gtvision ended at once:\n{}",
-            self.log_tail()
-        );
+        ensure!(ended.is_none(), "gtvision ended at once:\n{}", self.log_tail());
         started.with_context(|| format!("log:\n{}", self.log_tail()))
     }
 
@@ -149,24 +137,15 @@ impl Server {
     /// # Errors
     /// When it does not answer 200 with JSON.
     pub async fn path(&self, name: &str) -> anyhow::Result<Value> {
-        http::get(&self.api(&format!("paths/get/{name}")))
-            .await?
-            .ok()?
-            .json()
+        http::get(&self.api(&format!("paths/get/{name}"))).await?.ok()?.json()
     }
 
     /// Waits until a camera's `state` is `state`.
     ///
     /// # Errors
     /// After `limit`: with what the API said last and the log.
-    pub async fn wait_state(
-        &self,
-        name: &str,
-        state: &str,
-        limit: Duration,
-    ) -> anyhow::Result<Value> {
-        self.wait_path(name, state, limit, |path| path["state"] == state)
-            .await
+    pub async fn wait_state(&self, name: &str, state: &str, limit: Duration) -> anyhow::Result<Value> {
+        self.wait_path(name, state, limit, |path| path["state"] == state).await
     }
 
     /// Waits until what the API says of a path satisfies `wanted`; `what` names that.
@@ -195,8 +174,7 @@ impl Server {
     /// When it does not within 15 s.
     pub async fn wait_online(&self, name: &str) -> anyhow::Result<Value> {
         // MediaMTX's own field, so that the harness can be tried against MediaMTX too.
-        self.wait_path(name, "online", ONLINE_LIMIT, |path| path["online"] == true)
-            .await
+        self.wait_path(name, "online", ONLINE_LIMIT, |path| path["online"] == true).await
     }
 
     /// All metrics.
@@ -247,18 +225,12 @@ impl Drop for Server {
         match self.process.stop() {
             Err(error) => process::fail(&format!("{error:#}")),
             Ok(status) if !status.success() => {
-                process::fail(&format!(
-                    "gtvision ended with {status}:\n{}",
-                    self.log_tail()
-                ));
+                process::fail(&format!("gtvision ended with {status}:\n{}", self.log_tail()));
             }
             Ok(_) => {
                 let complaints = self.complaints();
                 if !complaints.is_empty() {
-                    process::fail(&format!(
-                        "unexpected errors in the log:\n{}",
-                        complaints.join("\n")
-                    ));
+                    process::fail(&format!("unexpected errors in the log:\n{}", complaints.join("\n")));
                 }
             }
         }
@@ -285,9 +257,7 @@ impl Usage {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let (_, fields) = stat.rsplit_once(')').context("stat")?;
         let fields: Vec<&str> = fields.split_whitespace().collect();
-        let ticks = |index: usize| -> anyhow::Result<u64> {
-            Ok(fields.get(index).context("stat")?.parse()?)
-        };
+        let ticks = |index: usize| -> anyhow::Result<u64> { Ok(fields.get(index).context("stat")?.parse()?) };
         Ok(Self {
             rss_bytes: pages * PAGE_BYTES,
             cpu: Duration::from_millis((ticks(11)? + ticks(12)?) * TICK_MS),
@@ -296,11 +266,7 @@ impl Usage {
 }
 
 fn full_config(config: &str, ports: &Ports) -> anyhow::Result<String> {
-    let has = |key: &str| {
-        config
-            .lines()
-            .any(|line| line.starts_with(&format!("{key}:")))
-    };
+    let has = |key: &str| config.lines().any(|line| line.starts_with(&format!("{key}:")));
     let mut text = String::new();
     let addresses = [
         ("hlsAddress", ports.hls),

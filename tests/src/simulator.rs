@@ -73,9 +73,7 @@ impl Simulator {
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
         for (name, clip) in cameras {
-            command
-                .arg("--camera")
-                .arg(format!("{name}={}", clip.display()));
+            command.arg("--camera").arg(format!("{name}={}", clip.display()));
         }
         let plan_file = match plan {
             Value::Null => None,
@@ -89,9 +87,7 @@ impl Simulator {
         let mut process = Process::start("camera-sim", command.args(args))?;
         let ready = process.ready_line(START_LIMIT).await?;
         let address = |key: &str| -> anyhow::Result<String> {
-            let text = ready[key]
-                .as_str()
-                .with_context(|| format!("no {key} in {ready}"))?;
+            let text = ready[key].as_str().with_context(|| format!("no {key} in {ready}"))?;
             Ok(text.to_owned())
         };
         Ok(Self {
@@ -128,9 +124,7 @@ impl Simulator {
         options["kind"] = json!(kind);
         let url = format!("http://{}/cameras/{camera}/fault", self.control);
         let headers = [("content-type", "application/json")];
-        http::send(Method::POST, &url, &headers, options.to_string())
-            .await?
-            .ok()?;
+        http::send(Method::POST, &url, &headers, options.to_string()).await?.ok()?;
         Ok(())
     }
 
@@ -140,9 +134,7 @@ impl Simulator {
     /// When the simulator refuses.
     pub async fn clear_fault(&self, camera: &str) -> anyhow::Result<()> {
         let url = format!("http://{}/cameras/{camera}/fault", self.control);
-        http::send(Method::DELETE, &url, &[], Bytes::new())
-            .await?
-            .ok()?;
+        http::send(Method::DELETE, &url, &[], Bytes::new()).await?.ok()?;
         Ok(())
     }
 

@@ -28,13 +28,8 @@ pub fn peer(script: &str) -> PathBuf {
 /// # Errors
 /// When it is not built; says which command builds it.
 pub fn program(name: &str, env_name: &str) -> anyhow::Result<PathBuf> {
-    let path =
-        std::env::var_os(env_name).map_or_else(|| target().join("release").join(name), Into::into);
-    ensure!(
-        path.is_file(),
-        "{} is not built: cargo build --release (or set {env_name})",
-        path.display()
-    );
+    let path = std::env::var_os(env_name).map_or_else(|| target().join("release").join(name), Into::into);
+    ensure!(path.is_file(), "{} is not built: cargo build --release (or set {env_name})", path.display());
     Ok(path)
 }
 
@@ -61,25 +56,12 @@ pub fn long() -> bool {
 pub fn tracked(suffix: &str) -> anyhow::Result<Vec<PathBuf>> {
     let root = root();
     let output = std::process::Command::new("git")
-        .args([
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "-z",
-        ])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
         .current_dir(&root)
         .output()
         .context("git ls-files")?;
-    ensure!(
-        output.status.success(),
-        "git: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr));
     let names = String::from_utf8(output.stdout)?;
     let names = names.split('\0').filter(|name| name.ends_with(suffix));
-    Ok(names
-        .map(|name| root.join(name))
-        .filter(|path| path.is_file())
-        .collect())
+    Ok(names.map(|name| root.join(name)).filter(|path| path.is_file()).collect())
 }

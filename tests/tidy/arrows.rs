@@ -40,31 +40,18 @@ const IO_CRATES: &[&str] = &[
 /// Normal and build dependencies by package; development ones are the tests' own business.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--no-deps",
-            "--format-version",
-            "1",
-            "--offline",
-        ])
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
         .current_dir(workspace::root())
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let names = |package: &Value| {
         let dependencies = package["dependencies"].as_array().unwrap();
-        let shipped = dependencies
-            .iter()
-            .filter(|dependency| dependency["kind"] != "dev");
-        shipped
-            .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
-            .collect()
+        let shipped = dependencies.iter().filter(|dependency| dependency["kind"] != "dev");
+        shipped.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect()
     };
     let packages = metadata["packages"].as_array().unwrap();
-    packages
-        .iter()
-        .map(|package| (package["name"].as_str().unwrap().to_owned(), names(package)))
-        .collect()
+    packages.iter().map(|package| (package["name"].as_str().unwrap().to_owned(), names(package))).collect()
 }
 
 #[test]
@@ -74,10 +61,7 @@ fn crates_import_only_along_the_arrows() {
     for (name, allowed) in ARROWS {
         let imports: BTreeSet<&str> = dependencies[*name].iter().map(String::as_str).collect();
         let allowed = BTreeSet::from_iter(allowed.iter().copied());
-        let wrong: Vec<_> = imports
-            .intersection(&ours)
-            .filter(|name| !allowed.contains(*name))
-            .collect();
+        let wrong: Vec<_> = imports.intersection(&ours).filter(|name| !allowed.contains(*name)).collect();
         assert!(wrong.is_empty(), "{name} may not import {wrong:?}");
     }
 }
@@ -87,10 +71,7 @@ fn every_crate_has_its_arrows_written_down() {
     let listed: BTreeSet<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
     let free = BTreeSet::from(["gtvision-tests", "gtvision-benches"]);
     for name in dependencies().keys() {
-        assert!(
-            listed.contains(name.as_str()) || free.contains(name.as_str()),
-            "{name} is not in ARROWS"
-        );
+        assert!(listed.contains(name.as_str()) || free.contains(name.as_str()), "{name} is not in ARROWS");
     }
 }
 
@@ -98,14 +79,8 @@ fn every_crate_has_its_arrows_written_down() {
 fn crates_that_decide_hold_no_io() {
     let dependencies = dependencies();
     for name in SANS_IO {
-        let io: Vec<_> = IO_CRATES
-            .iter()
-            .filter(|io| dependencies[*name].contains(**io))
-            .collect();
-        assert!(
-            io.is_empty(),
-            "{name} is sans-I/O and may not import {io:?}"
-        );
+        let io: Vec<_> = IO_CRATES.iter().filter(|io| dependencies[*name].contains(**io)).collect();
+        assert!(io.is_empty(), "{name} is sans-I/O and may not import {io:?}");
     }
 }
 
@@ -114,10 +89,6 @@ fn every_crate_takes_the_workspace_lints() {
     for manifest in workspace::tracked("Cargo.toml").unwrap() {
         let text = std::fs::read_to_string(&manifest).unwrap();
         let takes = text.contains("[lints]\nworkspace = true") || text.contains("[workspace.lints");
-        assert!(
-            takes,
-            "{} does not take the workspace's lints",
-            manifest.display()
-        );
+        assert!(takes, "{} does not take the workspace's lints", manifest.display());
     }
 }

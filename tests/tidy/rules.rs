@@ -13,19 +13,11 @@ fn every_rule_is_cited_by_a_test() {
     let mut cited = BTreeSet::new();
     let files = workspace::tracked(".rs").unwrap();
     // This very file cites a rule as an example.
-    for file in files
-        .into_iter()
-        .filter(|file| !file.ends_with("tidy/rules.rs"))
-    {
+    for file in files.into_iter().filter(|file| !file.ends_with("tidy/rules.rs")) {
         let text = std::fs::read_to_string(&file).unwrap();
-        for line in text
-            .lines()
-            .filter_map(|line| line.split_once("correctness: "))
-        {
+        for line in text.lines().filter_map(|line| line.split_once("correctness: ")) {
             // "correctness: H6, H7 and H8"
-            let words = line
-                .1
-                .split(|character: char| !character.is_ascii_alphanumeric());
+            let words = line.1.split(|character: char| !character.is_ascii_alphanumeric());
             cited.extend(words.map(str::to_owned));
         }
     }

@@ -9,11 +9,7 @@ const LINES_MAX: usize = 800;
 fn every_source_file_begins_with_its_header() {
     for file in workspace::tracked(".rs").unwrap() {
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(
-            text.starts_with("//! "),
-            "{}: the first line is not a //! header",
-            file.display()
-        );
+        assert!(text.starts_with("//! "), "{}: the first line is not a //! header", file.display());
     }
 }
 
@@ -22,12 +18,7 @@ fn no_source_file_is_longer_than_800_lines() {
     let long: Vec<_> = workspace::tracked(".rs")
         .unwrap()
         .into_iter()
-        .map(|file| {
-            (
-                std::fs::read_to_string(&file).unwrap().lines().count(),
-                file,
-            )
-        })
+        .map(|file| (std::fs::read_to_string(&file).unwrap().lines().count(), file))
         .filter(|(lines, _)| *lines > LINES_MAX)
         .collect();
     assert!(long.is_empty(), "longer than {LINES_MAX} lines: {long:?}");

@@ -1,6 +1,4 @@
-//! Egress: moves to viewers what media-core decided.
-
-pub(crate) mod hls;
 //! Egress: moves to viewers what media-core decides.
 
+pub(crate) mod hls;
 pub(crate) mod webrtc;

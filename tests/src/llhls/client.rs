@@ -117,10 +117,7 @@ pub async fn follow(url: &str, length: Duration) -> anyhow::Result<Run> {
         }
     }
     let renditions = try_join_all(urls.iter().map(|url| Rendition::follow(url, length))).await?;
-    Ok(Run {
-        multivariant: (response, multivariant),
-        renditions,
-    })
+    Ok(Run { multivariant: (response, multivariant), renditions })
 }
 
 /// Follows one redirection, as viewers do: MediaMTX asks for it to test cookies.
@@ -140,21 +137,13 @@ impl Run {
     pub fn video(&self) -> anyhow::Result<&Rendition> {
         self.renditions
             .iter()
-            .find(|rendition| {
-                rendition
-                    .inits
-                    .values()
-                    .any(|(_, init)| init.video().is_ok())
-            })
+            .find(|rendition| rendition.inits.values().any(|(_, init)| init.video().is_ok()))
             .context("no rendition carries video")
     }
 
     /// Every playlist text that was received, for other validators.
     pub fn playlist_texts(&self) -> impl Iterator<Item = &str> {
-        let media = self
-            .renditions
-            .iter()
-            .flat_map(|rendition| &rendition.reloads);
+        let media = self.renditions.iter().flat_map(|rendition| &rendition.reloads);
         std::iter::once(self.multivariant.1.text.as_str())
             .chain(media.map(|reload| reload.playlist.text.as_str()))
     }
@@ -175,18 +164,10 @@ pub fn with_directives(url: &str, directives: &[(&str, &str)]) -> anyhow::Result
 /// # Errors
 /// When the answer is not 2xx or not a playlist.
 pub async fn load(url: &str, directives: &[(&str, &str)]) -> anyhow::Result<Reload> {
-    let url = if directives.is_empty() {
-        url.to_owned()
-    } else {
-        with_directives(url, directives)?
-    };
+    let url = if directives.is_empty() { url.to_owned() } else { with_directives(url, directives)? };
     let response = http::get(&url).await?.ok()?;
     let playlist = MediaPlaylist::parse(&response.text())?;
-    Ok(Reload {
-        awaited: None,
-        response,
-        playlist,
-    })
+    Ok(Reload { awaited: None, response, playlist })
 }
 
 impl Rendition {
@@ -209,10 +190,8 @@ impl Rendition {
                 return Ok(rendition);
             }
             let awaited = playlist.next_part();
-            let (reloaded, hint) = tokio::try_join!(
-                blocking_reload(url, awaited),
-                ask_hint(url, &playlist, awaited)
-            )?;
+            let (reloaded, hint) =
+                tokio::try_join!(blocking_reload(url, awaited), ask_hint(url, &playlist, awaited))?;
             rendition.hints.extend(hint);
             next = reloaded;
         }
@@ -228,22 +207,12 @@ impl Rendition {
                 continue;
             }
             self.fetch_init(&init).await?;
-            for (index, part) in segment
-                .parts
-                .iter()
-                .enumerate()
-                .filter(|(_, part)| !part.gap)
-            {
-                self.fetch_part((segment.msn, index), part, reload, &init)
-                    .await?;
+            for (index, part) in segment.parts.iter().enumerate().filter(|(_, part)| !part.gap) {
+                self.fetch_part((segment.msn, index), part, reload, &init).await?;
             }
             if let (Some(uri), false) = (&segment.uri, self.segments.contains_key(&segment.msn)) {
                 let response = http::get(&http::join(&self.url, uri)?).await?.ok()?;
-                let seen = SeenSegment {
-                    listed: segment.clone(),
-                    response,
-                    init: init.clone(),
-                };
+                let seen = SeenSegment { listed: segment.clone(), response, init: init.clone() };
                 self.segments.insert(segment.msn, seen);
             }
         }
@@ -270,17 +239,10 @@ impl Rendition {
         if self.parts.contains_key(&position) {
             return Ok(());
         }
-        let hinted = self
-            .hints
-            .iter()
-            .rev()
-            .take(4)
-            .find(|hint| hint.uri == listed.uri);
+        let hinted = self.hints.iter().rev().take(4).find(|hint| hint.uri == listed.uri);
         let response = match hinted {
             Some(hint) => hint.response.clone(),
-            None => http::get(&http::join(&self.url, &listed.uri)?)
-                .await?
-                .ok()?,
+            None => http::get(&http::join(&self.url, &listed.uri)?).await?.ok()?,
         };
         let part = SeenPart {
             listed: listed.clone(),
@@ -311,14 +273,8 @@ impl Rendition {
     /// Media sequence numbers before which a discontinuity is declared.
     #[must_use]
     pub fn discontinuities(&self) -> BTreeSet<u64> {
-        let segments = self
-            .reloads
-            .iter()
-            .flat_map(|reload| &reload.playlist.segments);
-        segments
-            .filter(|segment| segment.discontinuity)
-            .map(|segment| segment.msn)
-            .collect()
+        let segments = self.reloads.iter().flat_map(|reload| &reload.playlist.segments);
+        segments.filter(|segment| segment.discontinuity).map(|segment| segment.msn).collect()
     }
 
     /// Init segment and whole segments end to end, for readers of files.
@@ -329,20 +285,14 @@ impl Rendition {
         ensure!(self.inits.len() == 1, "{} init segments", self.inits.len());
         let inits = self.inits.values().map(|(response, _)| &response.body);
         let segments = self.segments.values().map(|segment| &segment.response.body);
-        Ok(inits
-            .chain(segments)
-            .flat_map(|bytes| bytes.iter().copied())
-            .collect())
+        Ok(inits.chain(segments).flat_map(|bytes| bytes.iter().copied()).collect())
     }
 }
 
 async fn blocking_reload(url: &str, awaited: Position) -> anyhow::Result<Reload> {
     let (msn, part) = (awaited.0.to_string(), awaited.1.to_string());
     let reload = load(url, &[("_HLS_msn", &msn), ("_HLS_part", &part)]).await?;
-    Ok(Reload {
-        awaited: Some(awaited),
-        ..reload
-    })
+    Ok(Reload { awaited: Some(awaited), ..reload })
 }
 
 async fn ask_hint(
@@ -354,9 +304,5 @@ async fn ask_hint(
         return Ok(None);
     };
     let response = http::get(&http::join(url, uri)?).await?;
-    Ok(Some(SeenHint {
-        position,
-        uri: uri.clone(),
-        response,
-    }))
+    Ok(Some(SeenHint { position, uri: uri.clone(), response }))
 }

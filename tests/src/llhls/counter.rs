@@ -42,14 +42,7 @@ pub async fn count(url: &str, length: Duration, fps: u32) -> anyhow::Result<Coun
     let first = multivariant.variants.first().context("no variant")?;
     let media = http::join(url, &first.uri)?;
     let counted = Counted::default();
-    let mut viewer = Viewer {
-        media,
-        fps,
-        blocking: true,
-        init: None,
-        due: None,
-        counted,
-    };
+    let mut viewer = Viewer { media, fps, blocking: true, init: None, due: None, counted };
     let start = Instant::now();
     let mut next = None;
     while start.elapsed() < length {
@@ -106,8 +99,7 @@ impl Viewer {
         self.counted.segments += 1;
         self.counted.bytes += u64::try_from(body.len())?;
         let frames = self.check(&body);
-        let frames =
-            frames.with_context(|| format!("segment {} of {}", segment.msn, self.media))?;
+        let frames = frames.with_context(|| format!("segment {} of {}", segment.msn, self.media))?;
         self.counted.frames += frames;
         Ok(())
     }
@@ -118,11 +110,7 @@ impl Viewer {
         let frame = video.timescale / self.fps;
         let mut frames = 0;
         for fragment in init.fragments(body)? {
-            for sample in fragment
-                .samples
-                .iter()
-                .filter(|sample| sample.track == video.id)
-            {
+            for sample in fragment.samples.iter().filter(|sample| sample.track == video.id) {
                 let due = self.due.unwrap_or(sample.dts);
                 ensure!(sample.dts == due, "dts {} where {due} is due", sample.dts);
                 // A camera's clock wanders a little; a lost frame makes twice a frame.

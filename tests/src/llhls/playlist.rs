@@ -104,10 +104,7 @@ impl MediaPlaylist {
     /// When it is not one, or holds a line that the oracle does not know: we emit standard
     /// tags only.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut playlist = Self {
-            text: text.to_owned(),
-            ..Self::default()
-        };
+        let mut playlist = Self { text: text.to_owned(), ..Self::default() };
         let mut open = Segment::default();
         each_line(text, |line| playlist.read(line, &mut open))?;
         if !open.parts.is_empty() {
@@ -251,10 +248,7 @@ impl MultivariantPlaylist {
     /// # Errors
     /// When it is not one, or has no variant.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut playlist = Self {
-            text: text.to_owned(),
-            ..Self::default()
-        };
+        let mut playlist = Self { text: text.to_owned(), ..Self::default() };
         let mut open: Option<Variant> = None;
         each_line(text, |line| {
             let tag = match line {
@@ -295,19 +289,12 @@ enum Line<'a> {
     Uri(&'a str),
 }
 
-fn each_line(
-    text: &str,
-    mut take: impl FnMut(Line<'_>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+fn each_line(text: &str, mut take: impl FnMut(Line<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
     ensure!(text.starts_with("#EXTM3U"), "not a playlist: {text}");
-    let options = ParsingOptionsBuilder::new()
-        .with_parsing_for_all_tags()
-        .build();
+    let options = ParsingOptionsBuilder::new().with_parsing_for_all_tags().build();
     let mut reader = Reader::from_str(text, options);
     loop {
-        let line = reader
-            .read_line()
-            .map_err(|error| anyhow::anyhow!("{error:?} in {text}"))?;
+        let line = reader.read_line().map_err(|error| anyhow::anyhow!("{error:?} in {text}"))?;
         let result = match line {
             None => return Ok(()),
             Some(HlsLine::KnownTag(KnownTag::Hls(tag))) => take(Line::Tag(Box::new(tag))),
@@ -351,18 +338,10 @@ fileSequence267.mp4
         assert_eq!(playlist.edge(), Some((268, Some(1))));
         assert_eq!(playlist.next_part(), (268, 2));
         assert_eq!(playlist.part_hint.as_deref(), Some("filePart268.c.mp4"));
-        assert_eq!(
-            playlist.segments[0].program_date_time_us,
-            Some(1_550_110_416_106_000)
-        );
+        assert_eq!(playlist.segments[0].program_date_time_us, Some(1_550_110_416_106_000));
         assert_eq!(playlist.server_control.part_hold_back, Some(1.0));
         assert_eq!(playlist.rendition_reports[0].last_msn, 273);
-        assert!(
-            playlist
-                .segments
-                .iter()
-                .all(|segment| segment.late_tags.is_empty())
-        );
+        assert!(playlist.segments.iter().all(|segment| segment.late_tags.is_empty()));
     }
 
     #[test]

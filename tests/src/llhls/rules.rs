@@ -36,16 +36,10 @@ pub fn h1_hold_backs(rendition: &Rendition) -> anyhow::Result<()> {
             "PART-HOLD-BACK {part_hold_back} is less than 3 x PART-TARGET {part_target}"
         );
         if let Some(hold_back) = control.hold_back {
-            ensure!(
-                hold_back >= 3.0 * target,
-                "HOLD-BACK {hold_back}, target {target}"
-            );
+            ensure!(hold_back >= 3.0 * target, "HOLD-BACK {hold_back}, target {target}");
         }
         if let Some(skip) = control.can_skip_until {
-            ensure!(
-                skip >= 6.0 * target,
-                "CAN-SKIP-UNTIL {skip}, target {target}"
-            );
+            ensure!(skip >= 6.0 * target, "CAN-SKIP-UNTIL {skip}, target {target}");
         }
     }
     Ok(())
@@ -56,15 +50,9 @@ pub fn h1_hold_backs(rendition: &Rendition) -> anyhow::Result<()> {
 /// # Errors
 /// The first part that breaks it.
 pub fn h2_part_durations(rendition: &Rendition) -> anyhow::Result<()> {
-    let mut targets = rendition
-        .reloads
-        .iter()
-        .filter_map(|reload| reload.playlist.part_target);
+    let mut targets = rendition.reloads.iter().filter_map(|reload| reload.playlist.part_target);
     let target = targets.next().context("no EXT-X-PART-INF")?;
-    ensure!(
-        targets.all(|other| same(other, target)),
-        "PART-TARGET changes"
-    );
+    ensure!(targets.all(|other| same(other, target)), "PART-TARGET changes");
     for ((msn, index), part) in &rendition.parts {
         let duration = part.listed.duration;
         ensure!(
@@ -92,38 +80,21 @@ pub fn h2_part_durations(rendition: &Rendition) -> anyhow::Result<()> {
 /// # Errors
 /// When more than 2 % of the parts come later than that and the machine's noise.
 pub fn h3_parts_in_time(rendition: &Rendition) -> anyhow::Result<f64> {
-    let target = rendition.reloads[0]
-        .playlist
-        .part_target
-        .context("no EXT-X-PART-INF")?;
-    let times: Vec<_> = rendition
-        .parts
-        .values()
-        .filter(|part| !part.initial)
-        .map(|part| part.listed_at)
-        .collect();
-    let intervals: Vec<Duration> = times
-        .windows(2)
-        .map(|pair| pair[1].saturating_duration_since(pair[0]))
-        .collect();
+    let target = rendition.reloads[0].playlist.part_target.context("no EXT-X-PART-INF")?;
+    let times: Vec<_> =
+        rendition.parts.values().filter(|part| !part.initial).map(|part| part.listed_at).collect();
+    let intervals: Vec<Duration> =
+        times.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])).collect();
     ensure!(intervals.len() > 10, "only {} new parts", times.len());
     let limit = Duration::from_secs_f64(target) + NOISE;
-    let late = intervals
-        .iter()
-        .filter(|interval| **interval > limit)
-        .count();
+    let late = intervals.iter().filter(|interval| **interval > limit).count();
     let share = ratio(late, intervals.len());
     ensure!(
         share <= LATE_SHARE_MAX,
         "{late} of {} parts came later than {limit:?} after the one before",
         intervals.len()
     );
-    Ok(intervals
-        .into_iter()
-        .max()
-        .unwrap_or_default()
-        .as_secs_f64()
-        * 1000.0)
+    Ok(intervals.into_iter().max().unwrap_or_default().as_secs_f64() * 1000.0)
 }
 
 /// H4: a segment holds the samples of its parts, and no others (s4.4.4.9).
@@ -142,20 +113,10 @@ pub fn h4_segments_are_their_parts(rendition: &Rendition) -> anyhow::Result<()> 
         let (_, init) = rendition.inits.get(&segment.init).context("init segment")?;
         let samples = |body| -> anyhow::Result<Vec<_>> {
             let fragments = init.fragments(body)?;
-            let mut samples: Vec<_> = fragments
-                .into_iter()
-                .flat_map(|fragment| fragment.samples)
-                .collect();
+            let mut samples: Vec<_> = fragments.into_iter().flat_map(|fragment| fragment.samples).collect();
             samples.sort_by_key(|sample| (sample.track, sample.dts));
             let facts = |sample: fmp4::Sample| {
-                (
-                    sample.track,
-                    sample.dts,
-                    sample.duration,
-                    sample.offset,
-                    sample.sync,
-                    sample.data,
-                )
+                (sample.track, sample.dts, sample.duration, sample.offset, sample.sync, sample.data)
             };
             Ok(samples.into_iter().map(facts).collect())
         };
@@ -165,11 +126,7 @@ pub fn h4_segments_are_their_parts(rendition: &Rendition) -> anyhow::Result<()> 
             pieces.extend(samples(&part.response.body)?);
         }
         pieces.sort_by_key(|sample| (sample.0, sample.1));
-        ensure!(
-            whole == pieces,
-            "segment {msn} and its {} parts differ",
-            parts.len()
-        );
+        ensure!(whole == pieces, "segment {msn} and its {} parts differ", parts.len());
         compared += 1;
     }
     ensure!(compared > 0, "no segment whose parts were all seen");
@@ -182,11 +139,7 @@ pub fn h4_segments_are_their_parts(rendition: &Rendition) -> anyhow::Result<()> 
 /// The first segment where it does not.
 pub fn h5_tags_before_parts(rendition: &Rendition) -> anyhow::Result<()> {
     for reload in &rendition.reloads {
-        let first = reload
-            .playlist
-            .segments
-            .first()
-            .context("an empty playlist")?;
+        let first = reload.playlist.segments.first().context("an empty playlist")?;
         ensure!(
             reload.playlist.skipped.is_some() || first.map.is_some() || first.gap,
             "no EXT-X-MAP before the first segment"
@@ -242,16 +195,9 @@ pub async fn h6_h7_bad_reloads(url: &str) -> anyhow::Result<()> {
     ];
     for directives in refused {
         let answer = http::get(&client::with_directives(url, directives)?).await?;
-        ensure!(
-            answer.status == 400,
-            "{directives:?}: {}, not 400",
-            answer.status
-        );
+        ensure!(answer.status == 400, "{directives:?}: {}, not 400", answer.status);
     }
-    let whole: Vec<&Segment> = now
-        .whole_segments()
-        .filter(|one| !one.parts.is_empty())
-        .collect();
+    let whole: Vec<&Segment> = now.whole_segments().filter(|one| !one.parts.is_empty()).collect();
     let last = whole.last().context("no whole segment with parts")?;
     let (msn, past) = (last.msn.to_string(), last.parts.len().to_string());
     let reload = client::load(url, &[("_HLS_msn", &msn), ("_HLS_part", &past)]).await?;
@@ -293,37 +239,19 @@ pub fn h8_whole_playlists(rendition: &Rendition) -> anyhow::Result<()> {
 pub async fn h9_delta_updates(url: &str) -> anyhow::Result<()> {
     for value in ["YES", "v2"] {
         let full = client::load(url, &[]).await?.playlist;
-        let limit = full
-            .server_control
-            .can_skip_until
-            .context("no CAN-SKIP-UNTIL")?;
+        let limit = full.server_control.can_skip_until.context("no CAN-SKIP-UNTIL")?;
         let delta = client::load(url, &[("_HLS_skip", value)]).await?.playlist;
-        let skipped = delta
-            .skipped
-            .with_context(|| format!("no EXT-X-SKIP for {value}"))?;
-        ensure!(
-            delta.version >= 9,
-            "EXT-X-SKIP in version {}",
-            delta.version
-        );
+        let skipped = delta.skipped.with_context(|| format!("no EXT-X-SKIP for {value}"))?;
+        ensure!(delta.version >= 9, "EXT-X-SKIP in version {}", delta.version);
         ensure!(skipped > 0, "EXT-X-SKIP of nothing");
         let tags = delta.text.matches("#EXT-X-SKIP:").count();
         ensure!(tags == 1, "{tags} EXT-X-SKIP tags");
         // What was left out is further from the edge than the limit.
         let kept: f64 = delta.segments.iter().map(segment_duration_s).sum();
-        ensure!(
-            kept + ROUNDING_S >= limit,
-            "only {kept} s are kept, CAN-SKIP-UNTIL is {limit}"
-        );
+        ensure!(kept + ROUNDING_S >= limit, "only {kept} s are kept, CAN-SKIP-UNTIL is {limit}");
         let first_kept = delta.segments.first().context("nothing is kept")?.msn;
-        let listed = full
-            .segments
-            .iter()
-            .find(|segment| segment.msn == first_kept);
-        ensure!(
-            listed.is_none_or(|segment| segment.uri == delta.segments[0].uri),
-            "numbers shift"
-        );
+        let listed = full.segments.iter().find(|segment| segment.msn == first_kept);
+        ensure!(listed.is_none_or(|segment| segment.uri == delta.segments[0].uri), "numbers shift");
     }
     Ok(())
 }
@@ -334,11 +262,7 @@ pub async fn h9_delta_updates(url: &str) -> anyhow::Result<()> {
 /// # Errors
 /// The first hint that breaks it.
 pub fn h10_hints(rendition: &Rendition) -> anyhow::Result<()> {
-    ensure!(
-        rendition.hints.len() > 10,
-        "only {} hints",
-        rendition.hints.len()
-    );
+    ensure!(rendition.hints.len() > 10, "only {} hints", rendition.hints.len());
     let discontinuities = rendition.discontinuities();
     let mut kept = 0;
     for hint in &rendition.hints {
@@ -348,18 +272,8 @@ pub fn h10_hints(rendition: &Rendition) -> anyhow::Result<()> {
         if discontinuities.contains(&position.0) && position.1 == 0 {
             continue;
         }
-        ensure!(
-            hint.response.is_ok(),
-            "{}: {}",
-            hint.uri,
-            hint.response.status
-        );
-        ensure!(
-            part.listed.uri == hint.uri,
-            "hinted {}, but {position:?} is {}",
-            hint.uri,
-            part.listed.uri
-        );
+        ensure!(hint.response.is_ok(), "{}: {}", hint.uri, hint.response.status);
+        ensure!(part.listed.uri == hint.uri, "hinted {}, but {position:?} is {}", hint.uri, part.listed.uri);
         let spread = hint.response.last_byte - hint.response.first_byte;
         ensure!(spread < NOISE, "the bytes of {} took {spread:?}", hint.uri);
         kept += 1;
@@ -396,24 +310,13 @@ pub fn h11_old_parts_leave(rendition: &Rendition) -> anyhow::Result<()> {
 pub async fn h11_old_parts_can_be_had(rendition: &Rendition) -> anyhow::Result<()> {
     let now = client::load(&rendition.url, &[]).await?.playlist;
     let listed = |position: &Position| {
-        let segment = now
-            .segments
-            .iter()
-            .find(|segment| segment.msn == position.0);
+        let segment = now.segments.iter().find(|segment| segment.msn == position.0);
         segment.is_some_and(|segment| segment.parts.len() > position.1)
     };
-    let left = rendition
-        .parts
-        .iter()
-        .rev()
-        .find(|(position, _)| !listed(position));
+    let left = rendition.parts.iter().rev().find(|(position, _)| !listed(position));
     let (position, part) = left.context("no part has left the playlist yet")?;
     let answer = http::get(&http::join(&rendition.url, &part.listed.uri)?).await?;
-    ensure!(
-        answer.is_ok(),
-        "part {position:?} has just left the playlist: {}",
-        answer.status
-    );
+    ensure!(answer.is_ok(), "part {position:?} has just left the playlist: {}", answer.status);
     Ok(())
 }
 
@@ -423,16 +326,12 @@ pub async fn h11_old_parts_can_be_had(rendition: &Rendition) -> anyhow::Result<(
 /// The first playlist without a report.
 pub fn h12_rendition_reports(run: &Run) -> anyhow::Result<()> {
     for rendition in &run.renditions {
-        let others = run
-            .renditions
-            .iter()
-            .filter(|other| other.url != rendition.url);
+        let others = run.renditions.iter().filter(|other| other.url != rendition.url);
         for other in others {
             for reload in &rendition.reloads {
                 let mut reports = reload.playlist.rendition_reports.iter();
-                let found = reports.any(|report| {
-                    http::join(&rendition.url, &report.uri).is_ok_and(|url| url == other.url)
-                });
+                let found = reports
+                    .any(|report| http::join(&rendition.url, &report.uri).is_ok_and(|url| url == other.url));
                 ensure!(found, "{} has no report of {}", rendition.url, other.url);
             }
         }
@@ -472,23 +371,12 @@ pub fn h14_sequences(rendition: &Rendition) -> anyhow::Result<()> {
     for reload in &rendition.reloads {
         let playlist = &reload.playlist;
         let now = (playlist.media_sequence, playlist.discontinuity_sequence);
-        ensure!(
-            now.0 >= before.0 && now.1 >= before.1,
-            "sequences went from {before:?} to {now:?}"
-        );
+        ensure!(now.0 >= before.0 && now.1 >= before.1, "sequences went from {before:?} to {now:?}");
         before = now;
         for segment in playlist.whole_segments() {
-            let facts = (
-                segment.uri.clone(),
-                segment.discontinuity,
-                segment.duration.to_bits(),
-            );
+            let facts = (segment.uri.clone(), segment.discontinuity, segment.duration.to_bits());
             if let Some(known) = names.insert(segment.msn, facts.clone()) {
-                ensure!(
-                    known == facts,
-                    "segment {} was {known:?}, is {facts:?}",
-                    segment.msn
-                );
+                ensure!(known == facts, "segment {} was {known:?}, is {facts:?}", segment.msn);
             }
         }
     }
@@ -509,30 +397,15 @@ pub fn h15_headers(rendition: &Rendition) -> anyhow::Result<()> {
     );
     ensure!(cors(reload), "playlist without CORS");
     let caching = reload.header("cache-control");
-    ensure!(
-        !caching.is_empty() && !caching.contains("immutable"),
-        "playlist: {caching:?}"
-    );
+    ensure!(!caching.is_empty() && !caching.contains("immutable"), "playlist: {caching:?}");
     for response in [
-        rendition
-            .segments
-            .values()
-            .next()
-            .map(|segment| &segment.response),
+        rendition.segments.values().next().map(|segment| &segment.response),
         rendition.parts.values().next().map(|part| &part.response),
-        rendition
-            .inits
-            .values()
-            .next()
-            .map(|(response, _)| response),
+        rendition.inits.values().next().map(|(response, _)| response),
     ] {
         let response = response.context("nothing was fetched")?;
         let kind = response.header("content-type");
-        ensure!(
-            kind == "video/mp4" || kind == "audio/mp4",
-            "{} as {kind:?}",
-            response.url
-        );
+        ensure!(kind == "video/mp4" || kind == "audio/mp4", "{} as {kind:?}", response.url);
         ensure!(cors(response), "{} without CORS", response.url);
         let caching = response.header("cache-control");
         ensure!(caching.contains("max-age"), "{}: {caching:?}", response.url);
@@ -574,10 +447,7 @@ fn check_run(init: Option<&fmp4::Init>, samples: &[fmp4::Sample]) -> anyhow::Res
 /// # Errors
 /// When it names others.
 pub fn f3_codecs(run: &Run) -> anyhow::Result<()> {
-    let inits = run
-        .renditions
-        .iter()
-        .flat_map(|rendition| rendition.inits.values());
+    let inits = run.renditions.iter().flat_map(|rendition| rendition.inits.values());
     let mut real: Vec<String> = inits
         .flat_map(|(_, init)| init.tracks.values())
         .map(|track| track.codec.to_ascii_lowercase())
@@ -585,16 +455,9 @@ pub fn f3_codecs(run: &Run) -> anyhow::Result<()> {
     real.sort();
     real.dedup();
     for variant in &run.multivariant.1.variants {
-        let mut named: Vec<String> = variant
-            .codecs
-            .iter()
-            .map(|codec| codec.to_ascii_lowercase())
-            .collect();
+        let mut named: Vec<String> = variant.codecs.iter().map(|codec| codec.to_ascii_lowercase()).collect();
         named.sort();
-        ensure!(
-            named == real,
-            "CODECS names {named:?}, the init segments {real:?}"
-        );
+        ensure!(named == real, "CODECS names {named:?}, the init segments {real:?}");
     }
     Ok(())
 }
@@ -602,8 +465,7 @@ pub fn f3_codecs(run: &Run) -> anyhow::Result<()> {
 fn part_after(rendition: &Rendition, at: Position) -> Option<(Position, &client::SeenPart)> {
     // A segment may have ended where its next part was expected.
     let next = [at, (at.0 + 1, 0)];
-    next.into_iter()
-        .find_map(|position| Some((position, rendition.parts.get(&position)?)))
+    next.into_iter().find_map(|position| Some((position, rendition.parts.get(&position)?)))
 }
 
 fn part_duration_s(rendition: &Rendition, position: Position) -> anyhow::Result<f64> {
@@ -615,13 +477,8 @@ fn part_duration_s(rendition: &Rendition, position: Position) -> anyhow::Result<
     };
     let mut ticks = 0;
     for fragment in init.fragments(&part.response.body)? {
-        let samples = fragment
-            .samples
-            .iter()
-            .filter(|sample| sample.track == track.id);
-        ticks += samples
-            .map(|sample| u64::from(sample.duration))
-            .sum::<u64>();
+        let samples = fragment.samples.iter().filter(|sample| sample.track == track.id);
+        ticks += samples.map(|sample| u64::from(sample.duration)).sum::<u64>();
     }
     if track.timescale == 0 {
         bail!("a timescale of 0");
@@ -646,6 +503,5 @@ fn same(left: f64, right: f64) -> bool {
 }
 
 fn ratio(part: usize, whole: usize) -> f64 {
-    f64::from(u32::try_from(part).unwrap_or(u32::MAX))
-        / f64::from(u32::try_from(whole).unwrap_or(u32::MAX))
+    f64::from(u32::try_from(part).unwrap_or(u32::MAX)) / f64::from(u32::try_from(whole).unwrap_or(u32::MAX))
 }
