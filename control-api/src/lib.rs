@@ -1,1 +1,58 @@
-//! control-api
+//! Control API: HTTP routers that tell what the cameras do, with the types they answer in.
+//!
+//! ```text
+//!  :9997 ─► router ─────────► CORS ─► caller on this machine? ─► /v3/... (MediaMTX's API)
+//!  :8080 ─► control_router ─► Host check ─► /api/..., / and /_/... (the page)
+//!                                             │
+//!                                        trait Cameras, trait Assets (the server's)
+//! ```
+//!
+//! Belongs here: routes, answers, their errors and headers. Does not: sockets, TLS, connection
+//! limits (-> `server`), who may watch a camera (-> the gate in `media-core`).
+//!
+//! The listener must put the peer's address into each request as `ConnectInfo<SocketAddr>`;
+//! without it `router` refuses everybody.
+//! Limits: [`BODY_BYTES_MAX`], [`REQUEST_TIME_MAX`], `v3::ITEMS_PER_PAGE_MAX`.
+
+pub mod control;
+pub mod cors;
+mod error;
+pub mod host_guard;
+pub mod loopback;
+pub mod model;
+pub mod v3;
+
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderValue, header};
+
+pub use control::{Asset, Assets, ControlDeps, ListenerUrl, control_router};
+pub use error::ApiError;
+pub use v3::{ApiDeps, router};
+
+use model::Camera;
+
+/// The largest request body, MediaMTX's; a larger one is answered 413.
+pub const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// The longest a request is worked on; then it is answered 504.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What the routes ask of the server. The answers are snapshots.
+pub trait Cameras: Send + Sync {
+    /// All cameras, in the order of their names.
+    fn list(&self) -> Vec<Camera>;
+    /// One camera.
+    fn get(&self, name: &str) -> Option<Camera>;
+}
+
+/// Answers 504 when a request takes too long, and names the server.
+async fn bound_and_sign(request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await;
+    let mut response = answered.unwrap_or_else(|_| ApiError::TooSlow.into_response());
+    response.headers_mut().insert(header::SERVER, HeaderValue::from_static("gtvision"));
+    response
+}

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config;
+use crate::{app, config};
 
 /// The exit codes, as `--help` tells them.
 const EXIT_CODES: &str = "Exit codes:
@@ -97,7 +97,10 @@ pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let exit = match arguments.command {
         Some(Command::CheckConfig { file }) => check_config(&file, &variables()).unwrap_or(Exit::Failure),
-        None => Exit::Failure,
+        None => app::main(arguments.config.as_deref(), &variables()).unwrap_or_else(|error| {
+            tracing::error!(error = format!("{error:#}"), "server failed");
+            Exit::Failure
+        }),
     };
     exit.into()
 }

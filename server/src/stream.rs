@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use media_core::access_unit::AccessUnit;
 use media_core::gate::CameraGrant;
+use media_core::ingest::IngestCounters;
 use media_core::path_name::PathName;
 use media_core::ring::{Cursor, Entry, JoinAt, Read, Retention, Ring};
 use media_core::time::WallTime;
@@ -113,20 +114,8 @@ pub(crate) struct Stream {
 /// What ingest reports of a source for metrics: totals over all connections.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IngestSnapshot {
-    /// RTP packets that never came.
-    pub(crate) lost_packets: u64,
-    /// Access units lost with them.
-    pub(crate) lost_units: u64,
-    /// Timestamps repaired.
-    pub(crate) repaired_timestamps: u64,
-    /// Units stamped far away that were dropped.
-    pub(crate) stray_units: u64,
-    /// Jumps of the timeline.
-    pub(crate) discontinuities: u64,
-    /// Packets that made no sense.
-    pub(crate) malformed_packets: u64,
-    /// Access units over the size limit.
-    pub(crate) oversized_units: u64,
+    /// Packets and access units: lost, repaired, dropped.
+    pub(crate) counters: IngestCounters,
     /// Audio frames that could not be transcoded.
     pub(crate) transcode_errors: u64,
     /// The camera's clock minus ours in microseconds, from sender reports.

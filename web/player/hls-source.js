@@ -34,7 +34,6 @@ const COMMON = Object.freeze({
   // fMP4 goes to the decoder as it is: there is nothing for a worker to do but add a hop.
   enableWorker: false,
   backBufferLength: 10,
-  startFragPrefetch: true,
   // The server may hold the first playlist for 10 s while a camera on demand starts.
   manifestLoadPolicy: loadPolicy(12_000, NO_RETRY),
   playlistLoadPolicy: loadPolicy(10_000, QUICK_RETRY),
@@ -47,9 +46,16 @@ const COMMON = Object.freeze({
  */
 const PAGE = Object.freeze({
   lowLatencyMode: true,
-  maxLiveSyncPlaybackRate: 1.3,
   liveSyncOnStallIncrease: 0.2,
+  // Left to `catchUpRate`: hls.js only speeds up with more than a second in its buffer, which low latency never has.
+  maxLiveSyncPlaybackRate: 1,
 });
+
+/** A viewer does not notice less than this, s, and chasing it would change the speed for ever. */
+const BEHIND_MIN_S = 0.05;
+/** With less than this buffered, s, speeding up would end in a stall. */
+const CATCH_UP_BUFFER_MIN_S = 0.3;
+const CATCH_UP_RATE_MAX = 1.3;
 
 /**
  * Farther from live than this many target durations, the player jumps. Set after construction: together with the
@@ -114,11 +120,19 @@ function openWithLibrary(Hls, { video, url, profile, onFailure }) {
   });
   // Needed by ManagedMediaSource (Safari), and a wall of cameras has no use for AirPlay.
   video.disableRemotePlayback = true;
+  const onTime = () => {
+    const { latency, targetLatency, mainForwardBufferInfo: buffer } = hls;
+    const rate = catchUpRate({ latencyS: latency, targetS: targetLatency ?? 0, bufferS: buffer?.len ?? 0 });
+    if (video.playbackRate !== rate) video.playbackRate = rate;
+  };
+  if (profile === 'page') video.addEventListener('timeupdate', onTime);
   hls.loadSource(url);
   hls.attachMedia(video);
   return {
     close() {
       open = false;
+      video.removeEventListener('timeupdate', onTime);
+      video.playbackRate = 1;
       hls.destroy();
       unload(video);
     },
@@ -151,6 +165,16 @@ function openNative({ video, url, onFailure }) {
     stage: () => (video.readyState > 0 ? 'connected' : 'asking'),
     stats: () => ({ latencyS: null }),
   };
+}
+
+/**
+ * How fast to play to come back to the distance from live that the playlist asks for, in steps of a hundredth.
+ * @param {{latencyS: number, targetS: number, bufferS: number}} position
+ */
+export function catchUpRate({ latencyS, targetS, bufferS }) {
+  const behindS = latencyS - targetS;
+  if (targetS <= 0 || !(behindS > BEHIND_MIN_S) || bufferS < CATCH_UP_BUFFER_MIN_S) return 1;
+  return Math.min(CATCH_UP_RATE_MAX, Math.round(100 + 25 * behindS) / 100);
 }
 
 /**

@@ -120,8 +120,9 @@ function render() {
   root.dataset.signal = shown ? signal : 'playing';
   playButton.hidden = signal !== 'blocked';
   if (!shown || signal === 'blocked') return;
-  setText(message, signal === 'lost' ? lostText(failure) : texts.connecting);
-  setText(since, signal === 'lost' ? texts.since(lengthOfTime(sinceMs)) : '');
+  const told = signal === 'lost' ? lostText(failure) : texts.connecting;
+  setText(message, told);
+  setText(since, told === texts.lost ? texts.since(lengthOfTime(sinceMs)) : '');
 }
 
 /** @param {import('./recovery.js').Failure | null} failure */
@@ -131,7 +132,11 @@ function lostText(failure) {
   return texts.lost;
 }
 
-/** Unchanged text is not written again, so that a screen reader says it once. @param {HTMLElement} element @param {string} text */
+/**
+ * Unchanged text is not written again, so that a screen reader says it once.
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

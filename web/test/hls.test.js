@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { kindOfError, withoutBlockingReload } from '../player/hls-source.js';
+import { catchUpRate, kindOfError, withoutBlockingReload } from '../player/hls-source.js';
 import { playlistUrl } from '../player/player.js';
 
 test('a camera not yet seen, a closed door and a dead server are told apart', () => {
@@ -20,6 +20,17 @@ test('a codec that the browser lacks is not an outage', () => {
   assert.equal(kindOfError({ type: 'mediaError', details: 'manifestIncompatibleCodecsError' }), 'unsupported');
   assert.equal(kindOfError({ type: 'mediaError', details: 'bufferAddCodecError' }), 'unsupported');
   assert.equal(kindOfError({ type: 'mediaError', details: 'bufferAppendError' }), 'media');
+});
+
+test('a player behind live speeds up by little, more when far, and never without a buffer', () => {
+  const rate = (latencyS, bufferS) => catchUpRate({ latencyS, targetS: 0.6, bufferS });
+  assert.equal(rate(0.6, 0.5), 1);
+  assert.equal(rate(0.64, 0.5), 1);
+  assert.equal(rate(1, 0.8), 1.1);
+  assert.equal(rate(9, 8), 1.3);
+  assert.equal(rate(1, 0.2), 1);
+  assert.equal(rate(Number.NaN, 1), 1);
+  assert.equal(catchUpRate({ latencyS: 5, targetS: 0, bufferS: 5 }), 1);
 });
 
 test('a tile polls: its playlist offers no blocking reload and keeps the rest', () => {

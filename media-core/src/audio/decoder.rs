@@ -1,6 +1,6 @@
 //! Audio decoder: one access unit of G.711 or AAC to interleaved samples.
 //!
-//! Limits: [`UNIT_SECS_MAX`].
+//! Limits: `UNIT_SECS_MAX`, `CHANNELS_MAX`.
 
 use rusty_aac::AacDecoder;
 

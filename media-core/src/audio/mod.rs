@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Time is counted in samples from the start of a run, so it cannot drift. When an access unit comes
-//! [`GAP_TICKS`] or more after the samples before it end, the run ends (its last packet is filled up
+//! `GAP_TICKS` or more after the samples before it end, the run ends (its last packet is filled up
 //! with silence) and a new one starts at the unit's own time: lost audio is a gap, never a shift. When
 //! one comes as much too early, the samples that lie in time already told are left out. Less than that
 //! is jitter of the camera's timestamps.
@@ -17,7 +17,7 @@
 //!
 //! Invariants: `dts` of what comes out rises by at least 960 ticks; a packet's `dts` is the source time
 //! of the first sample a decoder puts out for it, the encoder's delay included.
-//! Units: ticks of 48 kHz after the decoder. Limits: see [`decoder`].
+//! Units: ticks of 48 kHz after the decoder. Limits: two seconds and 7.1 channels an access unit (`decoder`).
 //! Spec: RFC 6716, RFC 7587, ITU-T G.711, ISO/IEC 14496-3.
 
 mod decoder;

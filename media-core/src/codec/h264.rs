@@ -420,8 +420,9 @@ impl SliceHeader {
     }
 }
 
-/// Whether an SEI NAL unit holds a recovery point at this very picture (`payloadType` 6 with
-/// `recovery_frame_cnt` 0): what encoders with open GOPs or intra refresh send instead of an IDR.
+/// Whether an SEI NAL unit holds a recovery point (`payloadType` 6): what encoders with open GOPs or
+/// intra refresh send instead of an IDR. With intra refresh the picture is right only
+/// `recovery_frame_cnt` pictures later.
 pub fn is_recovery_point(sei: &[u8]) -> bool {
     const RECOVERY_POINT: usize = 6;
     const MESSAGES_MAX: usize = 32;
@@ -432,7 +433,7 @@ pub fn is_recovery_point(sei: &[u8]) -> bool {
         let Some((len, after)) = sei_number(after) else { return false };
         let body = after.get(..len.min(after.len())).unwrap_or(&[]);
         if kind == RECOVERY_POINT {
-            return BitReader::new(body).ue() == Ok(0);
+            return BitReader::new(body).ue().is_ok();
         }
         let Some(next) = after.get(len..) else { return false };
         rest = next;

@@ -73,6 +73,9 @@ const RTP_INFO_AGE_MAX_US: i64 = 30_000_000;
 /// Tracks further apart than this by their sender reports are taken to have insane reports.
 const ALIGN_MAX_US: i64 = 5_000_000;
 
+/// After a jump, tracks further apart than this by their arrivals are put right; less is jitter.
+const ALIGN_BY_ARRIVAL_MIN_US: i64 = 300_000;
+
 /// Tracks closer than this are aligned well enough.
 const ALIGN_MIN_US: i64 = 10_000;
 
@@ -427,7 +430,12 @@ impl Ingest {
         let lacks_video = self.format.as_ref().is_none_or(|format| format.video().is_none());
         let is_discontinuous = std::mem::take(&mut connection.is_discontinuous);
         if lacks_video || is_changed || is_discontinuous {
-            self.align_at_once();
+            let late_us = if is_discontinuous {
+                connection.video_late_after_jump_us()
+            } else {
+                connection.video_late_us()
+            };
+            connection.align_at_once(late_us.unwrap_or(0));
             self.announce();
         }
         true
@@ -529,17 +537,6 @@ impl Ingest {
             payload: unit.payload.clone(),
         }));
     }
-
-    /// At a new format the tracks are put right in one step: whichever is behind moves ahead.
-    fn align_at_once(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
-        let Some(late_us) = connection.video_late_us() else { return };
-        let (kind, by_us) =
-            if late_us > 0 { (TrackKind::Video, late_us) } else { (TrackKind::Audio, -late_us) };
-        if let Some(track) = connection.tracks.iter_mut().flatten().find(|track| track.kind == kind) {
-            track.shift_us(by_us);
-        }
-    }
 }
 
 /// Times of a unit that goes out.
@@ -556,6 +553,24 @@ impl Connection {
         let offset = |kind| self.tracks.iter().flatten().find(|t| t.kind == kind)?.reported_offset_us;
         let late_us = offset(TrackKind::Video)? - offset(TrackKind::Audio)?;
         (ALIGN_MIN_US..=ALIGN_MAX_US).contains(&late_us.abs()).then_some(late_us)
+    }
+
+    /// The same after a jump, which left each track where its arrivals put it; without sender reports
+    /// the arrivals decide.
+    fn video_late_after_jump_us(&self) -> Option<i64> {
+        let lag = |kind| self.tracks.iter().flatten().find(|t| t.kind == kind)?.timeline.lag_us();
+        self.video_late_us().or_else(|| {
+            let late_us = lag(TrackKind::Video)? - lag(TrackKind::Audio)?;
+            (ALIGN_BY_ARRIVAL_MIN_US..=ALIGN_MAX_US).contains(&late_us.abs()).then_some(late_us)
+        })
+    }
+
+    /// At a new format the tracks are put right in one step: whichever is behind moves ahead.
+    fn align_at_once(&mut self, video_late_us: i64) {
+        let kind = if video_late_us > 0 { TrackKind::Video } else { TrackKind::Audio };
+        if let Some(track) = self.tracks.iter_mut().flatten().find(|track| track.kind == kind) {
+            track.shift_us(video_late_us.abs());
+        }
     }
 
     /// Moves the pictures a little towards the sound. Sound is never moved: it would be heard.

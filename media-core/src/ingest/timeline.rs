@@ -208,7 +208,7 @@ impl TrackTimeline {
             Some(ticks) => self.frame.set(ticks),
             None => self.frame.push(following.highest_pts, self.timescale.us_to_ticks(FRAME_MAX_US)),
         }
-        if verdict == Verdict::Kept {
+        if verdict != Verdict::Repaired {
             self.lag.push(stamp.arrival_us, stamp.arrival_us - self.timescale.ticks_to_us(pts_ticks));
         }
         Placed { pts_ticks, verdict, strays }
@@ -268,6 +268,7 @@ impl TrackTimeline {
             following.offset = suspect.placed_ticks - suspect.first;
             following.highest = suspect.latest;
             self.suspect = None;
+            self.lag = LagWindow::default();
             let pts = ext + following.offset;
             let pts = if stamp.place == Place::Rising { pts.max(following.highest_pts + 1) } else { pts };
             return (pts, Verdict::Jumped);
@@ -370,6 +371,7 @@ impl LagWindow {
         }
     }
 
+    /// The timeline moved by `us` against the arrivals.
     fn shift(&mut self, us: i64) {
         for lag in [&mut self.current, &mut self.previous].into_iter().flatten() {
             *lag += us;

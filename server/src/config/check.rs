@@ -233,6 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_lists_every_default_gets_no_warning() {
+        let line = |key: &Key| match key.support {
+            Support::Later { default, .. } => Some(format!("{}: {default}\n", key.name)),
+            _ => None,
+        };
+        let global: String = keys::GLOBAL.iter().filter_map(line).collect();
+        let path: String = keys::PATH.iter().filter_map(line).map(|line| format!("  {line}")).collect();
+        let (_, findings, faults) = checked(&format!("{global}pathDefaults:\n{path}"));
+        assert_eq!(faults, Vec::<String>::new());
+        assert!(findings.no_effect.is_empty(), "{}", findings.no_effect);
+    }
+
+    #[test]
     fn older_names_take_todays() {
         let (root, findings, faults) = checked("hlsDisable: yes\npaths:\n  a: {sourceProtocol: tcp}\n");
         assert_eq!(faults, Vec::<String>::new());

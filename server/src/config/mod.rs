@@ -79,6 +79,13 @@ pub(crate) enum Warning {
     },
     /// `hlsVariant: mpegts`.
     MpegTsVariant,
+    /// `rtspTransport: multicast`.
+    MulticastTransport {
+        /// The path.
+        path: String,
+    },
+    /// `logDestinations: [syslog]`.
+    SyslogDestination,
     /// No file was given and none was found.
     NoFile,
 }
@@ -109,6 +116,12 @@ impl fmt::Display for Warning {
                 )
             }
             Self::MpegTsVariant => f.write_str("hlsVariant mpegts is not implemented; fmp4 is used"),
+            Self::MulticastTransport { path } => {
+                write!(f, "path {path:?}: multicast from cameras is not implemented yet; UDP or TCP is used")
+            }
+            Self::SyslogDestination => {
+                f.write_str("logs to syslog are not implemented; standard output is used")
+            }
             Self::NoFile => {
                 f.write_str("no configuration file was found; defaults are used, without cameras")
             }
@@ -234,10 +247,19 @@ fn read(file: &Path) -> Result<String, FaultKind> {
 /// A line of the file with what may be a secret replaced (correctness: S5).
 fn masked(line: &str) -> String {
     const SECRET_WORDS: [&str; 4] = ["pass", "secret", "token", "credential"];
-    let key = line.split(':').next().unwrap_or(line).to_ascii_lowercase();
-    if SECRET_WORDS.iter().any(|word| key.contains(word)) {
-        return line.split_once(':').map_or_else(|| "***".to_owned(), |(key, _)| format!("{key}: ***"));
+    let line = masked_url(line);
+    // Lower case of ASCII only: positions stay.
+    let lower = line.to_ascii_lowercase();
+    let after_word = SECRET_WORDS.iter().filter_map(|word| lower.find(word)).min();
+    let colon = after_word.and_then(|at| Some(at + lower.get(at..)?.find(':')?));
+    match colon.and_then(|colon| line.get(..=colon)) {
+        Some(visible) => format!("{visible} ***"),
+        None => line,
     }
+}
+
+/// User information and, where it may hold a secret, the rest of a URL replaced.
+fn masked_url(line: &str) -> String {
     match (line.split_once("://"), line.rfind('@')) {
         (Some((before, _)), Some(at)) => format!("{before}://***{}", line.get(at..).unwrap_or_default()),
         (Some((before, after)), None)

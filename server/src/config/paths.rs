@@ -71,6 +71,9 @@ pub(crate) fn resolve(
                 {
                     warnings.push(Warning::FingerprintWithoutTls { path: name.as_str().to_owned() });
                 }
+                if is_multicast(&entry.node, defaults) && config.source != PathSource::Publisher {
+                    warnings.push(Warning::MulticastTransport { path: name.as_str().to_owned() });
+                }
                 paths.insert(name, *config);
             }
             Outcome::LeftOut(why) => left_out.push((entry.key.clone(), why)),
@@ -117,6 +120,11 @@ fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome 
         Some(Source::Later(scheme)) => Outcome::LeftOut(format!("{scheme} sources are not implemented yet")),
         None => Outcome::Wrong,
     }
+}
+
+fn is_multicast(node: &Node, defaults: Option<&Node>) -> bool {
+    let transport = node.get("rtspTransport").or_else(|| defaults?.get("rtspTransport"));
+    transport.and_then(Node::text) == Some("multicast")
 }
 
 /// Whether a path's name stands for many.
@@ -172,12 +180,10 @@ fn source(reader: &mut Reader<'_>, path_place: &Place) -> Option<Source> {
 
 fn rtsp_source(url: SourceUrl, reader: &mut Reader<'_>) -> RtspSource {
     let transport = reader.value("rtspTransport", RtspTransport::Automatic, |text| match text {
-        "automatic" | "" => Ok(RtspTransport::Automatic),
+        // Multicast is not implemented; nearly every camera that has it has UDP as well.
+        "automatic" | "" | "multicast" => Ok(RtspTransport::Automatic),
         "udp" => Ok(RtspTransport::Udp),
         "tcp" => Ok(RtspTransport::Tcp),
-        "multicast" => {
-            Err(Expected::Other("automatic, udp or tcp; multicast from cameras is not implemented yet"))
-        }
         _ => Err(Expected::OneOf(&["automatic", "udp", "tcp"])),
     });
     let fingerprint = reader.value("sourceFingerprint", None, |text| match text {

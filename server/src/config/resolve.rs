@@ -35,22 +35,29 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
     let second = Duration::from_secs(1);
     let read = reader.duration("readTimeout", 10 * second, second..=HOUR);
     let write = reader.duration("writeTimeout", 10 * second, second..=HOUR);
+    // Read even where a server is off, so that a wrong value does not wait for the day it is turned on.
+    let (api, metrics) = (http(&mut reader, "api", 9997), http(&mut reader, "metrics", 9998));
+    let (hls, webrtc) = (hls(&mut reader, warnings), webrtc(&mut reader));
+    let control = control(&mut reader);
     let config = Config {
-        logging: logging(&mut reader),
+        logging: logging(&mut reader, warnings),
         timeouts: TimeoutsConfig { read, write },
-        api: reader.off("api").then(|| ApiConfig { http: http(&mut reader, "api", 9997) }),
-        metrics: reader.off("metrics").then(|| MetricsConfig { http: http(&mut reader, "metrics", 9998) }),
-        control: reader.on("control").then(|| control(&mut reader)),
-        hls: reader.on("hls").then(|| hls(&mut reader, warnings)),
-        webrtc: reader.on("webrtc").then(|| webrtc(&mut reader)),
+        api: reader.off("api").then_some(ApiConfig { http: api }),
+        metrics: reader.off("metrics").then_some(MetricsConfig { http: metrics }),
+        control: reader.on("control").then_some(control),
+        hls: reader.on("hls").then_some(hls),
+        webrtc: reader.on("webrtc").then_some(webrtc),
         paths,
     };
+    if let Some(webrtc) = &config.webrtc {
+        check_webrtc(webrtc, &mut reader);
+    }
     check_addresses(&config, &mut reader);
     check_tuning(&mut reader);
     config
 }
 
-fn logging(reader: &mut Reader<'_>) -> LoggingConfig {
+fn logging(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> LoggingConfig {
     let level = reader.value("logLevel", LogLevel::Info, |text| match text {
         "error" => Ok(LogLevel::Error),
         "warn" => Ok(LogLevel::Warn),
@@ -61,13 +68,20 @@ fn logging(reader: &mut Reader<'_>) -> LoggingConfig {
     let destinations = reader.list("logDestinations", vec![Destination::Stdout], |text| match text {
         "stdout" => Ok(Destination::Stdout),
         "file" => Ok(Destination::File),
-        "syslog" => Err(Expected::Other("stdout or file; logs to syslog are not implemented")),
+        "syslog" => Ok(Destination::Syslog),
         _ => Err(Expected::OneOf(&["stdout", "file"])),
     });
     let file = reader.text("logFile", "mediamtx.log");
+    let to_stdout = match destinations.as_slice() {
+        items if items.contains(&Destination::Syslog) => {
+            warnings.push(Warning::SyslogDestination);
+            true
+        }
+        items => items.contains(&Destination::Stdout),
+    };
     LoggingConfig {
         level,
-        stdout: if destinations.contains(&Destination::Stdout) { LogSink::On } else { LogSink::Off },
+        stdout: if to_stdout { LogSink::On } else { LogSink::Off },
         file: destinations.contains(&Destination::File).then(|| PathBuf::from(file)),
         format: if reader.off("logStructured") { LogFormat::Json } else { LogFormat::Text },
     }
@@ -77,6 +91,8 @@ fn logging(reader: &mut Reader<'_>) -> LoggingConfig {
 enum Destination {
     Stdout,
     File,
+    /// Not implemented; standard output takes its place, which service managers collect.
+    Syslog,
 }
 
 /// What the key prefix `api`, `metrics`, `hls` or `webrtc` has in common.
@@ -164,7 +180,7 @@ fn webrtc(reader: &mut Reader<'_>) -> WebRtcConfig {
         (true, true) => InterfaceIps::All,
         (true, false) => InterfaceIps::Of(interfaces),
     };
-    let config = WebRtcConfig {
+    WebRtcConfig {
         http: http(reader, "webrtc", 8889),
         local_udp_address: reader.optional_address("webrtcLocalUDPAddress", Some(udp)),
         local_tcp_address: reader.optional_address("webrtcLocalTCPAddress", None),
@@ -172,7 +188,10 @@ fn webrtc(reader: &mut Reader<'_>) -> WebRtcConfig {
         additional_hosts: bounded(reader, "webrtcAdditionalHosts", Vec::new()),
         ice_servers: ice_servers(reader),
         handshake_timeout: reader.duration("webrtcHandshakeTimeout", 10 * second, second..=HOUR),
-    };
+    }
+}
+
+fn check_webrtc(config: &WebRtcConfig, reader: &mut Reader<'_>) {
     let announced = config.interface_ips != InterfaceIps::None || !config.additional_hosts.is_empty();
     if config.local_udp_address.is_none() && config.local_tcp_address.is_none() {
         conflict(
@@ -187,7 +206,6 @@ fn webrtc(reader: &mut Reader<'_>) -> WebRtcConfig {
             "\"webrtcIPsFromInterfaces\" is off and \"webrtcAdditionalHosts\" is empty: no address to announce",
         );
     }
-    config
 }
 
 fn ice_servers(reader: &mut Reader<'_>) -> Vec<IceServer> {

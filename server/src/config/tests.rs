@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::resolved::{HlsVariant, InterfaceIps, LogFormat, OnDemand, PathSource, RtspTransport};
+use super::resolved::{HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, RtspTransport};
 use super::{Config, ConfigError, understand};
 
 fn good(yaml: &str) -> (Config, Vec<String>) {
@@ -101,7 +101,7 @@ fn values_out_of_range_are_refused() {
         "webrtcIPsFromInterfaces: no",
         "webrtcICEServers2: [{url: 'http://x'}]",
         "webrtcICEServers2: [{uri: 'stun:x'}]",
-        "logDestinations: [syslog]",
+        "logDestinations: [papyrus]",
         "paths: {a: {source: 'rtsp://h/', rtspTransport: quic}}",
         "paths: {a: {source: 'rtsps://h/', sourceFingerprint: abcd}}",
         "paths: {a: {source: [rtsp://h/]}}",
@@ -135,8 +135,10 @@ fn no_message_shows_a_password() {
         "paths:\n  a: {source: 'rtsp://user:hunter2@/x@y z:'}\n",
         "paths:\n  a:\n    source: http+x://h/?password=hunter2\n",
         "paths:\n  a:\n    readPass: [hunter2\n",
-        "paths:\n  a:\n    srtReadPassphrase: hunter2\n    nope: 1\n    readUser: hunter2\n",
+        "paths:\n  a:\n    srtReadPassphrase: hunter2\n    nope: 1\n    readUser: someone\n",
         "webrtcICEServers2:\n- url: nope:x\n  password: hunter2\n",
+        "webrtcICEServers2: [{url: nope, password: hunter2}]\n",
+        "paths: {a: {source: 'rtsp://u:hunter2@h/', nope: 1}}\n",
     ] {
         let text = bad(yaml);
         assert!(!text.contains("hunter2"), "{text}");
@@ -165,6 +167,17 @@ fn access_rules_that_nothing_enforces_are_refused_unless_openness_is_wanted() {
     let open =
         "authInternalUsers: [{user: any, pass: '', ips: [], permissions: [{action: read, path: ''}]}]\n";
     assert_eq!(good(open).1.len(), 1);
+}
+
+#[test]
+fn what_has_a_near_substitute_gets_it_with_a_warning() {
+    let (config, warnings) = good(
+        "hlsVariant: mpegts\nlogDestinations: [syslog]\n\
+         paths: {a: {source: 'rtsp://h.example/', rtspTransport: multicast}}\n",
+    );
+    assert_eq!(config.hls.unwrap().variant, HlsVariant::Fmp4);
+    assert_eq!(config.logging.stdout, LogSink::On);
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
 }
 
 #[test]

@@ -13,7 +13,8 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::source::{RtspSource, TlsPolicy};
+use crate::config::resolved::RtspSource;
+use crate::config::source_url::SourceScheme;
 
 /// A byte stream to a camera.
 pub(super) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -39,17 +40,17 @@ pub(super) enum ConnectError {
 
 /// Connects; the caller bounds the time.
 pub(super) async fn connect(source: &RtspSource) -> Result<Connected, ConnectError> {
-    let (host, port) = (source.host.clone(), source.port);
+    let (host, port) = (source.url.host().to_owned(), source.url.port());
     let tcp_error = |source| ConnectError::Tcp { host: host.clone(), port, source };
-    let tcp = TcpStream::connect((source.host.as_str(), port)).await.map_err(tcp_error)?;
+    let tcp = TcpStream::connect((dialled(&host), port)).await.map_err(tcp_error)?;
     tcp.set_nodelay(true).map_err(tcp_error)?;
     let local = tcp.local_addr().map_err(tcp_error)?;
     let peer = tcp.peer_addr().map_err(tcp_error)?;
-    let stream: Box<dyn Connection> = match source.tls {
-        None => Box::new(tcp),
-        Some(policy) => {
-            let connector = tokio_rustls::TlsConnector::from(Arc::new(client_config(policy)?));
-            let name = ServerName::try_from(source.host.clone())
+    let stream: Box<dyn Connection> = match source.url.scheme() {
+        SourceScheme::Rtsp => Box::new(tcp),
+        SourceScheme::Rtsps => {
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(client_config(source.fingerprint)?));
+            let name = ServerName::try_from(dialled(&host).to_owned())
                 .map_err(|err| ConnectError::Setup { reason: err.to_string() })?;
             let tls = connector.connect(name, tcp).await;
             Box::new(tls.map_err(|source| ConnectError::Tls { host, port, source })?)
@@ -58,15 +59,22 @@ pub(super) async fn connect(source: &RtspSource) -> Result<Connected, ConnectErr
     Ok(Connected { stream, local, peer })
 }
 
-fn client_config(policy: TlsPolicy) -> Result<ClientConfig, ConnectError> {
+/// A host as sockets want it: an IPv6 address without its brackets.
+fn dialled(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Trusts the one certificate with `fingerprint`, or what the operating system trusts.
+fn client_config(fingerprint: Option<[u8; 32]>) -> Result<ClientConfig, ConnectError> {
     let setup = |err: &dyn std::fmt::Display| ConnectError::Setup { reason: err.to_string() };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let judge = match policy {
-        TlsPolicy::Pinned(fingerprint) => Judge::Pinned(fingerprint),
-        TlsPolicy::SystemRoots => {
+    let judge = match fingerprint {
+        Some(fingerprint) => Judge::Pinned(fingerprint),
+        None => {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             Judge::Roots(verifier.build().map_err(|err| setup(&err))?)
         }
     };

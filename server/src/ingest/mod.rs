@@ -9,10 +9,10 @@
 //! The decisions are media_core's: `rtsp` (dialogue), `rtp` and `ingest` (access units, times).
 
 mod connect;
+mod output;
 mod session;
-mod source;
 mod supervisor;
 mod udp;
 
-pub(crate) use source::{OnDemand, RtspSource, SourceTransport, TlsPolicy};
-pub(crate) use supervisor::{Supervisor, SupervisorTimes};
+pub(crate) use session::SessionTimes;
+pub(crate) use supervisor::{Camera, Supervisor, SupervisorTimes};

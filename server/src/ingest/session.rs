@@ -15,22 +15,23 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use media_core::ingest::{Ingest, IngestEvent, RtpPacket, TrackSetup};
+use media_core::ingest::{Ingest, TrackSetup};
+use media_core::rtp::RtpPacket;
 use media_core::rtsp::{
-    Client, ClientConfig, ClientError, Event, LowerTransport, MediaKind, ReceivedRtp, ReceiverReport,
-    RtpReceiver, SdpMedia, TransportReply, parse_sender_report,
+    Client, ClientConfig, ClientError, Credentials, Event, LowerTransport, MediaKind, ReceivedRtp,
+    ReceiverReport, RtpReceiver, SdpMedia, TransportReply, parse_sender_report,
 };
-use media_core::track::SharedFormat;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::connect::{self, ConnectError, Connected};
-use super::source::RtspSource;
+use super::output::Output;
 use super::udp::UdpPair;
+use crate::config::resolved::RtspSource;
 use crate::runtime::clock;
-use crate::stream::{HasBFrames, Publisher, SourceStatus, Stream};
+use crate::stream::{SourceStatus, Stream};
 
 /// Bytes asked of the kernel at once. Large enough for a key frame's burst at 4 Mbit/s, so that a camera costs
 /// one wake-up a frame and not one a packet.
@@ -101,7 +102,7 @@ pub(super) enum SessionError {
 pub(super) struct SessionContext<'a> {
     pub(super) source: &'a RtspSource,
     pub(super) stream: &'a Arc<Stream>,
-    pub(super) publisher: &'a Publisher,
+    pub(super) output: &'a mut Output,
     pub(super) ingest: &'a mut Ingest,
     pub(super) times: SessionTimes,
     pub(super) token: &'a CancellationToken,
@@ -156,16 +157,24 @@ struct Session<'a, F> {
     last_packet: Option<Instant>,
     last_unit: Option<Instant>,
     next_report: Option<Instant>,
-    format: Option<SharedFormat>,
     in_order: Vec<ReceivedRtp>,
     online: std::marker::PhantomData<F>,
 }
 
 impl<'a, F: FnMut()> Session<'a, F> {
-    fn new(context: SessionContext<'a>, transport: TryTransport, connected: Connected, begun: Instant) -> Self {
+    fn new(
+        context: SessionContext<'a>,
+        transport: TryTransport,
+        connected: Connected,
+        begun: Instant,
+    ) -> Self {
+        let credentials = context.source.url.credentials().map(|credentials| Credentials {
+            user: credentials.username.clone(),
+            password: credentials.password.expose().to_owned(),
+        });
         let config = ClientConfig {
-            url: context.source.url.clone(),
-            credentials: context.source.credentials.clone(),
+            url: context.source.url.url().clone(),
+            credentials,
             user_agent: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
             request_timeout: context.times.request,
         };
@@ -182,7 +191,6 @@ impl<'a, F: FnMut()> Session<'a, F> {
             last_packet: None,
             last_unit: None,
             next_report: None,
-            format: None,
             in_order: Vec::new(),
             online: std::marker::PhantomData,
         }
@@ -210,7 +218,9 @@ impl<'a, F: FnMut()> Session<'a, F> {
                     return Ok(SessionEnd::Cancelled);
                 }
             }
-            if self.publish() && self.last_unit.is_none() {
+            if self.context.output.drain(self.context.ingest) > 0
+                && self.last_unit.replace(clock::now()).is_none()
+            {
                 online();
             }
         }
@@ -251,7 +261,10 @@ impl<'a, F: FnMut()> Session<'a, F> {
             (TryTransport::UdpFirst, Some(since), None) => Some(since + UDP_SILENCE_MAX),
             _ => None,
         };
-        [self.client.poll_timeout(), self.next_report, silent].into_iter().flatten().fold(frozen, Instant::min)
+        [self.client.poll_timeout(), self.next_report, silent]
+            .into_iter()
+            .flatten()
+            .fold(frozen, Instant::min)
     }
 
     async fn apply_timer(&mut self) -> Result<(), SessionError> {
@@ -270,12 +283,15 @@ impl<'a, F: FnMut()> Session<'a, F> {
             _ => {}
         }
         let silent_since = self.playing_since.filter(|_| self.last_packet.is_none());
-        if self.transport == TryTransport::UdpFirst && silent_since.is_some_and(|at| now >= at + UDP_SILENCE_MAX) {
+        if self.transport == TryTransport::UdpFirst
+            && silent_since.is_some_and(|at| now >= at + UDP_SILENCE_MAX)
+        {
             return Err(SessionError::UdpSilent);
         }
         if self.next_report.is_some_and(|at| now >= at) {
             self.next_report = Some(now + REPORT_INTERVAL);
-            self.report().await;
+            self.context.output.report(self.context.ingest);
+            self.send_receiver_reports().await;
         }
         Ok(())
     }
@@ -308,8 +324,8 @@ impl<'a, F: FnMut()> Session<'a, F> {
             return Err(SessionError::NoTracks { offered: offered.join(", ") });
         }
         info!(tracks = ?chosen.iter().map(|m| &m.encoding_name).collect::<Vec<_>>(), "camera described its tracks");
-        let setups = chosen.iter().map(|media| track_setup(media)).collect();
-        let started = self.context.ingest.start(setups, clock::now(), clock::wall_now());
+        let setups: Vec<TrackSetup> = chosen.iter().map(|media| track_setup(media)).collect();
+        let started = self.context.ingest.start(&setups, clock::now());
         started.map_err(|err| SessionError::Tracks(err.to_string()))?;
         for (index, media) in chosen.into_iter().enumerate() {
             let udp = match self.transport {
@@ -365,38 +381,20 @@ impl<'a, F: FnMut()> Session<'a, F> {
                         arrival_wall: wall,
                         lost_before: rtp.lost_before,
                     };
-                    if let Err(err) = self.context.ingest.handle_rtp(index, packet) {
+                    if let Err(err) = self.context.ingest.handle_rtp(index, &packet) {
                         debug!(track = %track.media.encoding_name, error = %err, "packet can't be used");
                     }
                 }
             }
             MediaKind::Rtcp => {
                 if let Some(report) = parse_sender_report(&packet) {
-                    let ingest = &mut self.context.ingest;
-                    ingest.handle_sender_report(index, report.ntp, report.rtp_timestamp, clock::wall_now());
+                    self.context.ingest.handle_sender_report(index, report.ntp, report.rtp_timestamp);
                 }
             }
         }
     }
 
-    /// Publishes what ingest has ready; says whether there was an access unit.
-    fn publish(&mut self) -> bool {
-        let mut any = false;
-        while let Some(event) = self.context.ingest.poll_event() {
-            match event {
-                IngestEvent::Format(format) => self.format = Some(format),
-                IngestEvent::Unit(unit) => {
-                    if let Some(format) = &self.format {
-                        self.context.publisher.publish(format, unit);
-                        any = true;
-                    }
-                }
-            }
-        }
-        any
-    }
-
-    async fn report(&mut self) {
+    async fn send_receiver_reports(&mut self) {
         for (index, track) in self.tracks.iter().enumerate() {
             let Some(ssrc) = track.receiver.ssrc() else { continue };
             let report = ReceiverReport {
@@ -442,9 +440,11 @@ fn choose(medias: &[SdpMedia]) -> Vec<&SdpMedia> {
 
 fn track_setup(media: &SdpMedia) -> TrackSetup {
     TrackSetup {
-        encoding_name: media.encoding_name.clone(),
+        encoding: media.encoding_name.clone(),
         clock_rate: media.clock_rate,
-        channels: media.channels,
-        fmtp: media.fmtp.clone(),
+        channels: Some(media.channels),
+        fmtp: Some(media.fmtp.clone()).filter(|fmtp| !fmtp.is_empty()),
+        // Hikvision and others state it wrongly; arrival and sender reports align the tracks.
+        rtp_info_timestamp: None,
     }
 }

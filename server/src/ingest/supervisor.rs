@@ -18,12 +18,14 @@ use media_core::ingest::Ingest;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
+use super::output::Output;
 use super::session::{self, SessionContext, SessionEnd, SessionError, SessionTimes, TryTransport};
-use super::source::{OnDemand, RtspSource, SourceTransport};
+use crate::config::resolved::{OnDemand, RtspSource, RtspTransport};
+use crate::config::source_url::SourceScheme;
 use crate::runtime::clock;
 use crate::runtime::retry::{RetryConfig, RetryPolicy, Wait};
 use crate::runtime::tasks::{Ended, TaskSet, catch_panic};
-use crate::stream::{Publisher, ReaderKind, SourceStatus, Stream};
+use crate::stream::{ReaderKind, SourceStatus, Stream};
 
 /// All times of one camera's supervision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,15 +36,25 @@ pub(crate) struct SupervisorTimes {
     pub(crate) retry: RetryConfig,
 }
 
+/// What is kept connected, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Camera {
+    /// Where it is.
+    pub(crate) source: RtspSource,
+    /// Set when it is connected only while there are readers.
+    pub(crate) on_demand: Option<OnDemand>,
+}
+
 /// Keeps one camera connected.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     source: RtspSource,
+    on_demand: Option<OnDemand>,
     stream: Arc<Stream>,
     times: SupervisorTimes,
     retry: RetryPolicy,
     ingest: Ingest,
-    publisher: Publisher,
+    output: Output,
     /// With `automatic`: UDP was silent or refused, stay with TCP.
     prefer_tcp: bool,
     /// Joined for their panics' count.
@@ -51,18 +63,19 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Spawns the supervision of one camera as a task of `tasks`.
-    pub(crate) fn spawn(tasks: &TaskSet, source: RtspSource, stream: &Arc<Stream>, times: SupervisorTimes) {
+    pub(crate) fn spawn(tasks: &TaskSet, camera: Camera, stream: &Arc<Stream>, times: SupervisorTimes) {
         let seed = stream.name().as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             // FNV-1a: the same camera waits the same times, two cameras do not.
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         let supervisor = Self {
-            source,
+            source: camera.source,
+            on_demand: camera.on_demand,
             stream: Arc::clone(stream),
             times,
             retry: RetryPolicy::new(times.retry, seed),
-            ingest: Ingest::new(),
-            publisher: Publisher::new(stream),
+            ingest: Ingest::new(clock::now()),
+            output: Output::new(stream),
             prefer_tcp: false,
             tasks: tasks.clone(),
         };
@@ -73,7 +86,7 @@ impl Supervisor {
 
     async fn run(mut self, token: CancellationToken) {
         while !token.is_cancelled() {
-            if let Some(on_demand) = self.source.on_demand {
+            if let Some(on_demand) = self.on_demand {
                 self.stream.set_state(SourceStatus::Idle, "nobody watches", clock::wall_now());
                 tokio::select! {
                     () = wait_for_readers(&self.stream) => {}
@@ -133,10 +146,14 @@ impl Supervisor {
     /// One session; `None` when it was cancelled, else the reason of its end.
     async fn one_session(&mut self, token: &CancellationToken) -> Option<String> {
         let transport = match self.source.transport {
-            SourceTransport::Tcp => TryTransport::Tcp,
-            SourceTransport::Udp => TryTransport::Udp,
-            SourceTransport::Automatic if self.prefer_tcp || self.source.tls.is_some() => TryTransport::Tcp,
-            SourceTransport::Automatic => TryTransport::UdpFirst,
+            RtspTransport::Tcp => TryTransport::Tcp,
+            RtspTransport::Udp => TryTransport::Udp,
+            RtspTransport::Automatic
+                if self.prefer_tcp || self.source.url.scheme() == SourceScheme::Rtsps =>
+            {
+                TryTransport::Tcp
+            }
+            RtspTransport::Automatic => TryTransport::UdpFirst,
         };
         self.stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
         let (stream, retry) = (Arc::clone(&self.stream), &mut self.retry);
@@ -148,7 +165,7 @@ impl Supervisor {
         let context = SessionContext {
             source: &self.source,
             stream: &self.stream,
-            publisher: &self.publisher,
+            output: &mut self.output,
             ingest: &mut self.ingest,
             times: self.times.session,
             token,
@@ -162,7 +179,7 @@ impl Supervisor {
                 self.tasks.count_panic();
                 self.stream.counters.panics.fetch_add(1, Ordering::Relaxed);
                 // What the machine knew may be half-changed.
-                self.ingest = Ingest::new();
+                self.ingest = Ingest::new(clock::now());
                 Some(format!("internal error: {message}"))
             }
         }
@@ -184,16 +201,17 @@ impl Supervisor {
 async fn wait_for_readers(stream: &Arc<Stream>) {
     let mut readers = stream.reader_changes();
     // An error means that the stream is gone, and with it this task's reason to run.
-    let _readers = readers.wait_for(|readers| !readers.is_empty()).await;
+    drop(readers.wait_for(|readers| !readers.is_empty()).await);
 }
 
 /// Returns when there have been no readers for `close_after`.
 async fn close_when_idle(stream: &Arc<Stream>, on_demand: OnDemand) {
     let mut readers = stream.reader_changes();
     loop {
-        let _empty = readers.wait_for(Vec::is_empty).await;
-        let stays_empty = tokio::time::timeout(on_demand.close_after, readers.wait_for(|now| !now.is_empty()));
-        if stays_empty.await.is_err() {
+        drop(readers.wait_for(Vec::is_empty).await);
+        let stays_empty =
+            tokio::time::timeout(on_demand.close_after, readers.wait_for(|now| !now.is_empty()));
+        if stays_empty.await.map(drop).is_err() {
             return;
         }
     }
@@ -203,4 +221,3 @@ async fn close_when_idle(stream: &Arc<Stream>, on_demand: OnDemand) {
 pub(crate) fn shown_readers(readers: &[ReaderKind]) -> usize {
     readers.iter().filter(|kind| **kind != ReaderKind::Waiting).count()
 }
-

@@ -3,8 +3,6 @@
 //! Spec: ISO/IEC 14496-12 s8.2, s8.8; 14496-15 (avcC, hvcC); "Encapsulation of Opus in ISO Base
 //! Media File Format"; RFC 6381 codec strings.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use mp4_atom::{
     Audio, Avc1, Avcc, AvccExt, Codec, Dinf, Dops, Dref, Encode as _, Esds, Ftyp, Hdlr, Hvc1, HvcCArray,
@@ -14,6 +12,7 @@ use mp4_atom::{
 };
 
 use super::fragment::SYNC_SAMPLE_FLAGS;
+use crate::codec::rfc6381::codec_string;
 use crate::track::{AacConfig, CodecConfig, H264Config, H265Config, StreamFormat, TrackInfo, TrackKind};
 
 /// Samples that an Opus decoder throws away at the start: 80 ms would be RFC 7845's advice for seeking,
@@ -102,45 +101,11 @@ impl InitSegment {
         moov(&tracks).and_then(|moov| moov.encode(&mut bytes)).map_err(fault)?;
         Ok(Self {
             bytes: bytes.into(),
-            codecs: tracks.iter().map(|t| codec_string(&t.codec)).collect::<Vec<_>>().join(","),
+            codecs: tracks.iter().filter_map(|t| codec_string(&t.codec)).collect::<Vec<_>>().join(","),
             resolution: selection.video.and_then(|t| picture_size(&t.codec)),
             has_audio: selection.audio.is_some(),
         })
     }
-}
-
-/// The RFC 6381 codec string of a track (correctness: F3).
-pub fn codec_string(codec: &CodecConfig) -> String {
-    match codec {
-        CodecConfig::H264(c) => {
-            format!("avc1.{:02x}{:02x}{:02x}", c.profile_idc, c.constraint_flags, c.level_idc)
-        }
-        CodecConfig::H265(c) => hevc_codec_string(c),
-        CodecConfig::Aac(c) => format!("mp4a.40.{}", c.object_type),
-        CodecConfig::Opus { .. } => "opus".to_owned(),
-        CodecConfig::G711 { .. } => "g711".to_owned(),
-    }
-}
-
-/// ISO/IEC 14496-15 annex E.3: profile space and idc, compatibility flags in reverse bit order,
-/// tier and level, constraint bytes without the trailing zeros.
-fn hevc_codec_string(c: &H265Config) -> String {
-    let space = match c.general_profile >> 6 {
-        0 => "",
-        1 => "A",
-        2 => "B",
-        _ => "C",
-    };
-    let tier = if c.general_profile & 0x20 == 0 { 'L' } else { 'H' };
-    let profile = c.general_profile & 0x1f;
-    let compatibility = c.profile_compatibility.reverse_bits();
-    let mut text = format!("hvc1.{space}{profile}.{compatibility:X}.{tier}{}", c.level_idc);
-    let used = c.constraint_indicator.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    for byte in c.constraint_indicator.iter().take(used) {
-        // Writing to a String can't fail.
-        let _infallible = write!(text, ".{byte:X}");
-    }
-    text
 }
 
 fn picture_size(codec: &CodecConfig) -> Option<(u32, u32)> {

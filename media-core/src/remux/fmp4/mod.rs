@@ -23,6 +23,8 @@ mod timeline;
 #[cfg(test)]
 mod clip;
 #[cfg(test)]
+pub(crate) mod synth;
+#[cfg(test)]
 mod tests;
 
 pub use init::{InitError, InitSegment};

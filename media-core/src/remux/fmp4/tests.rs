@@ -247,7 +247,7 @@ fn codec_strings_match_the_sample_entry() {
     let clip = h264_aac();
     let CodecConfig::H264(h264) = &clip.format.tracks[0].codec else { panic!("not H.264") };
     // RFC 6381 s3.3: the three bytes after the SPS's NAL header.
-    let sps: String = h264.sps[1..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let sps: String = h264.sps[1..4].iter().map(|byte| format!("{byte:02X}")).collect();
     let Some(Event::Init { init, .. }) = segment(&clip).get(1).cloned() else { panic!("no init") };
     assert_eq!(init.codecs, format!("avc1.{sps},mp4a.40.2"));
     let Some(Event::Init { init, .. }) = segment(&h265_opus()).get(1).cloned() else { panic!("no init") };
@@ -282,4 +282,196 @@ fn audio_of_a_silent_microphone_is_covered_by_silence() {
     assert_eq!(moof.traf.len(), 2, "the last part still has audio");
     assert_eq!(last.payloads.last().unwrap().as_ref(), [0xf8, 0xff, 0xfe]);
     check_file("silence", &without);
+}
+
+/// What a long run came to.
+struct Run {
+    targets: Targets,
+    parts: Vec<Arc<Part>>,
+    stats: SegmenterStats,
+}
+
+/// Minutes of a camera whose frames last what `step` says.
+fn run_long(gop_frames: u64, frames: u64, mut step: impl FnMut(&mut synth::Camera) -> i64) -> Run {
+    let mut camera = synth::Camera::new(1);
+    let mut segmenter = Segmenter::new(synth::config());
+    let mut events = Vec::new();
+    for _ in 0..frames {
+        let ticks = step(&mut camera);
+        let format = Arc::clone(&camera.format);
+        events.extend(synth::push(&mut segmenter, &format, &camera.unit(ticks, gop_frames)));
+    }
+    Run { targets: segmenter.targets().unwrap(), parts: parts(&events), stats: segmenter.stats() }
+}
+
+/// Every part and segment obeys the targets.
+fn check_lengths(name: &str, run: &Run) {
+    let target_us = i64::from(run.targets.part_target_ms) * 1000;
+    for (index, part) in run.parts.iter().enumerate() {
+        let us = part.duration_us();
+        assert!(us <= target_us, "{name}: part {index} of {us} us, target {target_us}");
+        let is_last = run.parts.get(index + 1).is_none_or(|next| next.msn != part.msn);
+        let long_enough = us * 100 >= target_us * 85;
+        assert!(long_enough || part.is_independent || is_last, "{name}: part {index} of {us} us");
+    }
+    for (msn, us) in segment_durations(&run.parts) {
+        let rounded = (us + 500_000) / 1_000_000;
+        assert!(rounded <= i64::from(run.targets.target_duration_secs), "{name}: segment {msn} of {us} us");
+    }
+}
+
+fn segment_durations(parts: &[Arc<Part>]) -> Vec<(u64, i64)> {
+    let mut segments: Vec<(u64, i64)> = Vec::new();
+    for part in parts {
+        match segments.last_mut() {
+            Some((msn, us)) if *msn == part.msn => *us += part.duration_us(),
+            _ => segments.push((part.msn, part.duration_us())),
+        }
+    }
+    segments
+}
+
+// correctness: H2, H3, H13
+#[test]
+fn parts_and_segments_keep_their_targets_at_every_constant_frame_rate() {
+    // Thousandths of frames per second, PART-TARGET in ms that whole pictures nearest to 200 ms give, GOP, TARGETDURATION.
+    for (milli_fps, target_ms, gop, target_secs) in [
+        (7_000, 143, 14, 2),
+        (12_000, 167, 12, 1),
+        (12_500, 160, 25, 2),
+        (15_000, 200, 30, 2),
+        (25_000, 200, 25, 1),
+        (25_000, 200, 100, 4),
+        (29_830, 202, 60, 2),
+        (29_970, 201, 30, 1),
+        (30_000, 200, 60, 2),
+        (50_000, 200, 50, 1),
+        (5_000, 200, 10, 2),
+        (1_000, 1000, 2, 2),
+    ] {
+        let name = format!("{milli_fps} mHz");
+        let mut frame = 0;
+        let run = run_long(gop, 3000, |_| {
+            let begin = frame * 90_000_000 / milli_fps;
+            frame += 1;
+            frame * 90_000_000 / milli_fps - begin
+        });
+        assert_eq!(run.targets.part_target_ms, target_ms, "{name}");
+        assert_eq!(run.targets.target_duration_secs, target_secs, "{name}");
+        check_lengths(&name, &run);
+        assert_eq!(run.stats, SegmenterStats::default(), "{name}");
+    }
+}
+
+// correctness: H2, H13
+#[test]
+fn parts_keep_their_target_when_timestamps_jitter() {
+    for (fps, jitter_us) in [(25, 4_000), (25, 8_000), (30, 8_000), (15, 6_000), (12, 20_000), (7, 15_000)] {
+        let name = format!("{fps} fps, jitter {jitter_us} us");
+        let mut off = 0;
+        let run = run_long(fps * 2, 20_000, |camera| {
+            // The clock is steady, each stamp is off by its own error.
+            let next = camera.jitter(jitter_us * 9 / 100);
+            let ticks = 90_000 / i64::try_from(fps).unwrap() + next - off;
+            off = next;
+            ticks
+        });
+        check_lengths(&name, &run);
+        assert_eq!(run.stats.oversize_parts, 0, "{name}");
+        let cuts = run.stats.short_part_cuts;
+        assert!(cuts * 50 <= run.parts.len() as u64, "{name}: {cuts} cuts in {} parts", run.parts.len());
+    }
+}
+
+// correctness: H2, H13
+#[test]
+fn a_variable_frame_rate_breaks_nothing_but_frames_longer_than_a_part() {
+    let run = run_long(40, 20_000, |camera| 6000 + camera.jitter(3500));
+    let target_us = i64::from(run.targets.part_target_ms) * 1000;
+    assert!(target_us >= 200_000);
+    check_lengths("5 to 36 fps", &run);
+}
+
+// correctness: H13
+#[test]
+fn a_gop_that_grows_is_cut_at_a_frame_that_is_not_a_key_frame() {
+    let mut camera = synth::Camera::new(1);
+    let mut segmenter = Segmenter::new(synth::config());
+    let mut events = Vec::new();
+    for frame in 0..3000 {
+        let gop = if frame < 100 { 25 } else { 500 };
+        let format = Arc::clone(&camera.format);
+        events.extend(synth::push(&mut segmenter, &format, &camera.unit(3600, gop)));
+    }
+    let run = Run { targets: segmenter.targets().unwrap(), parts: parts(&events), stats: segmenter.stats() };
+    assert_eq!(run.targets.target_duration_secs, 1);
+    check_lengths("growing GOP", &run);
+    assert!(run.stats.forced_cuts > 50);
+    // A key frame always begins a part that says so.
+    assert_eq!(run.parts.iter().filter(|part| part.is_independent).count(), 4 + 5);
+}
+
+// correctness: H13
+#[test]
+fn segments_of_a_20_s_gop_begin_with_its_key_frame() {
+    let run = run_long(500, 3000, |_| 3600);
+    check_lengths("20 s", &run);
+    assert_eq!(run.targets.target_duration_secs, 21);
+    assert!(run.parts.iter().all(|part| part.is_independent == (part.index == 0)));
+}
+
+// correctness: H13
+#[test]
+fn a_burst_of_key_frames_at_the_start_does_not_set_the_target() {
+    let mut camera = synth::Camera::new(1);
+    let mut segmenter = Segmenter::new(synth::config());
+    for frame in 0..200 {
+        let gop = if frame < 8 { 1 } else { 50 };
+        let format = Arc::clone(&camera.format);
+        synth::push(&mut segmenter, &format, &camera.unit(3600, gop));
+    }
+    assert!(segmenter.targets().unwrap().target_duration_secs >= 2);
+}
+
+// correctness: H13, F1
+#[test]
+fn a_pause_longer_than_a_segment_opens_a_discontinuity_and_file_time_goes_on() {
+    let mut camera = synth::Camera::new(1);
+    let mut segmenter = Segmenter::new(synth::config());
+    let mut events = Vec::new();
+    for frame in 0..200 {
+        let ticks = if frame == 99 { 90_000 * 30 } else { 3600 };
+        let format = Arc::clone(&camera.format);
+        events.extend(synth::push(&mut segmenter, &format, &camera.unit(ticks, 25)));
+    }
+    assert_eq!(segmenter.stats().discontinuities, 1);
+    let run = Run { targets: segmenter.targets().unwrap(), parts: parts(&events), stats: segmenter.stats() };
+    check_lengths("pause", &run);
+    let mut end = 0;
+    for part in &run.parts {
+        assert!(part.start_ticks >= end && part.start_ticks <= end + 1, "{} after {end}", part.start_ticks);
+        end = part.start_ticks + part.duration_ticks;
+    }
+}
+
+#[test]
+fn a_new_format_ends_the_segment_and_gives_a_new_init() {
+    let mut segmenter = Segmenter::new(synth::config());
+    let mut inits = Vec::new();
+    for generation in 1..=3 {
+        let mut camera = synth::Camera::new(generation);
+        for _ in 0..100 {
+            let format = Arc::clone(&camera.format);
+            for event in synth::push(&mut segmenter, &format, &camera.unit(3600, 25)) {
+                if let Event::Init { init, discontinuity } = event {
+                    inits.push((init.bytes.clone(), discontinuity));
+                }
+            }
+        }
+    }
+    assert_eq!(
+        inits.iter().map(|(_, discontinuity)| *discontinuity).collect::<Vec<_>>(),
+        [false, true, true]
+    );
+    assert_ne!(inits[0].0, inits[1].0, "another PPS");
 }

@@ -75,7 +75,7 @@ pub enum EntryPoint {
     /// It can: IDR; H.265 also CRA and BLA.
     RandomAccess,
     /// It can when there is nothing better, at the price of damage in the pictures right after: an
-    /// open-GOP picture with a recovery point at itself (H.264).
+    /// H.264 recovery point (open GOP, intra refresh).
     RecoveryPoint,
     /// It can't.
     None,

@@ -1,0 +1,66 @@
+//! Errors: the status and the public text of everything that is not answered.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Serialize;
+
+/// Why a request is not answered. The text is what the caller reads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// A parameter that does not parse. 400.
+    #[error("invalid {name}: {why}")]
+    InvalidParameter {
+        /// The parameter.
+        name: &'static str,
+        /// What it must be.
+        why: &'static str,
+    },
+    /// The caller is not on this machine. 403: no credentials would help yet.
+    #[error("authentication error: until users can sign in, this API answers to its own machine only")]
+    NotLocal,
+    /// No such endpoint. 404.
+    #[error("not found")]
+    NoSuchEndpoint,
+    /// No such path. 404, with MediaMTX's words.
+    #[error("path not found")]
+    PathNotFound,
+    /// The endpoint does not take this method. 405.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The `Host` header names somebody else (DNS rebinding). 421.
+    #[error("the Host header does not name this server")]
+    WrongHost,
+    /// It took longer than [`crate::REQUEST_TIME_MAX`]. 504.
+    #[error("the answer took too long")]
+    TooSlow,
+}
+
+impl ApiError {
+    /// The status it is answered with.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidParameter { .. } => StatusCode::BAD_REQUEST,
+            Self::NotLocal => StatusCode::FORBIDDEN,
+            Self::NoSuchEndpoint | Self::PathNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+/// MediaMTX's error object.
+#[derive(Serialize)]
+struct ErrorBody {
+    status: &'static str,
+    error: String,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody { status: "error", error: self.to_string() };
+        (self.status(), Json(body)).into_response()
+    }
+}

@@ -1,0 +1,88 @@
+//! HLS server: playlists and media over HTTP/1.1 and HTTP/2 from one muxer per stream.
+//!
+//! ```text
+//!  Stream ─subscription─► muxer task ─► Mutex<Window> + watch(version)
+//!                                            ▲ answer, media
+//!  socket ─► listen (TLS, limits) ─► routes ─┴─► body: head + payloads, never joined
+//! ```
+//!
+//! Belongs here: sockets, waiting, HTTP. Does not: what is listed and answered (-> media_core::egress::hls).
+//! Limits: [`listen`] (connections, headers, slow peers), [`muxers::FIRST_PLAYLIST_WAIT`].
+//! Spec: draft-pantos-hls-rfc8216bis; RFC 9110 (ranges), RFC 9111 (caching), Fetch (CORS).
+
+mod body;
+mod cors;
+mod listen;
+mod muxer;
+mod muxers;
+mod response;
+mod routes;
+mod stall;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use media_core::gate::Gate;
+use media_core::path_name::PathName;
+
+pub(crate) use listen::{ListenError, serve};
+pub(crate) use muxer::MuxerSnapshot;
+use muxers::Muxers;
+
+use crate::config::resolved::HlsConfig;
+use crate::registry::Registry;
+use crate::runtime::tasks::TaskSet;
+
+/// A page or script that ships inside the binary.
+#[derive(Clone, Debug)]
+pub(crate) struct Asset {
+    /// Its `Content-Type`.
+    pub(crate) content_type: &'static str,
+    /// Its bytes.
+    pub(crate) body: Bytes,
+}
+
+/// Where pages come from.
+pub(crate) trait Pages: Send + Sync {
+    /// The player page of a path, `/{path}/`.
+    fn player(&self) -> Option<Asset>;
+    /// What lies under `/_/`; `name` is without it.
+    fn asset(&self, name: &str) -> Option<Asset>;
+}
+
+/// What the HLS server stands on.
+#[derive(Clone)]
+pub(crate) struct HlsDeps {
+    /// The configured paths.
+    pub(crate) registry: Arc<Registry>,
+    /// Who may watch.
+    pub(crate) gate: Arc<Gate>,
+    /// Owns every task of the server.
+    pub(crate) tasks: TaskSet,
+    /// The player page and its scripts.
+    pub(crate) pages: Arc<dyn Pages>,
+    /// With `hlsAlwaysRemux`: the paths it is for (not those on demand, which would never sleep again).
+    pub(crate) always: Arc<dyn Fn(&PathName) -> bool + Send + Sync>,
+}
+
+/// The HLS server: its muxers and how to answer a request. Sockets are [`serve`]'s.
+pub(crate) struct HlsServer {
+    config: HlsConfig,
+    deps: HlsDeps,
+    muxers: Muxers,
+}
+
+impl HlsServer {
+    /// A server without a muxer.
+    pub(crate) fn new(config: HlsConfig, deps: HlsDeps) -> Arc<Self> {
+        let muxers = Muxers::new(config.clone(), deps.clone());
+        Arc::new(Self { config, deps, muxers })
+    }
+
+    /// What every muxer did so far, for metrics.
+    pub(crate) fn snapshot(&self) -> Vec<MuxerSnapshot> {
+        self.muxers.snapshot()
+    }
+}

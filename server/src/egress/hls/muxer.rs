@@ -1,0 +1,326 @@
+//! Muxer: one task that fills a stream's window, and the window as requests see it.
+//!
+//! Invariants: the window's lock is held for one batch or one look, never across an await; a muxer's numbers never go
+//! back, also over its own restarts (correctness: H14).
+//! Limits: [`BATCH_UNITS_MAX`].
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use media_core::egress::hls::{
+    Answer, Directives, MediaAnswer, MediaName, Prefix, Rendered, SequenceStart, Variant, Window,
+    WindowConfig,
+};
+use media_core::gate::CameraGrant;
+use media_core::path_name::PathName;
+use media_core::remux::fmp4::init::Selection;
+use media_core::remux::fmp4::{Event, Segmenter, SegmenterConfig, SegmenterStats};
+use media_core::ring::{Entry, JoinAt, Read};
+use media_core::time::WallTime;
+use media_core::track::SharedFormat;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::resolved::{HlsConfig, HlsVariant};
+use crate::runtime::clock;
+use crate::stream::{ReaderKind, Stream, Subscription};
+
+/// Access units taken before the playlist is rendered: a ring's history is one batch, live media one unit.
+const BATCH_UNITS_MAX: usize = 4096;
+/// Above this a window keeps no more than a playlist must list: 16 s of a 16 Mbit/s camera.
+const WINDOW_BYTES_SOFT: usize = 32 << 20;
+/// Playlists are small and made several times a second: the cheapest level already takes nine tenths off.
+const GZIP_LEVEL: Compression = Compression::new(1);
+
+/// One stream's window and its counters.
+pub(super) struct Muxer {
+    pub(super) stream: Arc<Stream>,
+    pub(super) token: CancellationToken,
+    config: HlsConfig,
+    created: WallTime,
+    state: Mutex<State>,
+    version: watch::Sender<u64>,
+    last_request_us: AtomicI64,
+    requests: AtomicU64,
+    /// Body bytes handed to sockets.
+    pub(super) sent_bytes: Arc<AtomicU64>,
+    restarts: AtomicU64,
+}
+
+struct State {
+    window: Window,
+    prefix: Prefix,
+    first: SequenceStart,
+    stats: SegmenterStats,
+    gzip: GzipCache,
+}
+
+/// The last playlists, compressed: each is compressed once, however many viewers ask (correctness: H15).
+#[derive(Default)]
+struct GzipCache {
+    version: u64,
+    full: Option<Bytes>,
+    delta: Option<Bytes>,
+}
+
+/// What a muxer did so far.
+#[derive(Clone, Debug)]
+pub(crate) struct MuxerSnapshot {
+    /// The path.
+    pub(crate) path: PathName,
+    /// When it was made.
+    pub(crate) created: WallTime,
+    /// When it was last asked for something.
+    pub(crate) last_request: WallTime,
+    /// Body bytes sent.
+    pub(crate) sent_bytes: u64,
+    /// Requests answered.
+    pub(crate) requests: u64,
+    /// Bytes in its window.
+    pub(crate) window_bytes: usize,
+    /// Times it was started again after a panic.
+    pub(crate) restarts: u64,
+    /// What the segmenter counted.
+    pub(crate) segmenter: SegmenterStats,
+}
+
+/// Which encoding of a playlist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Identity,
+    Gzip,
+}
+
+impl Muxer {
+    /// A muxer with an empty window whose numbers begin at `first` or above.
+    pub(super) fn new(
+        config: &HlsConfig,
+        stream: &Arc<Stream>,
+        first: SequenceStart,
+        token: CancellationToken,
+    ) -> Arc<Self> {
+        let now = clock::wall_now();
+        Arc::new(Self {
+            stream: Arc::clone(stream),
+            token,
+            config: config.clone(),
+            created: now,
+            state: Mutex::new(State::new(config, first, now)),
+            version: watch::Sender::new(0),
+            last_request_us: AtomicI64::new(now.unix_us()),
+            requests: AtomicU64::new(0),
+            sent_bytes: Arc::default(),
+            restarts: AtomicU64::new(0),
+        })
+    }
+
+    /// Notes a request.
+    pub(super) fn touch(&self) {
+        self.last_request_us.store(clock::wall_now().unix_us(), Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Since the last request.
+    pub(super) fn idle(&self, now: WallTime) -> Duration {
+        let us = now.us_since(WallTime(self.last_request_us.load(Ordering::Relaxed)));
+        Duration::from_micros(u64::try_from(us).unwrap_or(0))
+    }
+
+    /// Changes each time the playlist does.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// What a playlist request gets.
+    pub(super) fn answer(&self, directives: &Directives, held: Duration) -> Answer {
+        self.lock().window.answer(directives, held)
+    }
+
+    /// The playlist; `None` before it is ready.
+    pub(super) fn playlist(&self, directives: &Directives, encoding: Encoding) -> Option<Bytes> {
+        let mut state = self.lock();
+        let rendered = state.window.rendered()?.clone();
+        let is_delta = directives.skip && rendered.delta.is_some();
+        let plain = rendered.delta.clone().filter(|_| is_delta).unwrap_or_else(|| rendered.full.clone());
+        match encoding {
+            Encoding::Identity => Some(plain),
+            Encoding::Gzip => Some(state.gzip.get(&rendered, is_delta.then_some(Delta), &plain)),
+        }
+    }
+
+    /// The multivariant playlist; `None` before the window is ready.
+    pub(super) fn multivariant(&self, query: Option<&str>) -> Option<String> {
+        self.lock().window.multivariant(query)
+    }
+
+    /// A file's bytes. The grant must be for this stream's path (correctness: S1).
+    pub(super) fn media(
+        &self,
+        grant: &CameraGrant,
+        prefix: &str,
+        name: MediaName,
+        held: Duration,
+    ) -> MediaAnswer {
+        let state = self.lock();
+        if grant.path() != self.stream.name() || prefix != state.prefix.as_str() {
+            return MediaAnswer::NotFound;
+        }
+        state.window.media(grant, name, held)
+    }
+
+    /// Where a muxer in its place must begin.
+    pub(super) fn sequence_after(&self) -> SequenceStart {
+        let state = self.lock();
+        // A window that saw no part yet has no numbers of its own.
+        if state.window.rendered().is_some() { state.window.sequence_after() } else { state.first }
+    }
+
+    pub(super) fn snapshot(&self) -> MuxerSnapshot {
+        let state = self.lock();
+        MuxerSnapshot {
+            path: self.stream.name().clone(),
+            created: self.created,
+            last_request: WallTime(self.last_request_us.load(Ordering::Relaxed)),
+            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+            window_bytes: state.window.bytes(),
+            restarts: self.restarts.load(Ordering::Relaxed),
+            segmenter: state.stats,
+        }
+    }
+
+    /// Throws the window away and begins another above it; for a task that panicked.
+    pub(super) fn restart(&self) {
+        let first = self.sequence_after();
+        *self.lock() = State::new(&self.config, first, clock::wall_now());
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Fills the window from the stream until the token is cancelled.
+    pub(super) async fn run(&self, grant: &CameraGrant) {
+        let mut subscription = self.stream.subscribe(grant, JoinAt::Oldest, ReaderKind::HlsMuxer);
+        let mut work = Work { segmenter: self.segmenter(), format: None };
+        loop {
+            let read = tokio::select! {
+                read = subscription.next() => read,
+                () = self.token.cancelled() => return,
+            };
+            self.apply(&mut work, &mut subscription, read);
+        }
+    }
+
+    /// Takes `read` and whatever else is there, then shows it.
+    fn apply(&self, work: &mut Work, subscription: &mut Subscription, read: Read) {
+        let mut next = Some(read);
+        let mut taken = 0;
+        while let Some(read) = next.take() {
+            work.take(&read, subscription);
+            taken += 1;
+            if taken < BATCH_UNITS_MAX {
+                next = Some(subscription.try_next()).filter(|read| !matches!(read, Read::Empty));
+            }
+        }
+        let events: Vec<Event> = std::iter::from_fn(|| work.segmenter.poll_event()).collect();
+        if events.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        events.into_iter().for_each(|event| state.window.apply(event));
+        state.window.commit();
+        state.stats = work.segmenter.stats();
+        drop(state);
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    fn segmenter(&self) -> Segmenter {
+        Segmenter::new(SegmenterConfig {
+            segment_duration: self.config.segment_duration,
+            part_duration: self.config.part_duration,
+            segment_bytes_max: usize::try_from(self.config.segment_max_bytes).unwrap_or(usize::MAX),
+            first_msn: self.lock().first.msn,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock ends the muxer's task, which then replaces the whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the muxer's task alone holds.
+struct Work {
+    segmenter: Segmenter,
+    format: Option<SharedFormat>,
+}
+
+impl Work {
+    fn take(&mut self, read: &Read, subscription: &mut Subscription) {
+        match read {
+            Read::Entry(Entry { format, unit, .. }) => {
+                self.note_format(format, subscription);
+                if let Err(error) = self.segmenter.push(format, unit) {
+                    tracing::debug!(%error, "access unit has no place in mp4");
+                }
+            }
+            Read::Lagged { from, to } => {
+                tracing::warn!(from, to, "muxer was too slow: units are missing from HLS");
+                self.segmenter.handle_lag();
+            }
+            Read::Empty => {}
+        }
+    }
+
+    fn note_format(&mut self, format: &SharedFormat, subscription: &mut Subscription) {
+        if self.format.as_ref().is_some_and(|current| Arc::ptr_eq(current, format)) {
+            return;
+        }
+        if Selection::of(format).wants_transcoded_audio() {
+            subscription.want_transcoded_audio();
+        }
+        self.format = Some(Arc::clone(format));
+    }
+}
+
+impl State {
+    fn new(config: &HlsConfig, first: SequenceStart, now: WallTime) -> Self {
+        let first = first.max(SequenceStart::at(now));
+        // The time in microseconds: no two muxers of a path are made in the same one.
+        let prefix = Prefix::from_number(u64::try_from(now.unix_us()).unwrap_or(0));
+        let window = Window::new(WindowConfig {
+            variant: match config.variant {
+                HlsVariant::LowLatency => Variant::LowLatency,
+                HlsVariant::Fmp4 => Variant::Fmp4,
+            },
+            segment_count: config.segment_count,
+            bytes_soft: WINDOW_BYTES_SOFT,
+            prefix: prefix.clone(),
+            first_discontinuity: first.discontinuity,
+        });
+        Self { window, prefix, first, stats: SegmenterStats::default(), gzip: GzipCache::default() }
+    }
+}
+
+/// Names the delta slot of the cache.
+struct Delta;
+
+impl GzipCache {
+    fn get(&mut self, rendered: &Rendered, delta: Option<Delta>, plain: &Bytes) -> Bytes {
+        if self.version != rendered.version {
+            *self = Self { version: rendered.version, ..Self::default() };
+        }
+        let slot = if delta.is_some() { &mut self.delta } else { &mut self.full };
+        slot.get_or_insert_with(|| gzip(plain)).clone()
+    }
+}
+
+/// Compresses into memory, which can't fail; if it did, an empty body would be the visible fault.
+fn gzip(plain: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), GZIP_LEVEL);
+    let written = encoder.write_all(plain).and_then(|()| encoder.finish());
+    written.map(Bytes::from).unwrap_or_default()
+}

@@ -1,0 +1,166 @@
+//! Muxers: which streams have one; made at the first request, closed when nobody asks any more.
+//!
+//! ```text
+//!  request ─► none? acquire stream ─► spawn ─► panic ─► pause, restart above its numbers
+//!                                        └─ idle for hlsMuxerCloseAfter ─► gone, numbers remembered
+//! ```
+//!
+//! Limits: one muxer and one remembered number a configured path.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use media_core::egress::hls::SequenceStart;
+use media_core::gate::{Action, Caller, CameraGrant};
+use media_core::path_name::PathName;
+use tracing::Instrument as _;
+
+use super::HlsDeps;
+use super::muxer::{Muxer, MuxerSnapshot};
+use crate::config::resolved::{HlsConfig, HlsMuxers};
+use crate::registry::AcquireError;
+use crate::runtime::clock;
+use crate::runtime::tasks::{Ended, catch_panic};
+use crate::stream::{SourceStatus, Stream};
+
+/// How long a first request waits for a playlist: a GOP of 4 s and a camera that connects meanwhile.
+pub(super) const FIRST_PLAYLIST_WAIT: Duration = Duration::from_secs(10);
+/// Between a muxer's panic and its next start.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// How often idle muxers are looked for, and paths that should always have one.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// All muxers.
+pub(super) struct Muxers {
+    config: HlsConfig,
+    deps: HlsDeps,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    running: BTreeMap<PathName, Arc<Muxer>>,
+    /// Where the next muxer of a path begins.
+    sequences: BTreeMap<PathName, SequenceStart>,
+}
+
+impl Muxers {
+    pub(super) fn new(config: HlsConfig, deps: HlsDeps) -> Self {
+        Self { config, deps, table: Mutex::default() }
+    }
+
+    /// The muxer of a path, made if there is none; waits for a source on demand.
+    ///
+    /// # Errors
+    /// As [`crate::registry::Registry::acquire`].
+    pub(super) async fn acquire(&self, grant: &CameraGrant) -> Result<Arc<Muxer>, AcquireError> {
+        let stream = self.deps.registry.acquire(grant).await?;
+        Ok(self.get_or_start(grant, &stream))
+    }
+
+    /// The muxer of a path, if it runs and the path is still configured.
+    pub(super) fn get(&self, grant: &CameraGrant) -> Option<Arc<Muxer>> {
+        let stream = self.deps.registry.get(grant.path())?;
+        let muxer = self.lock().running.get(grant.path()).cloned()?;
+        Arc::ptr_eq(&muxer.stream, &stream).then_some(muxer)
+    }
+
+    pub(super) fn snapshot(&self) -> Vec<MuxerSnapshot> {
+        let running: Vec<Arc<Muxer>> = self.lock().running.values().cloned().collect();
+        running.iter().map(|muxer| muxer.snapshot()).collect()
+    }
+
+    /// Closes idle muxers and starts those that always run, until the server ends.
+    pub(super) async fn tend(&self) {
+        let mut ticks = tokio::time::interval(TEND_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.deps.tasks.token().cancelled() => return,
+            }
+            self.close_idle();
+            if self.config.muxers == HlsMuxers::Always {
+                self.start_always();
+            }
+        }
+    }
+
+    pub(super) fn close_idle(&self) {
+        let now = clock::wall_now();
+        let mut table = self.lock();
+        let Table { running, sequences } = &mut *table;
+        running.retain(|path, muxer| {
+            let current = self.deps.registry.get(path);
+            let replaced = current.is_none_or(|stream| !Arc::ptr_eq(&stream, &muxer.stream));
+            let idle = !self.is_always(path) && muxer.idle(now) >= self.config.muxer_close_after;
+            if replaced || idle {
+                sequences.insert(path.clone(), muxer.sequence_after());
+                muxer.token.cancel();
+                tracing::info!(%path, replaced, "HLS muxer closed");
+            }
+            !(replaced || idle)
+        });
+        sequences.retain(|path, _| self.deps.registry.get(path).is_some());
+    }
+
+    fn start_always(&self) {
+        for (path, entry) in self.deps.registry.snapshot().iter() {
+            let is_online = entry.stream.state().status == SourceStatus::Online;
+            if !is_online || !self.is_always(path) || self.lock().running.contains_key(path) {
+                continue;
+            }
+            // The muxer reads on the server's own behalf; each viewer still passes the gate.
+            let caller = Caller { ip: std::net::Ipv4Addr::LOCALHOST.into() };
+            if let Ok(grant) = self.deps.gate.authorize(&caller, Action::Read, path) {
+                self.get_or_start(&grant, &entry.stream);
+            }
+        }
+    }
+
+    fn is_always(&self, path: &PathName) -> bool {
+        self.config.muxers == HlsMuxers::Always && (self.deps.always)(path)
+    }
+
+    fn get_or_start(&self, grant: &CameraGrant, stream: &Arc<Stream>) -> Arc<Muxer> {
+        let path = grant.path();
+        let mut table = self.lock();
+        if let Some(muxer) = table.running.get(path) {
+            if Arc::ptr_eq(&muxer.stream, stream) {
+                return Arc::clone(muxer);
+            }
+            muxer.token.cancel();
+            let next = muxer.sequence_after();
+            table.sequences.insert(path.clone(), next);
+        }
+        let first = table.sequences.get(path).copied().unwrap_or(SequenceStart { msn: 0, discontinuity: 0 });
+        let muxer = Muxer::new(&self.config, stream, first, self.deps.tasks.token().child_token());
+        table.running.insert(path.clone(), Arc::clone(&muxer));
+        drop(table);
+        tracing::info!(%path, "HLS muxer started");
+        self.spawn(&muxer, grant.clone());
+        muxer
+    }
+
+    fn spawn(&self, muxer: &Arc<Muxer>, grant: CameraGrant) {
+        let span = tracing::info_span!("hls_muxer", path = %grant.path());
+        let (muxer, tasks) = (Arc::clone(muxer), self.deps.tasks.clone());
+        let task = async move {
+            while let Ended::Panicked(message) = catch_panic(muxer.run(&grant)).await {
+                tasks.count_panic();
+                tracing::error!(message, "HLS muxer panicked; its playlist starts again");
+                muxer.restart();
+                tokio::select! {
+                    () = tokio::time::sleep(RESTART_PAUSE) => {}
+                    () = muxer.token.cancelled() => return,
+                }
+            }
+        };
+        self.deps.tasks.spawn(span.clone(), task.instrument(span));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

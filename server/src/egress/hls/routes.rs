@@ -1,0 +1,314 @@
+//! Routes: from a request to an answer.
+//!
+//! ```text
+//!  /{path}              302 /{path}/          /{path}/                   the player page
+//!  /{path}/index.m3u8   multivariant          /{path}/main_stream.m3u8   media playlist, blocking
+//!  /{path}/{prefix}_{init,seg,part}...mp4     media                      /_/{asset}
+//! ```
+//!
+//! Playlists may wait for a camera on demand, for a first segment and for the part asked for; a camera that was ever
+//! seen gets 503 when nothing comes, never 404 or 401.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use media_core::egress::hls::multivariant::MEDIA_PLAYLIST;
+use media_core::egress::hls::{Answer, Directives, MediaAnswer, MediaName};
+use media_core::gate::{Action, Caller, CameraGrant};
+use media_core::path_name::PathName;
+use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
+
+use super::HlsServer;
+use super::body::ChunkBody;
+use super::cors;
+use super::muxer::{Encoding, Muxer};
+use super::muxers::FIRST_PLAYLIST_WAIT;
+use super::response::{self, PlaylistCache, Retry};
+use crate::registry::AcquireError;
+
+/// The longest request target answered.
+const TARGET_BYTES_MAX: usize = 4096;
+
+/// What a request is for.
+#[derive(Debug, PartialEq, Eq)]
+enum Target<'a> {
+    Asset(&'a str),
+    /// A path without its last slash.
+    Redirect,
+    Page(PathName),
+    Multivariant(PathName),
+    Playlist(PathName),
+    Media(PathName, String),
+    Unknown,
+}
+
+impl HlsServer {
+    /// Answers one request; `peer` is the socket's address.
+    pub(super) async fn answer<B>(&self, request: &Request<B>, peer: IpAddr) -> Response<ChunkBody> {
+        let headers = request.headers();
+        let mut response = match *request.method() {
+            Method::GET | Method::HEAD => self.get(request, peer).await,
+            Method::OPTIONS if headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) => {
+                let mut response = response::no_content();
+                cors::preflight(response.headers_mut());
+                response
+            }
+            _ => method_not_allowed(),
+        };
+        cors::allow(response.headers_mut(), &self.config.http.allow_origins, headers.get(ORIGIN));
+        if request.method() == Method::HEAD {
+            *response.body_mut() = ChunkBody::default();
+        }
+        response
+    }
+
+    async fn get<B>(&self, request: &Request<B>, peer: IpAddr) -> Response<ChunkBody> {
+        let uri = request.uri();
+        if uri.path().len() > TARGET_BYTES_MAX {
+            return response::error(StatusCode::URI_TOO_LONG, "request target is too long", Retry::Never);
+        }
+        let decoded = percent_decode_str(uri.path()).decode_utf8_lossy();
+        let target = target(&decoded);
+        let path = match &target {
+            Target::Asset(name) => return self.asset(name),
+            Target::Redirect => return redirect_to_page(uri),
+            Target::Unknown => return not_found("not found"),
+            Target::Page(path)
+            | Target::Multivariant(path)
+            | Target::Playlist(path)
+            | Target::Media(path, _) => path,
+        };
+        let ip = caller_ip(request.headers(), peer, &self.config.http.trusted_proxies);
+        let Ok(grant) = self.deps.gate.authorize(&Caller { ip }, Action::Read, path) else {
+            return response::error(StatusCode::UNAUTHORIZED, "authentication error", Retry::Never);
+        };
+        match target {
+            Target::Multivariant(_) => self.multivariant(&grant, request).await,
+            Target::Playlist(_) => self.playlist(&grant, request).await,
+            Target::Media(_, file) => self.media(&grant, &file, request.headers()).await,
+            _ => self.page(&grant),
+        }
+    }
+
+    fn asset(&self, name: &str) -> Response<ChunkBody> {
+        self.deps.pages.asset(name).map_or_else(|| not_found("not found"), response::asset)
+    }
+
+    fn page(&self, grant: &CameraGrant) -> Response<ChunkBody> {
+        let path = grant.path();
+        if self.deps.registry.get(path).is_none() {
+            return not_found(&AcquireError::NotConfigured { path: path.clone() }.to_string());
+        }
+        self.deps.pages.player().map_or_else(|| not_found("not found"), response::asset)
+    }
+
+    async fn multivariant<B>(&self, grant: &CameraGrant, request: &Request<B>) -> Response<ChunkBody> {
+        let muxer = match self.ready_muxer(grant).await {
+            Ok(muxer) => muxer,
+            Err(response) => return response,
+        };
+        match muxer.multivariant(request.uri().query()) {
+            // Some hundred bytes: compressing them would save nothing.
+            Some(text) => {
+                counted(&muxer, response::playlist(text.into(), Encoding::Identity, PlaylistCache::No))
+            }
+            None => unavailable(),
+        }
+    }
+
+    async fn playlist<B>(&self, grant: &CameraGrant, request: &Request<B>) -> Response<ChunkBody> {
+        let directives = match Directives::parse(request.uri().query().unwrap_or_default()) {
+            Ok(directives) => directives,
+            Err(error) => return bad_request(&error.to_string()),
+        };
+        let muxer = match self.ready_muxer(grant).await {
+            Ok(muxer) => muxer,
+            Err(response) => return response,
+        };
+        if let Err(response) = hold(&muxer, |held| muxer.answer(&directives, held)).await {
+            return response;
+        }
+        let encoding = response::encoding(request.headers());
+        let cache = if directives.msn.is_some() { PlaylistCache::Second } else { PlaylistCache::No };
+        match muxer.playlist(&directives, encoding) {
+            Some(bytes) => counted(&muxer, response::playlist(bytes, encoding, cache)),
+            None => unavailable(),
+        }
+    }
+
+    /// Init segments, segments and parts: media bytes, so only with a grant (correctness: S1).
+    async fn media(&self, grant: &CameraGrant, file: &str, request: &HeaderMap) -> Response<ChunkBody> {
+        let Some((prefix, name)) = MediaName::parse(file) else { return not_found("not found") };
+        let Some(muxer) = self.muxers.get(grant) else { return not_found("no such file in the window") };
+        muxer.touch();
+        let mut found = None;
+        let held = hold(&muxer, |held| match muxer.media(grant, prefix, name, held) {
+            MediaAnswer::Now(media) => {
+                found = Some(media);
+                Answer::Now
+            }
+            MediaAnswer::Wait { left } => Answer::Wait { left },
+            MediaAnswer::Unavailable => Answer::Unavailable,
+            MediaAnswer::NotFound => Answer::Now,
+        })
+        .await;
+        match (held, found) {
+            (Err(response), _) => response,
+            (Ok(()), Some(media)) => counted(&muxer, response::media(&media, request)),
+            (Ok(()), None) => not_found("no such file in the window"),
+        }
+    }
+
+    /// The path's muxer with a playlist in it; waits for a source on demand and for a first segment.
+    async fn ready_muxer(&self, grant: &CameraGrant) -> Result<Arc<Muxer>, Response<ChunkBody>> {
+        let muxer = self.muxers.acquire(grant).await.map_err(|error| match &error {
+            AcquireError::NotConfigured { .. } => not_found(&error.to_string()),
+            AcquireError::NotReady { .. } => {
+                response::error(StatusCode::NOT_FOUND, &error.to_string(), Retry::Soon)
+            }
+        })?;
+        muxer.touch();
+        let mut changes = muxer.changes();
+        let ready = changes.wait_for(|_| muxer.answer(&Directives::default(), Duration::ZERO) == Answer::Now);
+        tokio::select! {
+            ready = tokio::time::timeout(FIRST_PLAYLIST_WAIT, ready) => match ready {
+                Ok(Ok(_)) => {}
+                _ => return Err(unavailable()),
+            },
+            () = muxer.token.cancelled() => return Err(unavailable()),
+        }
+        Ok(muxer)
+    }
+}
+
+/// Asks `look` now and at each change of the playlist until it says something other than to wait.
+async fn hold(muxer: &Muxer, mut look: impl FnMut(Duration) -> Answer) -> Result<(), Response<ChunkBody>> {
+    // tokio's clock, which tests can move: nothing is computed from it but how long to wait.
+    let since = Instant::now();
+    let mut changes = muxer.changes();
+    loop {
+        // Marked as seen before the look, so that a change in between still wakes us.
+        changes.mark_unchanged();
+        let left = match look(since.elapsed()) {
+            Answer::Now => return Ok(()),
+            Answer::BadRequest(error) => return Err(bad_request(&error.to_string())),
+            Answer::Unavailable => return Err(unavailable()),
+            Answer::Wait { left } => left,
+        };
+        tokio::select! {
+            // Either way the next look decides.
+            _ = tokio::time::timeout(left, changes.changed()) => {}
+            () = muxer.token.cancelled() => return Err(unavailable()),
+        }
+    }
+}
+
+fn target(path: &str) -> Target<'_> {
+    let Some(path) = path.strip_prefix('/') else { return Target::Unknown };
+    if let Some(asset) = path.strip_prefix("_/") {
+        return Target::Asset(asset);
+    }
+    let Some((folder, file)) = path.rsplit_once('/') else {
+        return if PathName::parse(path).is_ok() { Target::Redirect } else { Target::Unknown };
+    };
+    let is_media = file.ends_with(".mp4") || file.ends_with(".m3u8");
+    if !is_media && !file.is_empty() {
+        return if PathName::parse(path).is_ok() { Target::Redirect } else { Target::Unknown };
+    }
+    let Ok(name) = PathName::parse(folder) else { return Target::Unknown };
+    match file {
+        "" => Target::Page(name),
+        "index.m3u8" => Target::Multivariant(name),
+        MEDIA_PLAYLIST => Target::Playlist(name),
+        _ => Target::Media(name, file.to_owned()),
+    }
+}
+
+/// Adds the slash; the path was parsed, so it can't begin with a second one and lead away (correctness: S3).
+fn redirect_to_page(uri: &http::Uri) -> Response<ChunkBody> {
+    let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    response::redirect(&format!("{}/{query}", uri.path()))
+}
+
+/// The address behind trusted proxies: the last one in `X-Forwarded-For` that is not a proxy itself.
+fn caller_ip(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet]) -> IpAddr {
+    let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip.to_canonical()));
+    let mut ip = peer.to_canonical();
+    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+    for hop in hops.iter().rev() {
+        if !is_trusted(ip) {
+            break;
+        }
+        let Ok(before) = hop.parse::<IpAddr>() else { break };
+        ip = before.to_canonical();
+    }
+    ip
+}
+
+fn counted(muxer: &Muxer, response: Response<ChunkBody>) -> Response<ChunkBody> {
+    response.map(|body| body.counted([Arc::clone(&muxer.sent_bytes)]))
+}
+
+fn not_found(reason: &str) -> Response<ChunkBody> {
+    response::error(StatusCode::NOT_FOUND, reason, Retry::Never)
+}
+
+fn bad_request(reason: &str) -> Response<ChunkBody> {
+    response::error(StatusCode::BAD_REQUEST, reason, Retry::Never)
+}
+
+fn unavailable() -> Response<ChunkBody> {
+    response::error(StatusCode::SERVICE_UNAVAILABLE, "nothing new from the camera", Retry::Soon)
+}
+
+fn method_not_allowed() -> Response<ChunkBody> {
+    let mut response = response::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", Retry::Never);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("OPTIONS, GET, HEAD"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> PathName {
+        PathName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn targets_are_told_apart() {
+        for (path, expected) in [
+            ("/cam", Target::Redirect),
+            ("/city/cam", Target::Redirect),
+            ("/cam/", Target::Page(name("cam"))),
+            ("/city/cam/index.m3u8", Target::Multivariant(name("city/cam"))),
+            ("/cam/main_stream.m3u8", Target::Playlist(name("cam"))),
+            ("/cam/a_seg1.mp4", Target::Media(name("cam"), "a_seg1.mp4".to_owned())),
+            ("/_/player/page.js", Target::Asset("player/page.js")),
+            ("/", Target::Unknown),
+            ("//evil.example", Target::Unknown),
+            ("//evil.example/index.m3u8", Target::Unknown),
+            ("/a/../b/index.m3u8", Target::Unknown),
+            ("/a\\b/", Target::Unknown),
+        ] {
+            assert_eq!(target(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed_about_the_caller() {
+        let proxy: IpAddr = "10.0.0.1".parse().unwrap();
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_static("6.6.6.6, 203.0.113.9, 10.0.0.2"));
+        let client: IpAddr = "203.0.113.9".parse().unwrap();
+        assert_eq!(caller_ip(&headers, proxy, &trusted), client);
+        assert_eq!(caller_ip(&headers, client, &trusted), client, "not through a proxy");
+        assert_eq!(caller_ip(&headers, proxy, &[]), proxy);
+    }
+}

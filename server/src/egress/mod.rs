@@ -1,0 +1,4 @@
+//! Egress: moves to viewers what media-core decides.
+
+pub(crate) mod hls;
+pub(crate) mod webrtc;

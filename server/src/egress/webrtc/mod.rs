@@ -1,0 +1,260 @@
+//! WebRTC egress: WHEP sessions over one UDP socket (and one TCP port), media straight from the ring.
+//!
+//! ```text
+//!  POST offer ─► http ─► gate, registry ─► negotiate ─► Session task ─┬─► outbox ─► udp | tcp
+//!                                                          ▲          └── sender ◄─ Subscription
+//!  udp, tcp ─► routes (ufrag, address) ─► inbox ───────────┘                └── packets (per stream)
+//! ```
+//!
+//! One task per session: it owns its peer connection, so there is no lock around str0m, a slow or hostile
+//! viewer delays itself alone, and tokio spreads sessions over the cores. RTP payloads are cut once per
+//! stream and shared; a viewer costs headers, encryption and system calls.
+//!
+//! Limits: [`SESSIONS_MAX`], and those named in the modules.
+//! Spec: RFC 9725, draft-ietf-wish-whep, RFC 8834, RFC 8445. Deviations: a path without a stream is
+//! 404 with Retry-After as in MediaMTX, not the draft's 409 (correctness: W2).
+
+mod candidates;
+mod http;
+mod ice_servers;
+mod negotiate;
+mod outbox;
+mod packets;
+mod routes;
+mod sender;
+mod session;
+pub(crate) mod stats;
+mod tcp;
+mod udp;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::response::Response;
+use media_core::gate::{CameraGrant, Gate};
+use media_core::path_name::PathName;
+use tokio::sync::mpsc;
+use tracing::{info, info_span};
+use uuid::Uuid;
+
+use self::negotiate::Identity;
+use self::outbox::Ports;
+use self::packets::PacketStore;
+use self::routes::Routes;
+use self::session::{Command, Session, SessionParts};
+use self::stats::{SessionFacts, SessionRecord};
+use self::tcp::TcpPort;
+use self::udp::UdpPort;
+use crate::config::resolved::WebRtcConfig;
+use crate::registry::Registry;
+use crate::runtime::clock;
+use crate::runtime::tasks::TaskSet;
+
+/// Sessions at once; a further offer is answered 503. Ten times the product's users on one server,
+/// about 100 kB each before media.
+pub(crate) const SESSIONS_MAX: usize = 5000;
+
+/// What is shown at a path with a browser.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PageRequest<'a> {
+    /// The player of a path.
+    Player(&'a PathName),
+    /// A file under `/_/`, without that prefix.
+    Asset(&'a str),
+}
+
+/// The HLS listener; its host is the one that the viewer's own request named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HlsListener {
+    /// Plain or TLS.
+    pub(crate) scheme: HttpScheme,
+    /// Its port.
+    pub(crate) port: u16,
+}
+
+/// Scheme of an HTTP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HttpScheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl HttpScheme {
+    /// As in a URL.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// Gives the pages; `None` where there is none.
+pub(crate) type Pages = dyn Fn(PageRequest<'_>) -> Option<Response> + Send + Sync;
+
+/// What the WebRTC egress needs of the rest of the server.
+pub(crate) struct WebRtcDeps {
+    /// Where streams are found.
+    pub(crate) registry: Arc<Registry>,
+    /// Who may watch.
+    pub(crate) gate: Gate,
+    /// The pages for browsers.
+    pub(crate) pages: Box<Pages>,
+    /// Where the same paths are served as HLS, for viewers whom WebRTC can't serve.
+    pub(crate) hls: Option<HlsListener>,
+    /// Owns the sockets' tasks and the sessions.
+    pub(crate) tasks: TaskSet,
+}
+
+/// The WebRTC egress. Its HTTP side is [`WebRtcServer::router`].
+pub(crate) struct WebRtcServer {
+    config: WebRtcConfig,
+    deps: WebRtcDeps,
+    identity: Identity,
+    routes: Arc<Routes>,
+    udp: Option<Arc<UdpPort>>,
+    tcp: Option<Arc<TcpPort>>,
+    packets: PacketStore,
+    sessions: Mutex<HashMap<Uuid, Arc<SessionHandle>>>,
+}
+
+/// A running session as the HTTP side knows it.
+#[derive(Debug)]
+struct SessionHandle {
+    record: Arc<SessionRecord>,
+    commands: mpsc::Sender<Command>,
+    ice: Mutex<IceState>,
+}
+
+/// Which ICE credentials are in force.
+#[derive(Clone, Debug)]
+struct IceState {
+    /// Ours: the entity tag of the session (RFC 9725 s4.3.2).
+    local_ufrag: String,
+    /// The viewer's.
+    remote_ufrag: String,
+}
+
+impl WebRtcServer {
+    /// Opens the sockets and starts reading them.
+    ///
+    /// # Errors
+    /// As the operating system says, for instance when a port is taken.
+    pub(crate) async fn start(config: WebRtcConfig, deps: WebRtcDeps) -> io::Result<Arc<Self>> {
+        let identity =
+            Identity::generate().ok_or_else(|| io::Error::other("no DTLS certificate could be made"))?;
+        let udp = config.local_udp_address.map(UdpPort::bind).transpose()?.map(Arc::new);
+        let tcp = match config.local_tcp_address {
+            Some(address) => Some(Arc::new(TcpPort::bind(address).await?)),
+            None => None,
+        };
+        let routes = Arc::new(Routes::default());
+        if let Some(udp) = &udp {
+            info!(address = %udp.local(), "WebRTC listens on UDP");
+            let reading = Arc::clone(udp).receive_into(Arc::clone(&routes), deps.tasks.token().clone());
+            deps.tasks.spawn(info_span!("webrtc_udp"), reading);
+        }
+        if let Some(tcp) = &tcp {
+            info!(address = %tcp.local(), "WebRTC listens on TCP");
+            let accepting = Arc::clone(tcp).accept_into(Arc::clone(&routes), deps.tasks.clone());
+            deps.tasks.spawn(info_span!("webrtc_tcp"), accepting);
+        }
+        let (packets, sessions) = (PacketStore::default(), Mutex::default());
+        Ok(Arc::new(Self { config, deps, identity, routes, udp, tcp, packets, sessions }))
+    }
+
+    /// The records of all sessions, in no order.
+    pub(crate) fn sessions(&self) -> Vec<Arc<SessionRecord>> {
+        self.lock_sessions().values().map(|handle| Arc::clone(&handle.record)).collect()
+    }
+
+    /// Ends the session with this public id; says whether there is one.
+    pub(crate) async fn kick(&self, id: Uuid) -> bool {
+        let handle = self.lock_sessions().values().find(|handle| handle.record.facts.id == id).cloned();
+        match handle {
+            Some(handle) => handle.commands.send(Command::Close).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Where the UDP socket listens.
+    pub(crate) fn udp_address(&self) -> Option<SocketAddr> {
+        self.udp.as_ref().map(|udp| udp.local())
+    }
+
+    /// Datagrams that no session claimed.
+    pub(crate) fn unroutable_datagrams(&self) -> u64 {
+        self.routes.unroutable()
+    }
+
+    fn lock_sessions(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<SessionHandle>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the sockets are bound, for choosing candidates.
+    fn bound_ip(&self) -> Option<IpAddr> {
+        let udp = self.udp.as_ref().map(|udp| udp.local().ip());
+        udp.or_else(|| self.tcp.as_ref().map(|tcp| tcp.local().ip()))
+    }
+
+    /// Starts a session's task. The session is listed until it ends.
+    fn spawn_session(self: &Arc<Self>, secret: Uuid, handle: Arc<SessionHandle>, parts: SessionParts) {
+        let facts = &handle.record.facts;
+        let span =
+            info_span!("webrtc_session", id = %facts.id, path = %facts.path, viewer = %facts.remote_addr);
+        self.lock_sessions().insert(secret, handle);
+        let listed = Listed { server: Arc::clone(self), secret };
+        let session = Session::new(parts, self.config.handshake_timeout, clock::now());
+        let token = self.deps.tasks.token().clone();
+        self.deps.tasks.spawn(span, async move {
+            let _listed = listed;
+            session.run(token).await;
+        });
+    }
+}
+
+/// Takes a session off the list when its task ends, however it ends.
+struct Listed {
+    server: Arc<WebRtcServer>,
+    secret: Uuid,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.server.lock_sessions().remove(&self.secret);
+    }
+}
+
+/// What is known of a POST before it is answered.
+#[derive(Debug)]
+struct NewViewer {
+    grant: CameraGrant,
+    remote_addr: SocketAddr,
+    query: String,
+    user_agent: String,
+}
+
+impl NewViewer {
+    fn facts(&self) -> SessionFacts {
+        SessionFacts {
+            id: Uuid::new_v4(),
+            path: self.grant.path().clone(),
+            created: clock::wall_now(),
+            remote_addr: self.remote_addr,
+            query: self.query.clone(),
+            user_agent: self.user_agent.clone(),
+        }
+    }
+}
+
+/// The way out for one viewer.
+fn ports(server: &WebRtcServer, source_ips: Vec<IpAddr>) -> Ports {
+    Ports { udp: server.udp.clone(), tcp: server.tcp.clone(), source_ips }
+}
+
+#[cfg(test)]
+mod tests;

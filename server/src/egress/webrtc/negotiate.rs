@@ -1,0 +1,185 @@
+//! Negotiation: an offer and a stream's format become a peer connection and its answer.
+//!
+//! The offer is narrowed to what the stream has (media_core::egress::webrtc::track_map) before str0m
+//! sees it, so that the answer holds one payload type per served section, `sendonly` (correctness: W1).
+//! Full ICE, not ICE-lite: consent freshness (W5) needs our own checks, and a viewer behind a NAT is
+//! reached from inside; MediaMTX does the same.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use media_core::egress::webrtc::track_map::{MappedTrack, Offer, TrackMap, WireCodec};
+use str0m::change::SdpOffer;
+use str0m::config::{CryptoProvider, DtlsCert};
+use str0m::format::{Codec, FormatParams};
+use str0m::media::{Frequency, Mid, Pt};
+use str0m::rtp::{Extension, ExtensionMap};
+use str0m::{Candidate, Rtc, RtcConfig, RtcError};
+
+/// Sender reports each second, so that a player can place pictures in time soon after it joined.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often str0m tells its statistics (loss, round trip).
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+/// Checks of a live pair go out at least so often; RFC 7675 s5.1 says every 5 s, ours are denser so that
+/// nine losses in a row stay under its 30 s.
+const STUN_RTO_MAX: Duration = Duration::from_secs(2);
+
+/// Our identity toward every viewer, made once at the start.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    certificate: DtlsCert,
+    crypto: Arc<CryptoProvider>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Holds a private key.
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// A new self-signed certificate; viewers trust it by the fingerprint in the answer.
+    pub(crate) fn generate() -> Option<Self> {
+        let crypto = Arc::new(str0m::crypto::from_feature_flags());
+        let certificate = crypto.dtls_provider.generate_certificate()?;
+        Some(Self { certificate, crypto })
+    }
+}
+
+/// Why an offer that could be served could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NegotiateError {
+    /// str0m refused the offer.
+    #[error("offer is not usable: {0}")]
+    Offer(String),
+    /// Neither UDP nor TCP has an address that a viewer could reach.
+    #[error("no address to be reached at; see webrtcAdditionalHosts")]
+    NoCandidates,
+}
+
+/// A peer connection with its answer, not yet driven.
+#[derive(Debug)]
+pub(crate) struct Negotiated {
+    /// The peer connection.
+    pub(crate) rtc: Box<Rtc>,
+    /// The answer with all our candidates.
+    pub(crate) answer: String,
+    /// Our ICE user name fragment.
+    pub(crate) ufrag: String,
+    /// The offer as str0m saw it; an ICE restart is answered from it.
+    pub(crate) narrowed_offer: String,
+}
+
+/// Answers an offer.
+///
+/// # Errors
+/// [`NegotiateError`] says what was wrong with it.
+pub(crate) fn negotiate(
+    identity: &Identity,
+    offer: &Offer,
+    map: &TrackMap,
+    candidates: Vec<Candidate>,
+    now: Instant,
+) -> Result<Negotiated, NegotiateError> {
+    if candidates.is_empty() {
+        return Err(NegotiateError::NoCandidates);
+    }
+    let mut rtc = Box::new(config(identity, map).build(now));
+    for candidate in candidates {
+        rtc.add_local_candidate(candidate);
+    }
+    let narrowed_offer = offer.narrowed(map);
+    let (answer, ufrag) = answer(&mut rtc, &narrowed_offer)?;
+    Ok(Negotiated { rtc, answer, ufrag, narrowed_offer })
+}
+
+/// Lets `rtc` answer `offer`; returns the answer and our user name fragment.
+///
+/// # Errors
+/// [`NegotiateError::Offer`] with str0m's reason.
+pub(crate) fn answer(rtc: &mut Rtc, offer: &str) -> Result<(String, String), NegotiateError> {
+    let refused = |error: &dyn std::fmt::Display| NegotiateError::Offer(error.to_string());
+    let offer = SdpOffer::from_sdp_string(offer).map_err(|error| refused(&error))?;
+    let answer = rtc.sdp_api().accept_offer(offer).map_err(|error: RtcError| refused(&error))?;
+    let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
+    Ok((with_reachable_candidates(&answer.to_sdp_string()), ufrag))
+}
+
+/// str0m writes the candidates into the first section, even if that one is rejected, where browsers do
+/// not look; they belong to the first section that is served. They are all there are.
+fn with_reachable_candidates(answer: &str) -> String {
+    let is_candidate = |line: &&str| line.starts_with("a=candidate:");
+    let mut candidates: Vec<&str> = answer.lines().filter(is_candidate).collect();
+    candidates.push("a=end-of-candidates");
+    let mut out = String::with_capacity(answer.len() + 64);
+    let mut is_waiting = true;
+    let mut in_served_section = false;
+    for line in answer.lines().filter(|line| !is_candidate(line) && *line != "a=end-of-candidates") {
+        if let Some(fields) = line.strip_prefix("m=") {
+            in_served_section = fields.split_ascii_whitespace().nth(1) != Some("0");
+        }
+        if is_waiting && in_served_section && line.starts_with("a=") {
+            is_waiting = false;
+            for candidate in &candidates {
+                out.push_str(candidate);
+                out.push_str("\r\n");
+            }
+        }
+        out.push_str(line);
+        out.push_str("\r\n");
+    }
+    out
+}
+
+fn config(identity: &Identity, map: &TrackMap) -> RtcConfig {
+    let mut extensions = ExtensionMap::empty();
+    extensions.set(4, Extension::RtpMid);
+    extensions.set(5, Extension::AbsoluteCaptureTime);
+    extensions.set(6, Extension::PlayoutDelay);
+    let mut config = RtcConfig::new()
+        .set_crypto_provider(Arc::clone(&identity.crypto))
+        .set_dtls_cert(identity.certificate.clone())
+        .set_rtp_mode(true)
+        .clear_codecs()
+        .set_extension_map(extensions)
+        .set_rtcp_report_interval_audio(REPORT_INTERVAL)
+        .set_rtcp_report_interval_video(REPORT_INTERVAL)
+        .set_stats_interval(Some(STATS_INTERVAL));
+    config.set_max_stun_rto(STUN_RTO_MAX);
+    for track in [&map.video, &map.audio].into_iter().flatten() {
+        add_codec(&mut config, track);
+    }
+    config
+}
+
+/// The payload type exactly as offered, so that str0m finds it equal and echoes it.
+fn add_codec(config: &mut RtcConfig, track: &MappedTrack) {
+    let codec = match track.codec {
+        WireCodec::H264 => Codec::H264,
+        WireCodec::H265 => Codec::H265,
+        WireCodec::Opus => Codec::Opus,
+        WireCodec::Pcma => Codec::PCMA,
+        WireCodec::Pcmu => Codec::PCMU,
+    };
+    let offered = &track.payload;
+    let clock = match track.codec {
+        WireCodec::H264 | WireCodec::H265 => Frequency::NINETY_KHZ,
+        WireCodec::Opus => Frequency::FORTY_EIGHT_KHZ,
+        WireCodec::Pcma | WireCodec::Pcmu => Frequency::EIGHT_KHZ,
+    };
+    let rtx = offered.rtx_pt.map(Pt::new_with_value);
+    let format = FormatParams::parse_line(&offered.fmtp);
+    let codecs = config.codec_config();
+    codecs.add_config(Pt::new_with_value(offered.pt), rtx, codec, clock, offered.channels, format);
+    for params in codecs.iter_mut() {
+        // We do not estimate bandwidth: a camera has one rate.
+        params.set_fb_transport_cc(false);
+        params.set_fb_remb(false);
+    }
+}
+
+/// The section's id as str0m knows it.
+pub(crate) fn mid_of(track: &MappedTrack) -> Mid {
+    Mid::from(track.mid.as_str())
+}

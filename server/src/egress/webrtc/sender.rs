@@ -1,0 +1,405 @@
+//! Sender: one viewer's media: reads the stream, stamps its units and writes them into the peer connection.
+//!
+//! ```text
+//!  Waiting ─connected─► Joining (backlog, paced) ─nothing newer waits─► Live
+//!                           ▲                                             │
+//!                           └──── lagged, key frame asked for ◄───────────┘
+//! ```
+//!
+//! Sound is not part of a backlog: it begins with the live pictures and never repeats.
+//!
+//! Limits: [`READ_AHEAD_UNITS`]; [`RESTART_INTERVAL_MIN`]; [`RTX_PACKETS_MAX`].
+//! Spec: RFC 3550 s5.1; abs-capture-time and playout-delay are WebRTC's experimental extensions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use media_core::egress::webrtc::pacing::{BacklogRate, Delivery, Timeline};
+use media_core::egress::webrtc::track_map::{MappedTrack, TrackMap, WireCodec};
+use media_core::ring::{Entry, JoinAt, Read};
+use media_core::time::{Timescale, WallTime};
+use media_core::track::{CodecConfig, G711Law, SharedFormat, StreamFormat, TrackId, TrackInfo};
+use str0m::Rtc;
+use str0m::media::{MediaTime, Mid, Pt};
+use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite};
+
+use super::negotiate::mid_of;
+use super::packets::StreamPackets;
+use crate::runtime::clock;
+use crate::stream::Subscription;
+
+/// Units read ahead while a backlog goes out; what the ring holds beyond them is read later. They are
+/// the ring's own units, so they cost their handles only, until the ring drops them.
+const READ_AHEAD_UNITS: usize = 4096;
+/// A viewer is started again from a random access point at most so often: its key frame requests
+/// come each few hundred milliseconds while it waits, and each restart sends a GOP.
+const RESTART_INTERVAL_MIN: Duration = Duration::from_secs(2);
+/// Packets kept for retransmission: a 10 s GOP of 4 Mbit/s with room; 9 MB at most, shared with the
+/// stream's other viewers.
+const RTX_PACKETS_MAX: usize = 8192;
+/// How long they are kept: browsers stop asking for a packet after a second.
+const RTX_AGE_MAX: Duration = Duration::from_secs(2);
+/// Retransmissions beyond this share of all bytes of a second are dropped: the link is full, more of
+/// the same makes it worse.
+const RTX_SHARE_MAX: f32 = 0.5;
+/// Losses reported within this time are one event for the rate of the backlog.
+const LOSS_EVENT: Duration = Duration::from_millis(50);
+/// Time and delay extensions go out each second and on key frames: receivers interpolate.
+const EXTENSION_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Wrote an access unit into the peer connection, which must be drained now.
+    Wrote,
+    /// The backlog waits for its rate.
+    WaitUntil(Instant),
+    /// Nothing to send until the stream has more.
+    Idle,
+    /// The stream became something that this session can't carry.
+    Close(&'static str),
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting,
+    Joining(BacklogRate),
+    Live,
+}
+
+/// A unit whose turn it is.
+#[derive(Clone, Copy, Debug)]
+struct Due<'a> {
+    entry: &'a Entry,
+    delivery: Delivery,
+    now: Instant,
+}
+
+/// One track on its way out.
+#[derive(Debug)]
+struct Outgoing {
+    track: Option<TrackId>,
+    codec: WireCodec,
+    mid: Mid,
+    pt: Pt,
+    timeline: Timeline,
+    next_seq: u64,
+    last_dts: Option<i64>,
+    extended_at: Option<Instant>,
+}
+
+/// One viewer's media.
+#[derive(Debug)]
+pub(crate) struct MediaSender {
+    subscription: Subscription,
+    packets: Arc<StreamPackets>,
+    video: Option<Outgoing>,
+    audio: Option<Outgoing>,
+    queue: VecDeque<Entry>,
+    phase: Phase,
+    format: Option<SharedFormat>,
+    round_trip: Duration,
+    run_start_seq: u64,
+    run_started_at: Option<Instant>,
+    lost_at: Option<Instant>,
+    discarded_units: u64,
+}
+
+impl MediaSender {
+    /// A sender that waits for [`MediaSender::start`]. `seed` is random: first sequence numbers and
+    /// timestamps come from it.
+    pub(crate) fn new(
+        mut subscription: Subscription,
+        packets: Arc<StreamPackets>,
+        map: &TrackMap,
+        seed: u128,
+    ) -> Self {
+        if map.wants_transcoded_audio {
+            subscription.want_transcoded_audio();
+        }
+        let word = |n: u32| u32::try_from((seed >> (n * 32)) & 0xffff_ffff).unwrap_or(0);
+        Self {
+            subscription,
+            packets,
+            video: map.video.as_ref().map(|track| Outgoing::new(track, word(0), word(1))),
+            audio: map.audio.as_ref().map(|track| Outgoing::new(track, word(2), word(3))),
+            queue: VecDeque::new(),
+            phase: Phase::Waiting,
+            format: None,
+            round_trip: Duration::ZERO,
+            run_start_seq: 0,
+            run_started_at: None,
+            lost_at: None,
+            discarded_units: 0,
+        }
+    }
+
+    /// The viewer is connected, about `round_trip` away: joins the stream.
+    pub(crate) fn start(&mut self, rtc: &mut Rtc, round_trip: Duration, now: Instant) {
+        if let Some(video) = &self.video
+            && let Some(stream) = rtc.direct_api().stream_tx_by_mid(video.mid, None)
+        {
+            stream.set_rtx_cache(RTX_PACKETS_MAX, RTX_AGE_MAX, Some(RTX_SHARE_MAX));
+        }
+        self.round_trip = round_trip;
+        self.join(now);
+    }
+
+    /// Whether units are wanted: the session waits for the stream only then.
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.queue.is_empty() && !matches!(self.phase, Phase::Waiting)
+    }
+
+    /// Waits for the stream's next unit. Cancel-safe.
+    pub(crate) async fn read(&mut self) -> Read {
+        self.subscription.next().await
+    }
+
+    /// Takes what [`MediaSender::read`] returned.
+    pub(crate) fn take(&mut self, read: Read, now: Instant) {
+        match read {
+            Read::Entry(entry) => self.queue.push_back(entry),
+            Read::Empty => {}
+            Read::Lagged { from, to } => {
+                self.discarded_units += to.saturating_sub(from);
+                self.join(now);
+            }
+        }
+    }
+
+    /// Writes the next unit that is due.
+    pub(crate) fn step(&mut self, rtc: &mut Rtc, now: Instant) -> Step {
+        loop {
+            if matches!(self.phase, Phase::Waiting) {
+                return Step::Idle;
+            }
+            self.read_ahead(now);
+            let Some(entry) = self.queue.front().cloned() else { return Step::Idle };
+            if let Err(reason) = self.adopt(&entry) {
+                return Step::Close(reason);
+            }
+            if self.is_of(&entry, self.video.as_ref()) {
+                return self.step_video(rtc, &entry, now);
+            }
+            self.queue.pop_front();
+            if self.is_of(&entry, self.audio.as_ref()) && self.write_audio(rtc, &entry, now) {
+                return Step::Wrote;
+            }
+        }
+    }
+
+    /// The viewer asked for a key frame (PLI, FIR). Nothing can be asked of the camera: if the ring
+    /// has a newer random access point than the viewer was started from, or it has shown nothing
+    /// useful for long, it is started again. Says whether it was.
+    pub(crate) fn key_frame_requested(&mut self, now: Instant) -> bool {
+        let Some(started_at) = self.run_started_at else { return false };
+        if self.video.is_none() || now.saturating_duration_since(started_at) < RESTART_INTERVAL_MIN {
+            return false;
+        }
+        let has_newer = self.subscription.newest_join_seq() > self.run_start_seq;
+        if !has_newer && !matches!(self.phase, Phase::Live) {
+            return false;
+        }
+        self.join(now);
+        true
+    }
+
+    /// The viewer reported a loss: the backlog slows down.
+    pub(crate) fn lost(&mut self, now: Instant) {
+        if self.lost_at.is_some_and(|at| now.saturating_duration_since(at) < LOSS_EVENT) {
+            return;
+        }
+        self.lost_at = Some(now);
+        if let Phase::Joining(rate) = &mut self.phase {
+            rate.lost();
+        }
+    }
+
+    /// Units that the ring had dropped before they were read; reset by reading.
+    pub(crate) fn take_discarded_units(&mut self) -> u64 {
+        std::mem::take(&mut self.discarded_units)
+    }
+
+    fn join(&mut self, now: Instant) {
+        self.queue.clear();
+        let (at, phase) = match self.video {
+            Some(_) => (JoinAt::NewestRandomAccess, Phase::Joining(BacklogRate::new(self.round_trip, now))),
+            None => (JoinAt::LiveEdge, Phase::Live),
+        };
+        self.subscription.rejoin(at);
+        self.run_start_seq = self.subscription.newest_join_seq();
+        self.run_started_at = Some(now);
+        self.phase = phase;
+    }
+
+    fn read_ahead(&mut self, now: Instant) {
+        while self.queue.len() < READ_AHEAD_UNITS {
+            match self.subscription.try_next() {
+                Read::Empty => return,
+                // A lag empties the queue: what waited there is older than the place to go on from.
+                read => self.take(read, now),
+            }
+        }
+    }
+
+    fn is_of(&self, entry: &Entry, outgoing: Option<&Outgoing>) -> bool {
+        outgoing.is_some_and(|outgoing| outgoing.track == Some(entry.unit.track))
+    }
+
+    /// Follows the stream to another format: same codecs go on, a new timeline is stamped by the clock.
+    fn adopt(&mut self, entry: &Entry) -> Result<(), &'static str> {
+        if self.format.as_ref().is_some_and(|format| Arc::ptr_eq(format, &entry.format)) {
+            return Ok(());
+        }
+        let is_first = self.format.is_none();
+        for outgoing in [&mut self.video, &mut self.audio].into_iter().flatten() {
+            outgoing.track = track_with_codec(&entry.format, outgoing.codec);
+            outgoing.last_dts = None;
+            if !is_first {
+                outgoing.timeline.rebase();
+            }
+        }
+        if self.video.as_ref().is_some_and(|video| video.track.is_none()) {
+            return Err("the camera changed its video codec");
+        }
+        self.format = Some(Arc::clone(&entry.format));
+        Ok(())
+    }
+
+    fn step_video(&mut self, rtc: &mut Rtc, entry: &Entry, now: Instant) -> Step {
+        if entry.is_join_point && self.subscription.stream().has_b_frames() {
+            return Step::Close("the stream has B-frames");
+        }
+        let newer_waits = self.queue.iter().skip(1).any(|other| other.unit.track == entry.unit.track);
+        let delivery = match &mut self.phase {
+            Phase::Joining(rate) => {
+                if let Err(later) = rate.admit(entry.unit.payload.len(), now) {
+                    return Step::WaitUntil(later);
+                }
+                if newer_waits { Delivery::Backlog } else { Delivery::Live }
+            }
+            Phase::Waiting | Phase::Live => Delivery::Live,
+        };
+        if delivery == Delivery::Live {
+            self.phase = Phase::Live;
+        }
+        self.queue.pop_front();
+        if let Some(video) = &mut self.video {
+            video.write(rtc, Due { entry, delivery, now }, &self.packets);
+        }
+        Step::Wrote
+    }
+
+    fn write_audio(&mut self, rtc: &mut Rtc, entry: &Entry, now: Instant) -> bool {
+        let Some(audio) = &mut self.audio else { return false };
+        let is_repeated = audio.last_dts.is_some_and(|last| entry.unit.dts_ticks <= last);
+        // Sound of a backlog is the past: it begins when the picture is live.
+        if is_repeated || !matches!(self.phase, Phase::Live) {
+            return false;
+        }
+        audio.write(rtc, Due { entry, delivery: Delivery::Live, now }, &self.packets);
+        true
+    }
+}
+
+impl Outgoing {
+    fn new(mapped: &MappedTrack, first_seq: u32, first_rtp_timestamp: u32) -> Self {
+        let rtp_clock = match mapped.codec {
+            WireCodec::H264 | WireCodec::H265 => Timescale::VIDEO,
+            WireCodec::Opus => Timescale::OPUS,
+            WireCodec::Pcma | WireCodec::Pcmu => Timescale::new(8000).unwrap_or(Timescale::OPUS),
+        };
+        Self {
+            track: Some(mapped.track),
+            codec: mapped.codec,
+            mid: mid_of(mapped),
+            pt: Pt::new_with_value(mapped.payload.pt),
+            timeline: Timeline::new(rtp_clock, first_rtp_timestamp),
+            // The lower half, so that the receiver does not meet a roll-over in its first packets
+            // (RFC 3711 s3.3.1 begins at roll-over 0).
+            next_seq: u64::from(first_seq & 0x7fff),
+            last_dts: None,
+            extended_at: None,
+        }
+    }
+
+    fn write(&mut self, rtc: &mut Rtc, due: Due<'_>, packets: &StreamPackets) {
+        let Due { entry, delivery, now } = due;
+        let unit = &entry.unit;
+        let Some(info) = entry.format.track(unit.track) else { return };
+        let rtp_timestamp = self.timeline.stamp(unit.pts_ticks, info.timescale, delivery, now);
+        self.last_dts = Some(unit.dts_ticks);
+        let wallclock = capture_instant(unit.wall, now);
+        let mut extensions = self.extensions(due);
+        let mut api = rtc.direct_api();
+        let Some(stream) = api.stream_tx_by_mid(self.mid, None) else { return };
+        for payload in packets.of(entry).iter() {
+            let write = RtpWrite::new(
+                self.pt,
+                self.next_seq.into(),
+                rtp_timestamp.wrapping_add(payload.offset_ticks),
+                wallclock,
+                Arc::clone(&payload.payload),
+            );
+            stream.write_rtp(
+                write
+                    .marker(payload.marker)
+                    .nackable(self.is_video())
+                    .ext_vals(std::mem::take(&mut extensions)),
+            );
+            self.next_seq += 1;
+        }
+    }
+
+    fn is_video(&self) -> bool {
+        matches!(self.codec, WireCodec::H264 | WireCodec::H265)
+    }
+
+    /// For a unit's first packet. Those of the backlog carry none but the delay: receivers would
+    /// interpolate capture times over compressed timestamps.
+    fn extensions(&mut self, due: Due<'_>) -> ExtensionValues {
+        let Due { entry, delivery, now } = due;
+        let mut values = ExtensionValues::default();
+        let is_due =
+            self.extended_at.is_none_or(|at| now.saturating_duration_since(at) >= EXTENSION_INTERVAL);
+        let is_key = self.is_video() && entry.is_join_point;
+        if !is_due && !is_key {
+            return values;
+        }
+        if self.is_video() {
+            // Show each picture as soon as it is decoded.
+            values.play_delay_min = Some(MediaTime::ZERO);
+            values.play_delay_max = Some(MediaTime::ZERO);
+        }
+        if delivery == Delivery::Live {
+            self.extended_at = Some(now);
+            let capture_time = system_time(entry.unit.wall);
+            values.abs_capture_time = Some(AbsCaptureTime { capture_time, clock_offset: None });
+        }
+        values
+    }
+}
+
+/// The instant at which a unit was captured. A capture time ahead of our clock counts as now: sender
+/// reports can't be about the future.
+fn capture_instant(wall: WallTime, now: Instant) -> Instant {
+    let age_us = u64::try_from(clock::wall_now().us_since(wall)).unwrap_or(0);
+    now.checked_sub(Duration::from_micros(age_us)).unwrap_or(now)
+}
+
+fn system_time(wall: WallTime) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(u64::try_from(wall.unix_us()).unwrap_or(0))
+}
+
+fn track_with_codec(format: &StreamFormat, codec: WireCodec) -> Option<TrackId> {
+    let carries = |track: &&TrackInfo| match &track.codec {
+        CodecConfig::H264(_) => codec == WireCodec::H264,
+        CodecConfig::H265(_) => codec == WireCodec::H265,
+        CodecConfig::Opus { .. } => codec == WireCodec::Opus,
+        CodecConfig::G711 { law: G711Law::A, sample_rate: 8000, channels: 1 } => codec == WireCodec::Pcma,
+        CodecConfig::G711 { law: G711Law::Mu, sample_rate: 8000, channels: 1 } => codec == WireCodec::Pcmu,
+        CodecConfig::G711 { .. } | CodecConfig::Aac(_) => false,
+    };
+    format.tracks.iter().find(carries).map(|track| track.id)
+}

@@ -1,0 +1,640 @@
+//! Metrics: a snapshot of the server into MediaMTX's metrics and ours, at `/metrics`.
+//!
+//! Families named as MediaMTX's have its labels and its habit of one sample of 0 without labels
+//! when there is nothing to count. Ours begin with `gtvision_` and are absent then. MediaMTX
+//! writes no types and mixes families; we write types and keep each family together, which every
+//! scraper that reads the one reads too.
+//!
+//! Filters of a request: `type` (`paths`, `hls_muxers`, `webrtc_sessions`), `path`, `hls_muxer`,
+//! `webrtc_session`; any of the last three leaves out what it does not name.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use control_api::cors::{self, Cors};
+use control_api::loopback::{self, TrustedProxies};
+use http::header;
+use serde::Deserialize;
+
+use super::metrics_text::{Family, Kind, Number, Text};
+use super::process::ProcessMetrics;
+
+/// Everything that metrics are made of, at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MetricsSnapshot {
+    /// Configured paths.
+    pub(crate) paths: Vec<PathMetrics>,
+    /// HLS muxers that run; `None` when HLS is off.
+    pub(crate) hls_muxers: Option<Vec<HlsMuxerMetrics>>,
+    /// WebRTC sessions; `None` when WebRTC is off.
+    pub(crate) webrtc_sessions: Option<Vec<WebRtcSessionMetrics>>,
+    /// This process.
+    pub(crate) process: ProcessMetrics,
+}
+
+/// One path.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PathMetrics {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether it can be watched: MediaMTX's `ready` or `notReady`.
+    pub(crate) readiness: Readiness,
+    /// How many readers of each of MediaMTX's types (`webRTCSession` ...).
+    pub(crate) readers: Vec<(&'static str, u64)>,
+    /// Bytes received.
+    pub(crate) inbound_bytes: u64,
+    /// Bytes sent.
+    pub(crate) outbound_bytes: u64,
+    /// Access units damaged or lost.
+    pub(crate) inbound_frames_in_error: u64,
+    /// Payload bytes in the ring.
+    pub(crate) ring_bytes: u64,
+    /// Its source, where one is pulled.
+    pub(crate) source: Option<SourceMetrics>,
+}
+
+/// Whether a path can be watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It can.
+    Ready,
+    /// It can't.
+    #[default]
+    NotReady,
+}
+
+/// The states of a source, as [`SourceMetrics::state`] names them.
+pub(crate) const SOURCE_STATES: [&str; 6] =
+    ["idle", "connecting", "online", "frozen", "backingOff", "openCircuit"];
+
+/// One pulled source; totals since the server's start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SourceMetrics {
+    /// One of [`SOURCE_STATES`].
+    pub(crate) state: &'static str,
+    /// Connections made again.
+    pub(crate) reconnects: u64,
+    /// Times it froze.
+    pub(crate) frozen: u64,
+    /// Panics of its task.
+    pub(crate) panics: u64,
+    /// Access units published.
+    pub(crate) units: u64,
+    /// RTP packets that never came.
+    pub(crate) lost_packets: u64,
+    /// Access units lost with them.
+    pub(crate) lost_units: u64,
+    /// Timestamps repaired.
+    pub(crate) repaired_timestamps: u64,
+    /// Units stamped far away and dropped.
+    pub(crate) stray_units: u64,
+    /// Jumps of the timeline.
+    pub(crate) discontinuities: u64,
+    /// Packets that made no sense.
+    pub(crate) malformed_packets: u64,
+    /// Access units over the size limit.
+    pub(crate) oversized_units: u64,
+    /// Audio frames that could not be transcoded.
+    pub(crate) transcode_errors: u64,
+    /// The camera's clock minus ours; `None` without sane sender reports.
+    pub(crate) clock_offset_seconds: Option<f64>,
+}
+
+/// One HLS muxer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HlsMuxerMetrics {
+    /// Its path.
+    pub(crate) path: String,
+    /// Bytes sent to viewers.
+    pub(crate) outbound_bytes: u64,
+    /// Access units left out because the muxer came late.
+    pub(crate) outbound_frames_discarded: u64,
+    /// Bytes of media kept for viewers.
+    pub(crate) window_bytes: u64,
+    /// Requests answered.
+    pub(crate) requests: u64,
+}
+
+/// One WebRTC session.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WebRtcSessionMetrics {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its path.
+    pub(crate) path: String,
+    /// The viewer's address.
+    pub(crate) remote_addr: String,
+    /// Bytes received.
+    pub(crate) inbound_bytes: u64,
+    /// Bytes sent.
+    pub(crate) outbound_bytes: u64,
+    /// RTCP packets received.
+    pub(crate) inbound_rtcp_packets: u64,
+    /// RTCP packets sent.
+    pub(crate) outbound_rtcp_packets: u64,
+    /// RTP packets sent.
+    pub(crate) outbound_rtp_packets: u64,
+    /// Access units left out because the viewer was slow.
+    pub(crate) outbound_frames_discarded: u64,
+}
+
+/// Where snapshots come from.
+pub(crate) trait MetricsSource: Send + Sync {
+    /// The numbers now.
+    fn snapshot(&self) -> MetricsSnapshot;
+}
+
+/// What a request asks for; empty texts count as absent.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Filter {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+    hls_muxer: String,
+    webrtc_session: String,
+}
+
+impl Filter {
+    /// Whether objects of a type are shown, where `name` is the filter that names one of them.
+    fn shows(&self, kind: &str, name: &str) -> bool {
+        let any = [&self.path, &self.hls_muxer, &self.webrtc_session].iter().any(|filter| !filter.is_empty());
+        (self.kind.is_empty() || self.kind == kind) && (!any || !name.is_empty())
+    }
+
+    /// Whether a request names nothing in particular.
+    fn is_empty(&self) -> bool {
+        [&self.kind, &self.path, &self.hls_muxer, &self.webrtc_session].iter().all(|filter| filter.is_empty())
+    }
+}
+
+/// What the metrics listener needs.
+#[derive(Clone)]
+pub(crate) struct MetricsDeps {
+    /// The numbers.
+    pub(crate) source: Arc<dyn MetricsSource>,
+    /// `metricsAllowOrigins`.
+    pub(crate) allow_origins: Arc<[String]>,
+    /// `metricsTrustedProxies`.
+    pub(crate) trusted_proxies: TrustedProxies,
+}
+
+/// The router for `metricsAddress`; answers to this machine only, MediaMTX's default.
+pub(crate) fn metrics_router(deps: MetricsDeps) -> Router {
+    let origins = Arc::clone(&deps.allow_origins);
+    let cors = Cors { origins, methods: "OPTIONS, GET", headers: "Authorization" };
+    let proxies = deps.trusted_proxies.clone();
+    Router::new()
+        .route("/metrics", get(metrics))
+        .layer(middleware::from_fn_with_state(proxies, loopback::require))
+        .layer(middleware::from_fn_with_state(cors, cors::apply))
+        .with_state(deps)
+}
+
+async fn metrics(State(deps): State<MetricsDeps>, filter: Query<Filter>) -> Response {
+    let text = render(&deps.source.snapshot(), &filter);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// A family whose samples come from one field of each object.
+struct Column<T> {
+    family: Family,
+    value: fn(&T) -> Option<Number>,
+}
+
+const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> Option<Number>) -> Column<T> {
+    Column { family: Family { name, kind: Kind::Counter, help }, value }
+}
+
+const fn gauge<T>(name: &'static str, help: &'static str, value: fn(&T) -> Option<Number>) -> Column<T> {
+    Column { family: Family { name, kind: Kind::Gauge, help }, value }
+}
+
+const fn whole(value: u64) -> Option<Number> {
+    Some(Number::Whole(value))
+}
+
+/// Writes the metrics that a filter leaves.
+pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
+    let mut text = Text::default();
+    if filter.shows("paths", &filter.path) {
+        let paths: Vec<_> = snapshot.paths.iter().filter(|path| chosen(&filter.path, &path.name)).collect();
+        write_paths(&mut text, &paths, &filter.path);
+    }
+    if let Some(muxers) = &snapshot.hls_muxers
+        && filter.shows("hls_muxers", &filter.hls_muxer)
+    {
+        let muxers: Vec<_> = muxers.iter().filter(|muxer| chosen(&filter.hls_muxer, &muxer.path)).collect();
+        let empty = none_at_all(&muxers, &filter.hls_muxer);
+        write_columns(&mut text, HLS_MUXERS, &muxers, empty, |muxer| vec![("name", muxer.path.as_str())]);
+        write_columns(&mut text, HLS_MUXERS_OURS, &muxers, Empty::Silent, |muxer| {
+            vec![("name", muxer.path.as_str())]
+        });
+    }
+    if let Some(sessions) = &snapshot.webrtc_sessions
+        && filter.shows("webrtc_sessions", &filter.webrtc_session)
+    {
+        let sessions: Vec<_> =
+            sessions.iter().filter(|session| chosen(&filter.webrtc_session, &session.id)).collect();
+        let empty = none_at_all(&sessions, &filter.webrtc_session);
+        write_columns(&mut text, WEBRTC_SESSIONS, &sessions, empty, |session| {
+            vec![
+                ("id", session.id.as_str()),
+                ("path", session.path.as_str()),
+                ("remoteAddr", session.remote_addr.as_str()),
+                ("state", "read"),
+            ]
+        });
+    }
+    if filter.is_empty() {
+        write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
+    }
+    text.finish()
+}
+
+fn chosen(filter: &str, name: &str) -> bool {
+    filter.is_empty() || filter == name
+}
+
+/// What a family without objects says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Empty {
+    /// 0 without labels, as MediaMTX.
+    Zero,
+    /// Nothing.
+    Silent,
+}
+
+fn none_at_all<T>(objects: &[T], filter: &str) -> Empty {
+    if objects.is_empty() && filter.is_empty() { Empty::Zero } else { Empty::Silent }
+}
+
+fn write_columns<'a, T>(
+    text: &mut Text,
+    columns: &[Column<T>],
+    objects: &[&'a T],
+    empty: Empty,
+    labels: impl Fn(&'a T) -> Vec<(&'static str, &'a str)>,
+) {
+    for Column { family, value } in columns {
+        let samples: Vec<_> =
+            objects.iter().filter_map(|object| Some((labels(object), value(object)?))).collect();
+        if samples.is_empty() && empty == Empty::Silent {
+            continue;
+        }
+        text.family(*family);
+        for (labels, value) in &samples {
+            text.sample(family.name, labels, *value);
+        }
+        if samples.is_empty() {
+            text.sample(family.name, &[], Number::Whole(0));
+        }
+    }
+}
+
+fn write_paths(text: &mut Text, paths: &[&PathMetrics], filter: &str) {
+    let empty = none_at_all(paths, filter);
+    write_columns(text, PATHS, paths, empty, path_labels);
+    write_readers(text, paths, empty);
+    write_columns(text, PATHS_OURS, paths, Empty::Silent, |path| vec![("name", path.name.as_str())]);
+    write_source_states(text, paths);
+    write_columns(text, SOURCES, paths, Empty::Silent, |path| vec![("name", path.name.as_str())]);
+}
+
+fn path_labels(path: &PathMetrics) -> Vec<(&'static str, &str)> {
+    vec![("name", &path.name), ("state", readiness_label(path))]
+}
+
+fn readiness_label(path: &PathMetrics) -> &'static str {
+    match path.readiness {
+        Readiness::Ready => "ready",
+        Readiness::NotReady => "notReady",
+    }
+}
+
+/// One sample for each type of reader; one of 0 with an empty type where there is none.
+fn write_readers(text: &mut Text, paths: &[&PathMetrics], empty: Empty) {
+    const NAME: &str = "paths_readers";
+    if paths.is_empty() && empty == Empty::Silent {
+        return;
+    }
+    text.family(Family { name: NAME, kind: Kind::Gauge, help: "Readers of a path, by type." });
+    if paths.is_empty() {
+        text.sample(NAME, &[], Number::Whole(0));
+    }
+    for path in paths {
+        let readers: &[(&str, u64)] = if path.readers.is_empty() { &[("", 0)] } else { &path.readers };
+        for (kind, count) in readers {
+            let labels =
+                [("name", path.name.as_str()), ("readerType", kind), ("state", readiness_label(path))];
+            text.sample(NAME, &labels, Number::Whole(*count));
+        }
+    }
+}
+
+/// 1 for the state a source is in and 0 for the others, so that an alert can name one.
+fn write_source_states(text: &mut Text, paths: &[&PathMetrics]) {
+    const NAME: &str = "gtvision_source_state";
+    let sources: Vec<_> =
+        paths.iter().filter_map(|path| Some((path.name.as_str(), path.source.as_ref()?.state))).collect();
+    if sources.is_empty() {
+        return;
+    }
+    text.family(Family { name: NAME, kind: Kind::Gauge, help: "1 for the state that a source is in." });
+    for (name, current) in sources {
+        for state in SOURCE_STATES {
+            text.sample(
+                NAME,
+                &[("name", name), ("state", state)],
+                Number::Whole(u64::from(state == current)),
+            );
+        }
+    }
+}
+
+const PATHS: &[Column<PathMetrics>] = &[
+    gauge("paths", "Paths, each 1.", |_| whole(1)),
+    counter("paths_inbound_bytes", "Bytes received.", |path| whole(path.inbound_bytes)),
+    counter("paths_outbound_bytes", "Bytes sent.", |path| whole(path.outbound_bytes)),
+    counter("paths_inbound_frames_in_error", "Frames received damaged or lost.", |path| {
+        whole(path.inbound_frames_in_error)
+    }),
+    counter("paths_bytes_received", "Older name of paths_inbound_bytes.", |path| whole(path.inbound_bytes)),
+    counter("paths_bytes_sent", "Older name of paths_outbound_bytes.", |path| whole(path.outbound_bytes)),
+];
+
+const PATHS_OURS: &[Column<PathMetrics>] =
+    &[gauge("gtvision_ring_bytes", "Media bytes kept for joining viewers.", |path| whole(path.ring_bytes))];
+
+/// A total of a path's source, where it has one.
+fn of(path: &PathMetrics, total: fn(&SourceMetrics) -> u64) -> Option<Number> {
+    path.source.as_ref().map(|source| Number::Whole(total(source)))
+}
+
+const SOURCES: &[Column<PathMetrics>] = &[
+    counter("gtvision_source_reconnects_total", "Connections made again.", |path| of(path, |s| s.reconnects)),
+    counter("gtvision_source_frozen_total", "Times no frame came for too long.", |path| {
+        of(path, |s| s.frozen)
+    }),
+    counter("gtvision_source_panics_total", "Crashes of the source's task.", |path| of(path, |s| s.panics)),
+    counter("gtvision_source_units_total", "Access units received whole.", |path| of(path, |s| s.units)),
+    counter("gtvision_source_lost_packets_total", "RTP packets that never came.", |path| {
+        of(path, |s| s.lost_packets)
+    }),
+    counter("gtvision_source_lost_units_total", "Access units lost.", |path| of(path, |s| s.lost_units)),
+    counter("gtvision_source_repaired_timestamps_total", "Timestamps repaired.", |path| {
+        of(path, |s| s.repaired_timestamps)
+    }),
+    counter("gtvision_source_stray_units_total", "Access units stamped far away and dropped.", |path| {
+        of(path, |s| s.stray_units)
+    }),
+    counter("gtvision_source_discontinuities_total", "Jumps of the timeline.", |path| {
+        of(path, |s| s.discontinuities)
+    }),
+    counter("gtvision_source_malformed_packets_total", "Packets that made no sense.", |path| {
+        of(path, |s| s.malformed_packets)
+    }),
+    counter("gtvision_source_oversized_units_total", "Access units over the size limit.", |path| {
+        of(path, |s| s.oversized_units)
+    }),
+    counter("gtvision_source_transcode_errors_total", "Audio frames that could not be transcoded.", |path| {
+        of(path, |s| s.transcode_errors)
+    }),
+    gauge("gtvision_source_clock_offset_seconds", "The camera's clock minus the server's.", |path| {
+        path.source.as_ref()?.clock_offset_seconds.map(Number::Real)
+    }),
+];
+
+const HLS_MUXERS: &[Column<HlsMuxerMetrics>] = &[
+    gauge("hls_muxers", "HLS muxers, each 1.", |_| whole(1)),
+    counter("hls_muxers_outbound_bytes", "Bytes sent.", |muxer| whole(muxer.outbound_bytes)),
+    counter("hls_muxers_outbound_frames_discarded", "Frames left out.", |muxer| {
+        whole(muxer.outbound_frames_discarded)
+    }),
+    counter("hls_muxers_bytes_sent", "Older name of hls_muxers_outbound_bytes.", |muxer| {
+        whole(muxer.outbound_bytes)
+    }),
+];
+
+const HLS_MUXERS_OURS: &[Column<HlsMuxerMetrics>] = &[
+    gauge("gtvision_hls_window_bytes", "Media bytes kept for HLS viewers.", |muxer| {
+        whole(muxer.window_bytes)
+    }),
+    counter("gtvision_hls_requests_total", "HLS requests answered.", |muxer| whole(muxer.requests)),
+];
+
+/// A viewer sends no media: what MediaMTX counts of it stays 0.
+const WEBRTC_SESSIONS: &[Column<WebRtcSessionMetrics>] = &[
+    gauge("webrtc_sessions", "WebRTC sessions, each 1.", |_| whole(1)),
+    counter("webrtc_sessions_inbound_bytes", "Bytes received.", |s| whole(s.inbound_bytes)),
+    counter("webrtc_sessions_inbound_rtp_packets", "RTP packets received.", |_| whole(0)),
+    counter("webrtc_sessions_inbound_rtp_packets_lost", "RTP packets lost.", |_| whole(0)),
+    gauge("webrtc_sessions_inbound_rtp_packets_jitter", "Jitter of RTP packets received.", |_| whole(0)),
+    counter("webrtc_sessions_inbound_rtcp_packets", "RTCP packets received.", |s| {
+        whole(s.inbound_rtcp_packets)
+    }),
+    counter("webrtc_sessions_outbound_bytes", "Bytes sent.", |s| whole(s.outbound_bytes)),
+    counter("webrtc_sessions_outbound_rtp_packets", "RTP packets sent.", |s| whole(s.outbound_rtp_packets)),
+    counter("webrtc_sessions_outbound_rtcp_packets", "RTCP packets sent.", |s| {
+        whole(s.outbound_rtcp_packets)
+    }),
+    counter("webrtc_sessions_outbound_frames_discarded", "Frames left out.", |s| {
+        whole(s.outbound_frames_discarded)
+    }),
+    counter("webrtc_sessions_bytes_received", "Older name of webrtc_sessions_inbound_bytes.", |s| {
+        whole(s.inbound_bytes)
+    }),
+    counter("webrtc_sessions_bytes_sent", "Older name of webrtc_sessions_outbound_bytes.", |s| {
+        whole(s.outbound_bytes)
+    }),
+    counter(
+        "webrtc_sessions_rtp_packets_received",
+        "Older name of webrtc_sessions_inbound_rtp_packets.",
+        |_| whole(0),
+    ),
+    counter("webrtc_sessions_rtp_packets_sent", "Older name of webrtc_sessions_outbound_rtp_packets.", |s| {
+        whole(s.outbound_rtp_packets)
+    }),
+    counter(
+        "webrtc_sessions_rtp_packets_lost",
+        "Older name of webrtc_sessions_inbound_rtp_packets_lost.",
+        |_| whole(0),
+    ),
+    gauge(
+        "webrtc_sessions_rtp_packets_jitter",
+        "Older name of webrtc_sessions_inbound_rtp_packets_jitter.",
+        |_| whole(0),
+    ),
+    counter(
+        "webrtc_sessions_rtcp_packets_received",
+        "Older name of webrtc_sessions_inbound_rtcp_packets.",
+        |s| whole(s.inbound_rtcp_packets),
+    ),
+    counter(
+        "webrtc_sessions_rtcp_packets_sent",
+        "Older name of webrtc_sessions_outbound_rtcp_packets.",
+        |s| whole(s.outbound_rtcp_packets),
+    ),
+];
+
+const PROCESS: &[Column<ProcessMetrics>] = &[
+    counter("gtvision_process_cpu_seconds_total", "CPU time used.", |p| p.cpu_seconds.map(Number::Real)),
+    gauge("gtvision_process_resident_bytes", "Memory in RAM.", |p| p.resident_bytes.map(Number::Whole)),
+    gauge("gtvision_process_open_fds", "Open file descriptors.", |p| p.open_fds.map(Number::Whole)),
+    gauge("gtvision_process_fds_max", "The most file descriptors it may open.", |p| {
+        p.fds_max.map(Number::Whole)
+    }),
+    gauge("gtvision_process_threads", "Threads.", |p| p.threads.map(Number::Whole)),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(query: &str) -> Filter {
+        serde_json::from_value(
+            query
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(key, value)| (key.to_owned(), serde_json::Value::from(value)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        )
+        .unwrap()
+    }
+
+    fn snapshot() -> MetricsSnapshot {
+        let source = SourceMetrics {
+            state: "online",
+            reconnects: 2,
+            clock_offset_seconds: Some(-0.25),
+            ..SourceMetrics::default()
+        };
+        let cam_1 = PathMetrics {
+            name: "cam_1".to_owned(),
+            readiness: Readiness::Ready,
+            readers: vec![("hlsSession", 1), ("webRTCSession", 2)],
+            inbound_bytes: 100,
+            outbound_bytes: 300,
+            ring_bytes: 7,
+            source: Some(source),
+            ..PathMetrics::default()
+        };
+        let push = PathMetrics { name: "push".to_owned(), ..PathMetrics::default() };
+        let muxer =
+            HlsMuxerMetrics { path: "cam_1".to_owned(), window_bytes: 9, ..HlsMuxerMetrics::default() };
+        MetricsSnapshot {
+            paths: vec![cam_1, push],
+            hls_muxers: Some(vec![muxer]),
+            webrtc_sessions: Some(Vec::new()),
+            process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
+        }
+    }
+
+    fn samples(text: &str) -> Vec<&str> {
+        text.lines().filter(|line| !line.starts_with('#')).collect()
+    }
+
+    #[test]
+    fn paths_have_mediamtx_names_and_labels() {
+        let text = render(&snapshot(), &filter("type=paths"));
+        // By MediaMTX 1.20's internal/metrics/metrics.go.
+        for line in [
+            "paths{name=\"cam_1\",state=\"ready\"} 1",
+            "paths{name=\"push\",state=\"notReady\"} 1",
+            "paths_inbound_bytes{name=\"cam_1\",state=\"ready\"} 100",
+            "paths_outbound_bytes{name=\"cam_1\",state=\"ready\"} 300",
+            "paths_inbound_frames_in_error{name=\"cam_1\",state=\"ready\"} 0",
+            "paths_bytes_received{name=\"cam_1\",state=\"ready\"} 100",
+            "paths_bytes_sent{name=\"cam_1\",state=\"ready\"} 300",
+            "paths_readers{name=\"cam_1\",readerType=\"hlsSession\",state=\"ready\"} 1",
+            "paths_readers{name=\"cam_1\",readerType=\"webRTCSession\",state=\"ready\"} 2",
+            "paths_readers{name=\"push\",readerType=\"\",state=\"notReady\"} 0",
+            "gtvision_ring_bytes{name=\"cam_1\"} 7",
+            "gtvision_source_state{name=\"cam_1\",state=\"online\"} 1",
+            "gtvision_source_state{name=\"cam_1\",state=\"frozen\"} 0",
+            "gtvision_source_reconnects_total{name=\"cam_1\"} 2",
+            "gtvision_source_clock_offset_seconds{name=\"cam_1\"} -0.25",
+        ] {
+            assert!(samples(&text).contains(&line), "{line} is not in\n{text}");
+        }
+        assert!(
+            !text.contains("hls_muxers") && !text.contains("gtvision_source_state{name=\"push\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nothing_to_count_is_zero_without_labels() {
+        let empty = MetricsSnapshot { hls_muxers: Some(Vec::new()), ..MetricsSnapshot::default() };
+        let text = render(&empty, &Filter::default());
+        for line in
+            ["paths 0", "paths_readers 0", "paths_inbound_bytes 0", "hls_muxers 0", "hls_muxers_bytes_sent 0"]
+        {
+            assert!(samples(&text).contains(&line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("webrtc_sessions") && !text.contains("gtvision_"), "{text}");
+    }
+
+    #[test]
+    fn filters_leave_what_they_name() {
+        let text = render(&snapshot(), &filter("path=push"));
+        assert!(
+            text.contains("name=\"push\"") && !text.contains("cam_1") && !text.contains("gtvision_process")
+        );
+        assert_eq!(render(&snapshot(), &filter("path=nope")), "");
+        assert!(!render(&snapshot(), &filter("hls_muxer=cam_1")).contains("paths{"));
+        assert!(render(&snapshot(), &filter("")).contains("gtvision_process_open_fds 12"));
+    }
+
+    #[test]
+    fn families_stand_together_once_with_help_and_type() {
+        let text = render(&snapshot(), &Filter::default());
+        let mut seen = std::collections::HashSet::new();
+        let mut current = "";
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                current = rest.split(' ').next().unwrap();
+                assert!(seen.insert(current), "{current} twice");
+                assert!(text.contains(&format!("# HELP {current} ")));
+            } else if !line.starts_with('#') {
+                assert_eq!(line.split(['{', ' ']).next().unwrap(), current, "{line}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_endpoint_answers_to_this_machine_only() {
+        use std::net::SocketAddr;
+
+        use axum::body::Body;
+        use axum::extract::ConnectInfo;
+        use axum::extract::Request;
+        use tower::ServiceExt as _;
+
+        struct Fixed;
+        impl MetricsSource for Fixed {
+            fn snapshot(&self) -> MetricsSnapshot {
+                snapshot()
+            }
+        }
+        for (peer, uri, status) in [
+            ("127.0.0.1:1", "/metrics?type=paths", 200),
+            ("192.0.2.1:1", "/metrics", 403),
+            ("127.0.0.1:1", "/", 404),
+        ] {
+            let deps = MetricsDeps {
+                source: Arc::new(Fixed),
+                allow_origins: ["*".to_owned()].into(),
+                trusted_proxies: TrustedProxies::default(),
+            };
+            let mut request = Request::get(uri).body(Body::empty()).unwrap();
+            request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer.parse().unwrap()));
+            let response = metrics_router(deps).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status, "{peer} {uri}");
+        }
+    }
+}
