@@ -11,7 +11,7 @@ use gtvision_tests::http::Method;
 use gtvision_tests::llhls::client::{load, with_directives};
 use gtvision_tests::llhls::{self, Rendition, Run, rules};
 use gtvision_tests::{Server, Simulator, http, latency, machine, peers, server};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Several segments, several GOPs, and time for parts to leave the playlist.
 const WATCHED: Duration = Duration::from_secs(18);
@@ -81,6 +81,11 @@ async fn a_live_playlist_keeps_to_every_rule_of_the_standard() -> anyhow::Result
     strict_parser_accepts(&run).await
 }
 
+/// The one rule that hls-parser simplifies: it counts three segments from the end, where the
+/// standard counts three target durations, which shorter segments fill more of. Rule H11
+/// checks that in seconds.
+const SIMPLIFIED: &str = "Remove EXT-X-PART tags from the Playlist";
+
 /// npm hls-parser in strict mode over every playlist of the run.
 async fn strict_parser_accepts(run: &Run) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
@@ -89,7 +94,9 @@ async fn strict_parser_accepts(run: &Run) -> anyhow::Result<()> {
     }
     let dir = dir.path().to_string_lossy();
     let report = peers::script("hls_validate.mjs", &["--dir", &dir], Duration::from_secs(30)).await?;
-    let errors = report["errors"].as_array().context("report")?;
+    let errors = report["errors"].as_array().context("report")?.iter();
+    let ours = |error: &&Value| !error["error"].as_str().is_some_and(|text| text.contains(SIMPLIFIED));
+    let errors: Vec<_> = errors.filter(ours).collect();
     ensure!(errors.is_empty(), "hls-parser: {errors:#?}");
     ensure!(report["files"].as_u64() > Some(10), "{report}");
     Ok(())
