@@ -124,7 +124,7 @@ async fn g711_goes_through_as_it_is_and_aac_becomes_opus() -> anyhow::Result<()>
     let _machine = machine::shared().await;
     for (audio, heard) in [("pcma", "PCMA"), ("pcmu", "PCMU"), ("opus", "opus"), ("aac", "opus")] {
         let setting = setting(Clip { audio, ..USUAL }).await?;
-        let watched = watch(&setting.server, "6", &[]).await?;
+        let watched = watch(&setting.server, "6", &["--audio", "yes"]).await?;
         ensure!(watched.audio["codec"] == heard, "{audio}: {}", watched.audio);
         // 20 ms a frame: 300 in 6 s.
         let frames = watched.audio["frames"].as_u64().context("frames")?;
@@ -181,8 +181,9 @@ async fn a_path_without_a_picture_says_so_and_when_to_ask_again() -> anyhow::Res
     let _machine = machine::shared().await;
     let setting = setting(USUAL).await?;
     // correctness: W2
+    // MediaMTX's answer for a path that no configuration names, kept for its clients.
     let unknown = post(&setting.server, "nobody").await?;
-    ensure!(unknown.status == 404, "{}", unknown.status);
+    ensure!(unknown.status == 400, "{}", unknown.status);
     let gone = post(&setting.server, "gone").await?;
     ensure!(gone.status == 404, "a camera that is away: {}", gone.status);
     ensure!(!gone.header("retry-after").is_empty(), "no Retry-After: {:?}", gone.headers);
