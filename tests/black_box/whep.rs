@@ -93,7 +93,7 @@ async fn aiortc_gets_the_cameras_frames_bit_exact() -> anyhow::Result<()> {
     let setting = setting(USUAL).await?;
     let watched = watch(&setting.server, "10", &[]).await?;
     ensure!(watched.status == 201, "{} {}", watched.status, watched.body);
-    let clip = bitstream::of_clip(&setting.clip, Kind::H264).await?;
+    let clip = bitstream::of_clip(&setting.clip).await?;
     bitstream::check_same(&clip, &units(&watched)?)?;
     let frames = watched.video.len();
     ensure!(frames >= 8 * 25, "{frames} frames in 10 s");
@@ -113,7 +113,7 @@ async fn lost_packets_are_sent_again_and_nothing_is_missing() -> anyhow::Result<
     let _machine = machine::alone().await;
     let setting = setting(USUAL).await?;
     let watched = watch(&setting.server, "10", &["--lose", "0.04"]).await?;
-    let clip = bitstream::of_clip(&setting.clip, Kind::H264).await?;
+    let clip = bitstream::of_clip(&setting.clip).await?;
     bitstream::check_same(&clip, &units(&watched)?)?;
     ensure!(watched.video.len() >= 8 * 25, "{} frames in 10 s", watched.video.len());
     Ok(())
