@@ -185,19 +185,24 @@ async fn run_case(simulator: &Simulator, server: &Server, case: &Case) -> anyhow
     let edge = load(&playlist, &[]).await?.playlist.next_part();
     let limit = Duration::from_secs(case.recovers_s);
     let context = || format!("log:\n{}", camera_log(server, case.camera));
-    let moves_on = |due| {
+    let moves_on = |due, limit| {
         let playlist = &playlist;
         wait::until("new parts", limit, async move || {
             Ok((load(playlist, &[]).await?.playlist.next_part() > due).then_some(()))
         })
     };
-    moves_on(edge).await.with_context(context)?;
+    moves_on(edge, limit).await.with_context(context)?;
     let took = ended.elapsed();
     // It plays on: not only the rest of what had come before.
-    moves_on((edge.0 + 2, 0)).await.with_context(context)?;
+    moves_on((edge.0 + 2, 0), limit + segments_time()).await.with_context(context)?;
     let state = server.wait_state(case.camera, "online", Duration::from_secs(5)).await?;
     ensure!(state["stateSince"].is_string(), "no stateSince: {state}");
     Ok(took.as_secs_f64())
+}
+
+/// Two segments of one GOP each, and one that had begun.
+fn segments_time() -> Duration {
+    USUAL.frame() * USUAL.gop * 3
 }
 
 /// H14 and the promise to viewers: whatever the camera does, its playlist is there.
