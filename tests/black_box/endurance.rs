@@ -63,6 +63,21 @@ async fn fifty_cameras_lose_no_frame_and_memory_stays_flat() -> anyhow::Result<(
     Ok(())
 }
 
+/// The counter that the run above trusts: a camera that loses packets must not pass it.
+#[tokio::test]
+async fn a_lost_frame_does_not_pass_the_counter() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = USUAL.file().await?;
+    let simulator = Simulator::start_with(&[("cam_1", &clip)], &["--seed", "3"]).await?;
+    let server = Server::start(&server::pull(&[("cam_1", simulator.url("cam_1"))])).await?;
+    server.wait_online("cam_1").await?;
+    simulator.fault("cam_1", "lose", json!({ "percent": 5 })).await?;
+    let counted = llhls::count(&server.hls("cam_1"), Duration::from_secs(10), USUAL.fps).await;
+    let error = counted.err().context("lost frames were not seen")?;
+    ensure!(format!("{error:#}").contains("ticks"), "{error:#}");
+    Ok(())
+}
+
 async fn sample_memory(server: &Server, length: Duration) -> anyhow::Result<Vec<Usage>> {
     let start = Instant::now();
     let mut samples = Vec::new();
