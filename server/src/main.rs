@@ -11,6 +11,5 @@ mod stream;
 mod telemetry;
 
 fn main() -> std::process::ExitCode {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
     cli::main()
 }

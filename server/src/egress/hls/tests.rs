@@ -222,7 +222,7 @@ fn scratch(name: &str) -> PathBuf {
 async fn ffmpeg_reads_the_live_playlist_without_a_word() {
     let mut bench = Bench::new(config());
     bench.play(8).await;
-    let address = serve(&bench.server).await.unwrap();
+    let address = bench.server.listen().await.unwrap();
     let url = format!("http://{address}/city/cam/index.m3u8");
     let args = ["-v", "warning", "-i", &url, "-t", "6", "-c", "copy", "-f", "null", "-"].map(str::to_owned);
     let ffmpeg = tokio::spawn(peer("ffmpeg", args.to_vec()));
@@ -489,7 +489,7 @@ async fn curl_speaks_http_2_over_tls_and_http_1_without() {
     for (config, scheme, version) in [(encrypted, "https", "2 200"), (config(), "http", "1.1 200")] {
         let mut bench = Bench::new(config);
         bench.play(5).await;
-        let address = serve(&bench.server).await.unwrap();
+        let address = bench.server.listen().await.unwrap();
         let url = format!("{scheme}://{address}/city/cam/index.m3u8");
         let args = ["-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", &url]
             .map(str::to_owned);
@@ -504,7 +504,7 @@ async fn curl_speaks_http_2_over_tls_and_http_1_without() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endless_header_is_refused() {
     let bench = Bench::new(config());
-    let address = serve(&bench.server).await.unwrap();
+    let address = bench.server.listen().await.unwrap();
     let header = format!("x: {}", "y".repeat(40_000));
     let url = format!("http://{address}/city/cam/index.m3u8");
     let args = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header, &url].map(str::to_owned);
