@@ -1,9 +1,12 @@
-//! The `gtvision` binary.
+//! The `gtvision` binary: video server for city surveillance.
 
 mod app;
+mod assets;
 mod cli;
 mod config;
+mod control;
 mod egress;
+mod http_listener;
 mod ingest;
 mod registry;
 mod runtime;

@@ -366,9 +366,10 @@ impl<'a, F: FnMut()> Session<'a, F> {
             let bytes = u64::try_from(packet.len()).unwrap_or(0);
             self.context.stream.counters.inbound_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
+        // A report proves that datagrams get through, even while the camera waits for its next key frame.
+        self.last_packet = Some(now);
         match kind {
             MediaKind::Rtp => {
-                self.last_packet = Some(now);
                 track.receiver.handle(packet, now, &mut self.in_order);
                 let wall = clock::wall_now();
                 for rtp in self.in_order.drain(..) {
