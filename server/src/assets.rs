@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use rust_embed::RustEmbed;
 
 use crate::egress::{hls, webrtc};
@@ -58,21 +58,28 @@ impl hls::Pages for Assets {
 /// What the WebRTC listener shows.
 pub(crate) fn webrtc_page(request: webrtc::PageRequest<'_>) -> Option<Response> {
     let name = match request {
-        webrtc::PageRequest::Player(_) => "player/webrtc.html",
+        webrtc::PageRequest::Player => "player/webrtc.html",
         webrtc::PageRequest::Asset(name) => name,
     };
     let (content_type, bytes) = Assets::file(name)?;
     let mut response = Response::new(Body::from(bytes));
-    for (name, value) in [
-        (header::CONTENT_TYPE, content_type),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ] {
+    response.headers_mut().extend(security_headers());
+    for (name, value) in [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     Some(response)
+}
+
+/// The headers that keep a browser from doing what no page here needs.
+pub(crate) fn security_headers() -> HeaderMap {
+    [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name, HeaderValue::from_static(value)))
+    .collect()
 }
 
 fn content_type(name: &str) -> &'static str {

@@ -160,6 +160,7 @@ impl MetricsSource for Observer {
                         outbound_frames_discarded: muxer.segmenter.dropped_units,
                         window_bytes: u64::try_from(muxer.window_bytes).unwrap_or(u64::MAX),
                         requests: muxer.requests,
+                        restarts: muxer.restarts,
                     })
                     .collect()
             }),
@@ -167,6 +168,7 @@ impl MetricsSource for Observer {
                 .webrtc
                 .as_ref()
                 .map(|_| self.sessions().iter().map(|s| session_metrics(s)).collect()),
+            webrtc_unroutable_datagrams: self.webrtc.as_ref().map_or(0, |webrtc| webrtc.unroutable_datagrams()),
             process: ProcessMetrics::read(),
         }
     }

@@ -45,7 +45,7 @@ fn cases() -> Vec<Case> {
         camera,
         options,
         lasts_s: 12,
-        recovers_s: 45,
+        recovers_s: 65,
         seen: Some("backingOff"),
     };
     vec![

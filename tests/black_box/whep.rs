@@ -181,8 +181,9 @@ async fn a_path_without_a_picture_says_so_and_when_to_ask_again() -> anyhow::Res
     let _machine = machine::shared().await;
     let setting = setting(USUAL).await?;
     // correctness: W2
+    // As MediaMTX: a path that is not configured is a bad request.
     let unknown = post(&setting.server, "nobody").await?;
-    ensure!(unknown.status == 404, "{}", unknown.status);
+    ensure!(unknown.status == 400, "{}", unknown.status);
     let gone = post(&setting.server, "gone").await?;
     ensure!(gone.status == 404, "a camera that is away: {}", gone.status);
     ensure!(!gone.header("retry-after").is_empty(), "no Retry-After: {:?}", gone.headers);

@@ -155,7 +155,11 @@ struct Session<'a, F> {
     playing_since: Option<Instant>,
     connect_deadline: Instant,
     last_packet: Option<Instant>,
+    /// When the camera last sent a whole picture or sound, also one that nobody can decode yet: a camera in the
+    /// middle of a long GOP is not frozen.
     last_unit: Option<Instant>,
+    units_seen: u64,
+    is_online: bool,
     next_report: Option<Instant>,
     in_order: Vec<ReceivedRtp>,
     online: std::marker::PhantomData<F>,
@@ -178,6 +182,7 @@ impl<'a, F: FnMut()> Session<'a, F> {
             user_agent: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
             request_timeout: context.times.request,
         };
+        let units_seen = units_seen(context.ingest);
         Self {
             client: Client::new(config, begun),
             connect_deadline: begun + context.times.connect,
@@ -190,6 +195,8 @@ impl<'a, F: FnMut()> Session<'a, F> {
             playing_since: None,
             last_packet: None,
             last_unit: None,
+            units_seen,
+            is_online: false,
             next_report: None,
             in_order: Vec::new(),
             online: std::marker::PhantomData,
@@ -422,6 +429,12 @@ impl<'a, F: FnMut()> Session<'a, F> {
         }
         Ok(())
     }
+}
+
+/// Units that arrived whole since the stream was made.
+fn units_seen(ingest: &Ingest) -> u64 {
+    let counters = ingest.counters();
+    counters.units + counters.undecodable_units + counters.late_parameter_sets
 }
 
 /// The first video and the first audio track that we know; the rest (second video, ONVIF metadata, back

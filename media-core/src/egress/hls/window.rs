@@ -32,7 +32,7 @@ use crate::time::WallTime;
 pub const SEGMENTS_LISTED_MIN: usize = 4;
 /// The most segments a playlist lists, however short they are, unless more are configured; the oldest are retired beyond it.
 pub const SEGMENTS_LISTED_MAX: usize = 128;
-/// Parts are listed for so many target durations (correctness: H11).
+/// Parts are listed while their segment begins within so many target durations of the end (correctness: H11).
 const PARTS_LISTED_TARGETS: i64 = 3;
 /// Listed in target durations without memory pressure: one more than a client at HOLD-BACK needs.
 const LISTED_TARGETS: i64 = 4;
@@ -339,7 +339,7 @@ impl Window {
     }
 
     pub(super) fn lists_parts_of(&self, segment: &Segment) -> bool {
-        self.age_us(segment) <= PARTS_LISTED_TARGETS * self.target_us()
+        self.end_us - (segment.end_us - segment.duration_us) <= PARTS_LISTED_TARGETS * self.target_us()
     }
 
     fn target_us(&self) -> i64 {

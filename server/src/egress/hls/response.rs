@@ -11,6 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use media_core::egress::hls::Media;
 
+use crate::assets;
 use super::Asset;
 use super::body::ChunkBody;
 use super::muxer::Encoding;
@@ -97,7 +98,9 @@ fn content_range(response: &mut Response<ChunkBody>, text: &str) {
 
 /// A page or script.
 pub(super) fn asset(asset: Asset) -> Response<ChunkBody> {
-    with(StatusCode::OK, asset.content_type, PAGE_CACHE, ChunkBody::whole(asset.body))
+    let mut response = with(StatusCode::OK, asset.content_type, PAGE_CACHE, ChunkBody::whole(asset.body));
+    response.headers_mut().extend(assets::security_headers());
+    response
 }
 
 /// MediaMTX's error body.

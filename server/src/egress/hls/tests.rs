@@ -18,7 +18,7 @@ use media_core::time::{Timescale, WallTime};
 use media_core::track::{AacConfig, CodecConfig, H264Config, SharedFormat, StreamFormat, TrackId, TrackInfo};
 
 use super::body::ChunkBody;
-use super::{Asset, HlsDeps, HlsServer, Pages, serve};
+use super::{Asset, HlsDeps, HlsServer, Pages};
 use crate::config::resolved::{HlsConfig, HlsMuxers, HlsVariant, HttpConfig, TlsFiles};
 use crate::registry::{PathEntry, Registry};
 use crate::runtime::clock;

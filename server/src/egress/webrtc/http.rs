@@ -142,7 +142,7 @@ async fn route(server: &Arc<WebRtcServer>, request: Request) -> Response {
             let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
             with_header(empty(StatusCode::FOUND), header::LOCATION, &format!("/{path}/{query}"))
         }
-        (Target::Player(path), &Method::GET | &Method::HEAD) => page(server, PageRequest::Player(&path)),
+        (Target::Player(_), &Method::GET | &Method::HEAD) => page(server, PageRequest::Player),
         (Target::Asset(asset), &Method::GET | &Method::HEAD) => page(server, PageRequest::Asset(&asset)),
         _ => Refusal::new(StatusCode::NOT_FOUND, "page not found").into(),
     }

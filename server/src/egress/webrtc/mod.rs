@@ -34,7 +34,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::response::Response;
 use media_core::gate::{CameraGrant, Gate};
-use media_core::path_name::PathName;
 use tokio::sync::mpsc;
 use tracing::{info, info_span};
 use uuid::Uuid;
@@ -59,8 +58,8 @@ pub(crate) const SESSIONS_MAX: usize = 5000;
 /// What is shown at a path with a browser.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PageRequest<'a> {
-    /// The player of a path.
-    Player(&'a PathName),
+    /// The player of a path: the page finds out which from its own address.
+    Player,
     /// A file under `/_/`, without that prefix.
     Asset(&'a str),
 }
@@ -170,20 +169,6 @@ impl WebRtcServer {
     /// The records of all sessions, in no order.
     pub(crate) fn sessions(&self) -> Vec<Arc<SessionRecord>> {
         self.lock_sessions().values().map(|handle| Arc::clone(&handle.record)).collect()
-    }
-
-    /// Ends the session with this public id; says whether there is one.
-    pub(crate) async fn kick(&self, id: Uuid) -> bool {
-        let handle = self.lock_sessions().values().find(|handle| handle.record.facts.id == id).cloned();
-        match handle {
-            Some(handle) => handle.commands.send(Command::Close).await.is_ok(),
-            None => false,
-        }
-    }
-
-    /// Where the UDP socket listens.
-    pub(crate) fn udp_address(&self) -> Option<SocketAddr> {
-        self.udp.as_ref().map(|udp| udp.local())
     }
 
     /// Datagrams that no session claimed.
