@@ -52,6 +52,7 @@ async fn fifty_cameras_lose_no_frame_and_memory_stays_flat() -> anyhow::Result<(
             "cores": cpu.as_secs_f64() / wall.as_secs_f64(),
             "rss_mib_second_quarter": second,
             "rss_mib_last_quarter": last,
+            "rss_mib": eighths(&memory),
             "frames": counted.iter().map(|one| one.frames).sum::<u64>(),
         }),
     )?;
@@ -73,7 +74,15 @@ async fn sample_memory(server: &Server, length: Duration) -> anyhow::Result<Vec<
 fn mean_mib(samples: &[Usage], quarter: usize) -> Option<f64> {
     let size = samples.len() / 4;
     let part = samples.get(quarter * size..(quarter + 1) * size)?;
-    let mib = |usage: &Usage| f64::from(u32::try_from(usage.rss_bytes >> 10).unwrap_or(0)) / 1024.0;
     let count = f64::from(u32::try_from(part.len()).ok()?);
     (!part.is_empty()).then(|| part.iter().map(mib).sum::<f64>() / count)
+}
+
+fn mib(usage: &Usage) -> f64 {
+    f64::from(u32::try_from(usage.rss_bytes >> 10).unwrap_or(0)) / 1024.0
+}
+
+/// Eight values over the run, whole MiB, to see where it went.
+fn eighths(samples: &[Usage]) -> Vec<f64> {
+    samples.iter().step_by((samples.len() / 8).max(1)).map(|usage| mib(usage).round()).collect()
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use gtvision_tests::clips::{Clip, USUAL};
-use gtvision_tests::fmp4::Kind;
 use gtvision_tests::llhls::{self, Rendition};
 use gtvision_tests::{Server, Simulator, bitstream, ffmpeg, machine, server};
 
@@ -18,7 +17,7 @@ const RECORDED_S: u32 = 8;
 /// Shorter than a run, so that each run passes its end.
 const CLIP: Clip = Clip { seconds: 10, ..USUAL };
 
-async fn check(clip: Clip, kind: Kind, audio_codec: Option<&str>) -> anyhow::Result<()> {
+async fn check(clip: Clip, audio_codec: Option<&str>) -> anyhow::Result<()> {
     let _machine = machine::shared().await;
     let file = clip.file().await?;
     let simulator = Simulator::start(&[("cam_1", &file)]).await?;
@@ -35,7 +34,7 @@ async fn check(clip: Clip, kind: Kind, audio_codec: Option<&str>) -> anyhow::Res
 
     let video = run.video()?;
     // correctness: F4
-    check_bit_exact(video, &file, kind).await?;
+    check_bit_exact(video, &file).await?;
     // correctness: F5
     for (number, rendition) in run.renditions.iter().enumerate() {
         let whole = dir.path().join(format!("{number}.mp4"));
@@ -89,40 +88,40 @@ async fn check_recording(recorded: &Path, clip: Clip, audio_codec: Option<&str>)
 }
 
 /// Every slice and SEI of the clip is there, byte for byte, none lost at the clip's end.
-async fn check_bit_exact(video: &Rendition, clip: &Path, kind: Kind) -> anyhow::Result<()> {
+async fn check_bit_exact(video: &Rendition, clip: &Path) -> anyhow::Result<()> {
     let (_, init) = video.inits.values().next().context("init segment")?;
     let received = bitstream::of_samples(init, &video.segment_samples()?)?;
-    bitstream::check_same(&bitstream::of_clip(clip, kind).await?, &received)
+    bitstream::check_same(&bitstream::of_clip(clip).await?, &received)
 }
 
 #[tokio::test]
 async fn h264_without_b_frames_arrives_whole() -> anyhow::Result<()> {
-    check(CLIP, Kind::H264, None).await
+    check(CLIP, None).await
 }
 
 #[tokio::test]
 async fn h264_with_b_frames_arrives_whole() -> anyhow::Result<()> {
-    check(Clip { bframes: 2, ..CLIP }, Kind::H264, None).await
+    check(Clip { bframes: 2, ..CLIP }, None).await
 }
 
 #[tokio::test]
 async fn h265_arrives_whole() -> anyhow::Result<()> {
-    check(Clip { codec: "h265", ..CLIP }, Kind::H265, None).await
+    check(Clip { codec: "h265", ..CLIP }, None).await
 }
 
 #[tokio::test]
 async fn h265_with_b_frames_arrives_whole() -> anyhow::Result<()> {
-    check(Clip { codec: "h265", bframes: 2, ..CLIP }, Kind::H265, None).await
+    check(Clip { codec: "h265", bframes: 2, ..CLIP }, None).await
 }
 
 #[tokio::test]
 async fn aac_is_heard() -> anyhow::Result<()> {
-    check(Clip { audio: "aac", ..CLIP }, Kind::H264, Some("aac")).await
+    check(Clip { audio: "aac", ..CLIP }, Some("aac")).await
 }
 
 #[tokio::test]
 async fn opus_is_heard() -> anyhow::Result<()> {
-    check(Clip { audio: "opus", ..CLIP }, Kind::H264, Some("opus")).await
+    check(Clip { audio: "opus", ..CLIP }, Some("opus")).await
 }
 
 #[tokio::test]
@@ -137,10 +136,10 @@ async fn g711_mu_law_is_heard_in_hls() -> anyhow::Result<()> {
 
 /// No browser plays G.711 from HLS: it comes as Opus or AAC, whichever the server chose.
 async fn check_g711(audio: &'static str) -> anyhow::Result<()> {
-    let opus = check(Clip { audio, ..CLIP }, Kind::H264, Some("opus")).await;
+    let opus = check(Clip { audio, ..CLIP }, Some("opus")).await;
     match opus {
         Err(error) if error.to_string().contains("has no opus") => {
-            check(Clip { audio, ..CLIP }, Kind::H264, Some("aac")).await
+            check(Clip { audio, ..CLIP }, Some("aac")).await
         }
         other => other,
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use gtvision_tests::clips::USUAL;
-use gtvision_tests::fmp4::Kind;
 use gtvision_tests::{Server, Simulator, bitstream, ffmpeg, http, llhls, machine, peers, server, wait};
 use serde_json::{Value, json};
 
@@ -176,7 +175,7 @@ async fn changed_parameter_sets_give_a_new_init_segment_and_a_discontinuity() ->
     llhls::rules::h5_tags_before_parts(video)?;
     llhls::rules::h14_sequences(video)?;
     llhls::rules::f1_f2_samples(video)?;
-    let clip_units = bitstream::of_clip(&other, Kind::H264).await?;
+    let clip_units = bitstream::of_clip(&other).await?;
     let at = *video.discontinuities().first().context("discontinuity")?;
     let after: Vec<_> = video.segments.range(at..).map(|(_, segment)| segment).collect();
     let (_, init) = video.inits.get(&after.first().context("segments")?.init).context("init")?;

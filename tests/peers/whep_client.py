@@ -1,7 +1,9 @@
 """A WebRTC viewer that is not a browser: aiortc over WHEP, keeping encoded frames.
 
-  whep_client.py --url http://HOST/PATH/whep --seconds N [--lose SHARE] [--vanish yes]
+  whep_client.py --url http://HOST/PATH/whep --seconds N [--audio yes] [--lose SHARE]
+                 [--vanish yes]
 
+Audio is asked for only with --audio: aiortc can't take an answer that refuses a track.
 With --lose that share of the video's first transmissions is thrown away on arrival (fixed
 seed), so that only retransmission brings it back; the first 50 packets are kept. With
 --vanish it ends without a word to the server.
@@ -104,10 +106,11 @@ def request(method, url, body=None, content_type=None):
         return error.code, dict(error.headers), error.read().decode()
 
 
-async def watch(url, seconds, vanish):
+async def watch(url, seconds, audio, vanish):
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     peer.addTransceiver("video", direction="recvonly")
-    peer.addTransceiver("audio", direction="recvonly")
+    if audio:
+        peer.addTransceiver("audio", direction="recvonly")
     await peer.setLocalDescription(await peer.createOffer())
     asked = time.monotonic()
     offer = peer.localDescription.sdp.encode()
@@ -140,13 +143,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--audio", default="no")
     parser.add_argument("--lose", type=float, default=0)
     parser.add_argument("--vanish", default="no")
     arguments = parser.parse_args()
     if arguments.lose:
         lose(arguments.lose)
     vanish = arguments.vanish == "yes"
-    report = asyncio.run(watch(arguments.url, arguments.seconds, vanish))
+    audio = arguments.audio == "yes"
+    report = asyncio.run(watch(arguments.url, arguments.seconds, audio, vanish))
     print(json.dumps(report), flush=True)
     if vanish:
         os._exit(0)

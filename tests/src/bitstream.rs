@@ -1,14 +1,13 @@
 //! Bitstream: whether what a viewer got is what the camera sent, NAL unit by NAL unit.
 //!
-//! The clip is taken apart by ffmpeg and a split at start codes; what a viewer got comes
-//! from `fmp4` or from aiortc. Only units that must survive untouched are compared: slices
+//! The clip is taken apart by ffmpeg; what a viewer got comes from `fmp4` or from aiortc. Only units that must survive untouched are compared: slices
 //! and SEI (rule F4). Parameter sets may be repeated or moved, delimiters left out.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::fmp4::{self, Init, Kind, Sample};
@@ -18,23 +17,25 @@ pub type UnitHash = [u8; 32];
 
 /// Hashes of a clip's slices and SEI in decode order, from beginning to end.
 ///
+/// ffmpeg only cuts the file into fragments here. Its filters to annex B are not used: they
+/// put the SEI of the sample description in front of every key frame.
+///
 /// # Errors
 /// When ffmpeg can't read it.
-pub async fn of_clip(clip: &Path, kind: Kind) -> anyhow::Result<Vec<UnitHash>> {
-    let (filter, format) = match kind {
-        Kind::H264 => ("h264_mp4toannexb", "h264"),
-        Kind::H265 => ("hevc_mp4toannexb", "hevc"),
-        Kind::Audio => bail!("no NAL units in audio"),
-    };
-    let mut command = tokio::process::Command::from(Command::new("ffmpeg"));
+pub async fn of_clip(clip: &Path) -> anyhow::Result<Vec<UnitHash>> {
+    let mut command = tokio::process::Command::new("ffmpeg");
+    let flags = "frag_keyframe+empty_moov+default_base_moof+skip_trailer";
     command
         .args(["-nostdin", "-v", "error", "-i"])
         .arg(clip)
-        .args(["-map", "0:v:0", "-c", "copy", "-bsf:v", filter, "-f", format, "-"])
+        .args(["-map", "0:v:0", "-c", "copy", "-movflags", flags, "-f", "mp4", "-"])
         .kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await??;
     ensure!(output.status.success(), "ffmpeg: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(split_annex_b(&output.stdout).into_iter().filter(|unit| must_survive(kind, unit)).map(hash).collect())
+    let (init, media) = fmp4::split_init(&Bytes::from(output.stdout))?;
+    let init = Init::parse(&init)?;
+    let samples = init.fragments(&media)?.into_iter().flat_map(|fragment| fragment.samples);
+    of_samples(&init, &samples.collect::<Vec<_>>())
 }
 
 /// The same of samples that a viewer got.
@@ -77,26 +78,6 @@ pub fn check_same(clip: &[UnitHash], received: &[UnitHash]) -> anyhow::Result<()
     bail!("{best} of {} units are the clip's, the next one {fate}", received.len())
 }
 
-/// NAL units between start codes (H.264 and H.265 annex B).
-#[must_use]
-pub fn split_annex_b(stream: &[u8]) -> Vec<&[u8]> {
-    let starts: Vec<usize> =
-        stream.windows(3).enumerate().filter(|(_, window)| *window == [0, 0, 1]).map(|(at, _)| at).collect();
-    let ends = starts.iter().skip(1).copied().chain([stream.len()]);
-    starts
-        .iter()
-        .zip(ends)
-        .map(|(start, end)| trim_zeros(&stream[start + 3..end]))
-        .filter(|unit| !unit.is_empty())
-        .collect()
-}
-
-/// A unit never ends in a zero byte (s7.4.1.1); zeros before a start code belong to that.
-fn trim_zeros(unit: &[u8]) -> &[u8] {
-    let end = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    &unit[..end]
-}
-
 /// Slices and SEI, by type: H.264 table 7-1, H.265 table 7-1.
 #[must_use]
 pub fn must_survive(kind: Kind, unit: &[u8]) -> bool {
@@ -137,11 +118,5 @@ mod tests {
     fn a_changed_unit_is_found() {
         let error = check_same(&units(&[1, 2, 3]), &units(&[1, 9, 3])).unwrap_err();
         assert!(error.to_string().contains("changed"), "{error}");
-    }
-
-    #[test]
-    fn start_codes_of_three_and_four_bytes_split() {
-        let stream = [0, 0, 0, 1, 0x67, 5, 0, 0, 1, 0x65, 7, 0, 0, 0, 1, 0x41];
-        assert_eq!(split_annex_b(&stream), [&[0x67, 5][..], &[0x65, 7], &[0x41]]);
     }
 }

@@ -13,7 +13,8 @@ use crate::peers::{self, Output};
 /// Lines that ffmpeg 5.1 prints for any live fMP4 playlist or any Opus in MP4, and that say
 /// nothing of ours: it reads EXT-X-MAP again after each reload, and its own MP4 muxer
 /// misses a number that it does not need.
-const NOISE: [&str; 2] = ["Found duplicated MOOV Atom", "codec frame size is not set"];
+const NOISE: [&str; 3] =
+    ["Found duplicated MOOV Atom", "codec frame size is not set", "Last message repeated"];
 
 /// Long enough for a capture of a minute and its end.
 const LIMIT: Duration = Duration::from_secs(120);

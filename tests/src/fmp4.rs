@@ -234,6 +234,23 @@ fn atoms(data: &Bytes) -> anyhow::Result<Vec<(Any, usize)>> {
     Ok(found)
 }
 
+/// Parts a whole file into its init segment and what follows.
+///
+/// # Errors
+/// When there is no moov, or a box is longer than the file.
+pub fn split_init(file: &Bytes) -> anyhow::Result<(Bytes, Bytes)> {
+    let mut at = 0;
+    loop {
+        let mut head = file.get(at..at + 8).context("no moov")?;
+        let (size, kind) = (usize::try_from(head.get_u32())?, head);
+        ensure!(size >= 8 && at + size <= file.len(), "a box of {size} bytes at byte {at}");
+        at += size;
+        if kind == b"moov" {
+            return Ok((file.slice(..at), file.slice(at..)));
+        }
+    }
+}
+
 type Entry = (Kind, String, Vec<Vec<u8>>);
 
 fn entry(codec: &Codec) -> anyhow::Result<Entry> {
