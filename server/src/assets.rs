@@ -92,7 +92,9 @@ mod tests {
 
     #[test]
     fn pages_and_their_scripts_are_inside_and_tests_are_not() {
-        for name in ["index.html", "player/hls.html", "player/webrtc.html", "vendor/hls.min.js", "player/player.js"] {
+        for name in
+            ["index.html", "player/hls.html", "player/webrtc.html", "vendor/hls.min.js", "player/player.js"]
+        {
             assert!(Assets::file(name).is_some(), "{name}");
         }
         assert_eq!(Assets::file("player/player.js").unwrap().0, "text/javascript; charset=utf-8");

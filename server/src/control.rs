@@ -19,7 +19,8 @@ use crate::egress::webrtc::stats::SessionRecord;
 use crate::registry::Registry;
 use crate::stream::{IngestSnapshot, ReaderKind, SourceState, SourceStatus, Stream};
 use crate::telemetry::metrics::{
-    HlsMuxerMetrics, MetricsSnapshot, MetricsSource, PathMetrics, Readiness, SourceMetrics, WebRtcSessionMetrics,
+    HlsMuxerMetrics, MetricsSnapshot, MetricsSource, PathMetrics, Readiness, SourceMetrics,
+    WebRtcSessionMetrics,
 };
 use crate::telemetry::process::ProcessMetrics;
 
@@ -46,8 +47,10 @@ impl Observer {
         let muxers = muxers.map(|_| PathReader { kind: PathReaderType::HlsSession, id: "muxer".to_owned() });
         let sessions = self.sessions();
         let sessions = sessions.iter().filter(|session| session.facts.path == *stream.name());
-        let sessions = sessions
-            .map(|session| PathReader { kind: PathReaderType::WebRtcSession, id: session.facts.id.to_string() });
+        let sessions = sessions.map(|session| PathReader {
+            kind: PathReaderType::WebRtcSession,
+            id: session.facts.id.to_string(),
+        });
         let format = stream.format();
         let tracks = format.iter().flat_map(|format| format.source_tracks().map(path_track)).collect();
         Camera {
@@ -83,7 +86,8 @@ impl Observer {
     /// Bytes sent by the muxers and sessions that now run.
     fn outbound_bytes(&self, name: &PathName) -> u64 {
         let muxers = self.hls.as_ref().map(|hls| hls.snapshot()).unwrap_or_default();
-        let by_hls: u64 = muxers.iter().filter(|muxer| muxer.path == *name).map(|muxer| muxer.sent_bytes).sum();
+        let by_hls: u64 =
+            muxers.iter().filter(|muxer| muxer.path == *name).map(|muxer| muxer.sent_bytes).sum();
         let sessions = self.sessions();
         let sessions = sessions.iter().filter(|session| session.facts.path == *name);
         by_hls + sessions.map(|session| session.counters.outbound_bytes.load(Relaxed)).sum::<u64>()
@@ -93,7 +97,8 @@ impl Observer {
         let state = stream.state();
         let ingest = ingest_of(stream);
         let readers = stream.reader_changes().borrow().clone();
-        let count = |kind| u64::try_from(readers.iter().filter(|reader| **reader == kind).count()).unwrap_or(0);
+        let count =
+            |kind| u64::try_from(readers.iter().filter(|reader| **reader == kind).count()).unwrap_or(0);
         let source = SourceMetrics {
             state: state.status.as_str(),
             reconnects: stream.counters.reconnects.load(Relaxed),
@@ -158,7 +163,10 @@ impl MetricsSource for Observer {
                     })
                     .collect()
             }),
-            webrtc_sessions: self.webrtc.as_ref().map(|_| self.sessions().iter().map(|s| session_metrics(s)).collect()),
+            webrtc_sessions: self
+                .webrtc
+                .as_ref()
+                .map(|_| self.sessions().iter().map(|s| session_metrics(s)).collect()),
             process: ProcessMetrics::read(),
         }
     }

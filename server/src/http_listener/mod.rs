@@ -84,8 +84,11 @@ pub(crate) trait Answer: Send + Sync + 'static {
     type Body: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static;
 
     /// Answers one request of `peer`.
-    fn answer(&self, request: Request<Incoming>, peer: SocketAddr)
-    -> impl Future<Output = Response<Self::Body>> + Send;
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 /// Where and how to listen.
@@ -170,11 +173,8 @@ impl<A: Answer> Accept<A> {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let connection = Connection {
-                answer: Arc::clone(&self.answer),
-                peer,
-                token: tasks.token().clone(),
-            };
+            let connection =
+                Connection { answer: Arc::clone(&self.answer), peer, token: tasks.token().clone() };
             let tls = self.tls.clone();
             let span = tracing::debug_span!("connection", %peer);
             tasks.spawn(span, async move {

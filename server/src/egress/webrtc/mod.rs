@@ -204,8 +204,7 @@ impl WebRtcServer {
     /// Starts a session's task. The session is listed until it ends.
     fn spawn_session(self: &Arc<Self>, secret: Uuid, handle: Arc<SessionHandle>, parts: SessionParts) {
         let facts = &handle.record.facts;
-        let span =
-            info_span!("webrtc_session", id = %facts.id, path = %facts.path, viewer = %facts.remote_addr);
+        let span = info_span!(parent: None, "webrtc_session", id = %facts.id, path = %facts.path, viewer = %facts.remote_addr);
         self.lock_sessions().insert(secret, handle);
         let listed = Listed { server: Arc::clone(self), secret };
         let session = Session::new(parts, self.config.handshake_timeout, clock::now());
