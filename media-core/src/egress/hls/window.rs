@@ -32,8 +32,11 @@ use crate::time::WallTime;
 pub const SEGMENTS_LISTED_MIN: usize = 4;
 /// The most segments a playlist lists, however short they are, unless more are configured; the oldest are retired beyond it.
 pub const SEGMENTS_LISTED_MAX: usize = 128;
-/// Parts are listed while their segment begins within so many target durations of the end (correctness: H11).
+/// Parts are listed while their segment begins within so many target durations of the end (correctness: H11)...
 const PARTS_LISTED_TARGETS: i64 = 3;
+/// ...and no longer than this, which is more than any player at the live edge looks back: a player reads the whole list
+/// with each part, and 3 target durations of a 20 s GOP would be 300 of them.
+const PARTS_LISTED_US_MAX: i64 = 6_000_000;
 /// Listed in target durations without memory pressure: one more than a client at HOLD-BACK needs.
 const LISTED_TARGETS: i64 = 4;
 /// Listed in target durations at least (rfc8216bis s6.2.2).
@@ -339,7 +342,8 @@ impl Window {
     }
 
     pub(super) fn lists_parts_of(&self, segment: &Segment) -> bool {
-        self.end_us - (segment.end_us - segment.duration_us) <= PARTS_LISTED_TARGETS * self.target_us()
+        let age_us = self.age_us(segment);
+        age_us + segment.duration_us <= PARTS_LISTED_TARGETS * self.target_us() && age_us <= PARTS_LISTED_US_MAX
     }
 
     fn target_us(&self) -> i64 {
