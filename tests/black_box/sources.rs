@@ -95,12 +95,12 @@ async fn rtsps_is_pulled_when_the_fingerprint_is_right_and_refused_when_not() ->
     let clip = USUAL.file().await?;
     let simulator = Simulator::start_with(&[("cam_1", &clip)], &["--tls-listen", "127.0.0.1:0"]).await?;
     let fingerprint = simulator.ready["fingerprint"].as_str().context("fingerprint")?;
-    let wrong = "0".repeat(64);
+    let wrong = "0a".repeat(32);
     let url = simulator.tls_url("cam_1")?;
     let mut config = String::from("paths:\n");
     for (name, fingerprint) in [("right", fingerprint), ("wrong", wrong.as_str())] {
         config += &format!(
-            "  {name}:\n    source: {url}\n    rtspTransport: tcp\n    sourceFingerprint: {fingerprint}\n"
+            "  {name}:\n    source: {url}\n    rtspTransport: tcp\n    sourceFingerprint: \"{fingerprint}\"\n"
         );
     }
     let mut server = Server::start(&config).await?;

@@ -10,6 +10,11 @@ use serde_json::Value;
 
 use crate::peers::{self, Output};
 
+/// Lines that ffmpeg 5.1 prints for any live fMP4 playlist or any Opus in MP4, and that say
+/// nothing of ours: it reads EXT-X-MAP again after each reload, and its own MP4 muxer
+/// misses a number that it does not need.
+const NOISE: [&str; 2] = ["Found duplicated MOOV Atom", "codec frame size is not set"];
+
 /// Long enough for a capture of a minute and its end.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -83,7 +88,13 @@ pub async fn record(url: &str, seconds: u32, out: &Path) -> anyhow::Result<Strin
     let args = ["-i", url, "-t", &seconds, "-map", "0", "-c", "copy", "-copyts", &out];
     let output = ffmpeg(&args).await?;
     ensure!(output.success, "ffmpeg {url}: {}", output.stderr);
-    Ok(output.stderr)
+    Ok(complaints(&output))
+}
+
+fn complaints(output: &Output) -> String {
+    let lines = output.stderr.lines();
+    let ours = lines.filter(|line| !NOISE.iter().any(|noise| line.contains(noise)));
+    ours.collect::<Vec<_>>().join("\n")
 }
 
 /// Decodes all of a file; gives what ffmpeg complained about (empty is good).

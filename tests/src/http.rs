@@ -87,6 +87,18 @@ pub async fn get(url: &str) -> anyhow::Result<Response> {
     send(Method::GET, url, &[], Bytes::new()).await
 }
 
+/// A GET that follows one redirection, as viewers do: MediaMTX asks for it to test cookies.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn get_following(url: &str) -> anyhow::Result<Response> {
+    let answer = get(url).await?;
+    if !answer.status.is_redirection() {
+        return Ok(answer);
+    }
+    get(&join(url, answer.header("location"))?).await
+}
+
 /// Any request.
 ///
 /// # Errors

@@ -103,7 +103,7 @@ pub struct Run {
 /// When an answer is not 2xx, or can't be read.
 pub async fn follow(url: &str, length: Duration) -> anyhow::Result<Run> {
     let response = wait::until("multivariant playlist", PLAYLIST_LIMIT, async || {
-        Ok(Some(get_following(url).await?.ok()?))
+        Ok(Some(http::get_following(url).await?.ok()?))
     })
     .await?;
     let url = response.url.as_str();
@@ -118,15 +118,6 @@ pub async fn follow(url: &str, length: Duration) -> anyhow::Result<Run> {
     }
     let renditions = try_join_all(urls.iter().map(|url| Rendition::follow(url, length))).await?;
     Ok(Run { multivariant: (response, multivariant), renditions })
-}
-
-/// Follows one redirection, as viewers do: MediaMTX asks for it to test cookies.
-async fn get_following(url: &str) -> anyhow::Result<Response> {
-    let answer = http::get(url).await?;
-    if !answer.status.is_redirection() {
-        return Ok(answer);
-    }
-    http::get(&http::join(url, answer.header("location"))?).await
 }
 
 impl Run {

@@ -37,8 +37,9 @@ pub struct Counted {
 /// # Errors
 /// The first lost or repeated frame, or segment that can't be had.
 pub async fn count(url: &str, length: Duration, fps: u32) -> anyhow::Result<Counted> {
-    let multivariant = http::get(url).await?.ok()?;
-    let multivariant = MultivariantPlaylist::parse(&multivariant.text())?;
+    let answer = http::get_following(url).await?.ok()?;
+    let url = answer.url.as_str();
+    let multivariant = MultivariantPlaylist::parse(&answer.text())?;
     let first = multivariant.variants.first().context("no variant")?;
     let media = http::join(url, &first.uri)?;
     let counted = Counted::default();

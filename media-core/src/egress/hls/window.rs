@@ -67,14 +67,16 @@ pub struct SequenceStart {
 }
 
 impl SequenceStart {
-    /// Numbers for a window that is made at `now`: quarters of a second, and seconds, since 2026.
+    /// Numbers for a window that is made at `now`: quarters of a second, and hours, since 2026.
     ///
-    /// A window uses up fewer than four segments a second, so the next one begins above; both fit 31 bits until 2043, for
-    /// players that count in 32.
+    /// A window uses up fewer than four segments a second, so the next one begins above; they fit 31 bits until 2043, for
+    /// players that count in 32. Discontinuities are numbered by the hour because hls.js keeps an array as long as the
+    /// number and walks it at each part: seconds (28 million of them) took a whole core of the viewer's. A server that is
+    /// restarted within the hour of several discontinuities may begin below the last; its players start anew.
     pub fn at(now: WallTime) -> Self {
         const EPOCH_2026_US: i64 = 1_767_225_600_000_000;
         let us = u64::try_from(now.unix_us() - EPOCH_2026_US).unwrap_or(0);
-        Self { msn: us / 250_000, discontinuity: us / 1_000_000 }
+        Self { msn: us / 250_000, discontinuity: us / 3_600_000_000 }
     }
 
     /// The higher of both numbers.

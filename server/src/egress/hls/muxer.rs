@@ -205,6 +205,7 @@ impl Muxer {
     pub(super) async fn run(&self, grant: &CameraGrant) {
         let mut subscription = self.stream.subscribe(grant, JoinAt::Oldest, ReaderKind::HlsMuxer);
         let mut work = Work { segmenter: self.segmenter(), format: None };
+        work.segmenter.expect_history();
         loop {
             let read = tokio::select! {
                 read = subscription.next() => read,
@@ -224,6 +225,11 @@ impl Muxer {
             if taken < BATCH_UNITS_MAX {
                 next = Some(subscription.try_next()).filter(|read| !matches!(read, Read::Empty));
             }
+        }
+        if taken < BATCH_UNITS_MAX
+            && let Err(error) = work.segmenter.caught_up()
+        {
+            tracing::debug!(%error, "format has no place in mp4");
         }
         let events: Vec<Event> = std::iter::from_fn(|| work.segmenter.poll_event()).collect();
         if events.is_empty() {
