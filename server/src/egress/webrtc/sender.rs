@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use media_core::egress::webrtc::pacing::{BacklogRate, Delivery, Timeline};
@@ -285,10 +286,16 @@ impl MediaSender {
             self.phase = Phase::Live;
         }
         self.queue.pop_front();
+        self.count_outbound(entry);
         if let Some(video) = &mut self.video {
             video.write(rtc, Due { entry, delivery, now }, &self.packets);
         }
         Step::Wrote
+    }
+
+    fn count_outbound(&self, entry: &Entry) {
+        let bytes = u64::try_from(entry.unit.payload.len()).unwrap_or(0);
+        self.subscription.stream().counters.outbound_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn write_audio(&mut self, rtc: &mut Rtc, entry: &Entry, now: Instant) -> bool {
@@ -299,6 +306,7 @@ impl MediaSender {
             return false;
         }
         audio.write(rtc, Due { entry, delivery: Delivery::Live, now }, &self.packets);
+        self.count_outbound(entry);
         true
     }
 }
