@@ -1,7 +1,7 @@
 //! WebRTC egress: WHEP sessions over one UDP socket (and one TCP port), media straight from the ring.
 //!
 //! ```text
-//!  POST offer ─► http ─► gate, registry ─► negotiate ─► Session task ─┬─► outbox ─► udp | tcp
+//!  POST offer ─► whep ─► gate, registry ─► negotiate ─► Session task ─┬─► outbox ─► udp | tcp
 //!                                                          ▲          └── sender ◄─ Subscription
 //!  udp, tcp ─► routes (ufrag, address) ─► inbox ───────────┘                └── packets (per stream)
 //! ```
@@ -15,7 +15,7 @@
 //! 404 with Retry-After as in MediaMTX, not the draft's 409 (correctness: W2).
 
 mod candidates;
-mod http;
+
 mod ice_servers;
 mod negotiate;
 mod outbox;
@@ -26,6 +26,7 @@ mod session;
 pub(crate) mod stats;
 mod tcp;
 mod udp;
+mod whep;
 
 use std::collections::HashMap;
 use std::io;
