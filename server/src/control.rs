@@ -72,7 +72,7 @@ impl Observer {
         let ingest = ingest_of(stream);
         CameraCounters {
             inbound_bytes: stream.counters.inbound_bytes.load(Relaxed),
-            outbound_bytes: self.outbound_bytes(stream.name()),
+            outbound_bytes: self.outbound_bytes(stream),
             inbound_frames_in_error: frames_in_error(&ingest),
             reconnects: stream.counters.reconnects.load(Relaxed),
             frozen: stream.counters.frozen.load(Relaxed),
@@ -83,14 +83,11 @@ impl Observer {
         }
     }
 
-    /// Bytes sent by the muxers and sessions that now run.
-    fn outbound_bytes(&self, name: &PathName) -> u64 {
+    /// Bytes sent to viewers: by WebRTC since the start, by the HLS muxer that now runs.
+    fn outbound_bytes(&self, stream: &Stream) -> u64 {
         let muxers = self.hls.as_ref().map(|hls| hls.snapshot()).unwrap_or_default();
-        let by_hls: u64 =
-            muxers.iter().filter(|muxer| muxer.path == *name).map(|muxer| muxer.sent_bytes).sum();
-        let sessions = self.sessions();
-        let sessions = sessions.iter().filter(|session| session.facts.path == *name);
-        by_hls + sessions.map(|session| session.counters.outbound_bytes.load(Relaxed)).sum::<u64>()
+        let muxers = muxers.iter().filter(|muxer| muxer.path == *stream.name());
+        stream.counters.outbound_bytes.load(Relaxed) + muxers.map(|muxer| muxer.sent_bytes).sum::<u64>()
     }
 
     fn path_metrics(&self, stream: &Stream) -> PathMetrics {
@@ -126,7 +123,7 @@ impl Observer {
                 ("webRTCSession", count(ReaderKind::WebRtcSession)),
             ],
             inbound_bytes: stream.counters.inbound_bytes.load(Relaxed),
-            outbound_bytes: self.outbound_bytes(stream.name()),
+            outbound_bytes: self.outbound_bytes(stream),
             inbound_frames_in_error: frames_in_error(&ingest),
             ring_bytes: u64::try_from(stream.ring_bytes()).unwrap_or(u64::MAX),
             source: Some(source),
@@ -168,7 +165,10 @@ impl MetricsSource for Observer {
                 .webrtc
                 .as_ref()
                 .map(|_| self.sessions().iter().map(|s| session_metrics(s)).collect()),
-            webrtc_unroutable_datagrams: self.webrtc.as_ref().map_or(0, |webrtc| webrtc.unroutable_datagrams()),
+            webrtc_unroutable_datagrams: self
+                .webrtc
+                .as_ref()
+                .map_or(0, |webrtc| webrtc.unroutable_datagrams()),
             process: ProcessMetrics::read(),
         }
     }

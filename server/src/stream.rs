@@ -82,6 +82,8 @@ pub(crate) enum ReaderKind {
 pub(crate) struct StreamCounters {
     /// Bytes received from the camera (RTSP and RTP).
     pub(crate) inbound_bytes: AtomicU64,
+    /// Bytes sent to WebRTC viewers; HLS is counted by its muxer.
+    pub(crate) outbound_bytes: AtomicU64,
     /// Access units published.
     pub(crate) units: AtomicU64,
     /// Connections that ended and were made again.

@@ -144,7 +144,7 @@ enum Woken {
     Cancelled,
 }
 
-struct Session<'a, F> {
+struct Session<'a> {
     context: SessionContext<'a>,
     transport: TryTransport,
     connected: Connected,
@@ -162,10 +162,9 @@ struct Session<'a, F> {
     is_online: bool,
     next_report: Option<Instant>,
     in_order: Vec<ReceivedRtp>,
-    online: std::marker::PhantomData<F>,
 }
 
-impl<'a, F: FnMut()> Session<'a, F> {
+impl<'a> Session<'a> {
     fn new(
         context: SessionContext<'a>,
         transport: TryTransport,
@@ -199,11 +198,10 @@ impl<'a, F: FnMut()> Session<'a, F> {
             is_online: false,
             next_report: None,
             in_order: Vec::new(),
-            online: std::marker::PhantomData,
         }
     }
 
-    async fn run(mut self, mut online: F) -> Result<SessionEnd, SessionError> {
+    async fn run(mut self, mut online: impl FnMut()) -> Result<SessionEnd, SessionError> {
         loop {
             self.transmit().await?;
             match self.select().await {
@@ -225,10 +223,14 @@ impl<'a, F: FnMut()> Session<'a, F> {
                     return Ok(SessionEnd::Cancelled);
                 }
             }
-            if self.context.output.drain(self.context.ingest) > 0
-                && self.last_unit.replace(clock::now()).is_none()
-            {
+            if self.context.output.drain(self.context.ingest) > 0 && !self.is_online {
+                self.is_online = true;
                 online();
+            }
+            let units_seen = units_seen(self.context.ingest);
+            if units_seen != self.units_seen {
+                self.units_seen = units_seen;
+                self.last_unit = Some(clock::now());
             }
         }
     }

@@ -78,6 +78,9 @@ impl TaskSet {
                 "tasks did not end in time and are left behind"
             );
         }
+        if self.panics() > 0 {
+            warn!(set = self.name, panics = self.panics(), "tasks panicked while the server ran");
+        }
     }
 }
 

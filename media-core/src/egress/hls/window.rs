@@ -343,7 +343,8 @@ impl Window {
 
     pub(super) fn lists_parts_of(&self, segment: &Segment) -> bool {
         let age_us = self.age_us(segment);
-        age_us + segment.duration_us <= PARTS_LISTED_TARGETS * self.target_us() && age_us <= PARTS_LISTED_US_MAX
+        age_us + segment.duration_us <= PARTS_LISTED_TARGETS * self.target_us()
+            && age_us <= PARTS_LISTED_US_MAX
     }
 
     fn target_us(&self) -> i64 {

@@ -11,10 +11,10 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use media_core::egress::hls::Media;
 
-use crate::assets;
 use super::Asset;
 use super::body::ChunkBody;
 use super::muxer::Encoding;
+use crate::assets;
 
 /// Immutable media: an hour is longer than any window.
 const MEDIA_CACHE: &str = "public, max-age=3600, immutable";

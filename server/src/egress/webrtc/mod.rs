@@ -172,6 +172,25 @@ impl WebRtcServer {
         self.lock_sessions().values().map(|handle| Arc::clone(&handle.record)).collect()
     }
 
+    /// Ends the session with this public id; says whether there is one.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the compatible API's kick, which comes next, calls it")
+    )]
+    pub(crate) async fn kick(&self, id: Uuid) -> bool {
+        let handle = self.lock_sessions().values().find(|handle| handle.record.facts.id == id).cloned();
+        match handle {
+            Some(handle) => handle.commands.send(Command::Close).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Where the UDP socket listens.
+    #[cfg(test)]
+    pub(crate) fn udp_address(&self) -> Option<SocketAddr> {
+        self.udp.as_ref().map(|udp| udp.local())
+    }
+
     /// Datagrams that no session claimed.
     pub(crate) fn unroutable_datagrams(&self) -> u64 {
         self.routes.unroutable()

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use media_core::access_unit::AccessUnit;
+use media_core::path_name::PathName;
 use media_core::ring::Retention;
 use media_core::time::{Timescale, WallTime};
 use media_core::track::{CodecConfig, H264Config, StreamFormat, TrackId, TrackInfo};
@@ -74,7 +75,7 @@ async fn server_with(config: WebRtcConfig) -> Arc<WebRtcServer> {
         registry,
         gate: Gate::default(),
         pages: Box::new(|wanted| {
-            matches!(wanted, PageRequest::Player(_)).then(|| Response::new("player".into()))
+            matches!(wanted, PageRequest::Player).then(|| Response::new("player".into()))
         }),
         hls: Some(HlsListener { scheme: HttpScheme::Https, port: 8888 }),
         tasks: TaskSet::new("test"),
