@@ -16,7 +16,7 @@
 //! - File time goes on across discontinuities, for players that do not look at them.
 //!
 //! Belongs here: where to cut. Does not: the window, playlists (-> egress::hls).
-//! Units: ticks of the leading track (video, else audio). Limits: [`PROBE_UNITS_MAX`], [`PROBE_BYTES_MAX`].
+//! Units: ticks of the leading track (video, else audio). Limits: `PROBE_UNITS_MAX`, `PROBE_BYTES_MAX`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
