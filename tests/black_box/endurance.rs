@@ -11,6 +11,8 @@ use gtvision_tests::{Server, Simulator, latency, llhls, machine, server, wait, w
 use serde_json::json;
 
 const CAMERAS: u32 = 50;
+/// Until every ring and playlist is as long as it gets.
+const FILLING: Duration = Duration::from_secs(40);
 /// How much the resident set may differ between the second quarter and the last.
 const MEMORY_DRIFT_MAX: f64 = 0.10;
 
@@ -27,8 +29,8 @@ async fn fifty_cameras_lose_no_frame_and_memory_stays_flat() -> anyhow::Result<(
     try_join_all(names.iter().map(|name| server.wait_online(name))).await?;
 
     let urls: Vec<String> = names.iter().map(|name| server.hls(name)).collect();
-    // Muxers fill their windows first: that growth is not a leak.
-    try_join_all(urls.iter().map(|url| llhls::count(url, Duration::from_secs(30), USUAL.fps))).await?;
+    // Rings and playlists fill first: that growth is not a leak.
+    try_join_all(urls.iter().map(|url| llhls::count(url, FILLING, USUAL.fps))).await?;
     let before = (server.usage()?, Instant::now());
     let viewers = try_join_all(urls.iter().map(|url| llhls::count(url, length, USUAL.fps)));
     let (counted, memory) = tokio::try_join!(viewers, sample_memory(&server, length))?;
