@@ -285,7 +285,8 @@ impl Probe {
 
     /// Media seen of the leading track.
     fn span(&self) -> Duration {
-        let ticks = self.first_ticks.zip(self.last_ticks).map_or(0, |(first, last)| last.saturating_sub(first));
+        let ticks =
+            self.first_ticks.zip(self.last_ticks).map_or(0, |(first, last)| last.saturating_sub(first));
         self.timescale.map_or(Duration::ZERO, |timescale| timescale.ticks_to_duration(ticks))
     }
 

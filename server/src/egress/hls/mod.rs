@@ -70,7 +70,7 @@ pub(crate) struct HlsDeps {
     pub(crate) always: Arc<dyn Fn(&PathName) -> bool + Send + Sync>,
 }
 
-/// The HLS server: its muxers and how to answer a request. Sockets are [`serve`]'s.
+/// The HLS server: its muxers and how to answer a request. Sockets are [`http_listener`]'s.
 pub(crate) struct HlsServer {
     config: HlsConfig,
     deps: HlsDeps,
