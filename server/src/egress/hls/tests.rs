@@ -1,4 +1,5 @@
 //! Tests of the HLS server over real sockets with curl and ffmpeg, and of its waiting with a clock that tests move.
+#![expect(clippy::disallowed_methods, reason = "a test owns its tasks by their handles")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
