@@ -198,7 +198,8 @@ fn narrowed_offer_makes_the_answer_sendonly_and_keeps_what_is_idle() {
     let directions: Vec<&str> = narrowed.lines().filter(|line| is_direction(line)).collect();
     assert_eq!(directions, ["a=recvonly", "a=inactive"]);
     assert!(narrowed.contains("a=group:BUNDLE 0 1"));
-    assert!(narrowed.lines().all(|line| both.contains(line)), "nothing else is invented");
+    let others = narrowed.lines().filter(|line| !is_direction(line));
+    assert!(others.into_iter().all(|line| both.contains(line)), "nothing else is invented");
 }
 
 #[test]
@@ -223,7 +224,7 @@ fn mutilated_offers_never_panic() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        usize::try_from(random % u64::try_from(n).unwrap()).unwrap()
+        usize::try_from(random % u64::try_from(n.max(1)).unwrap()).unwrap()
     };
     for round in 0..3000 {
         let mut bytes = [CHROMIUM, FIREFOX, AIORTC][round % 3].as_bytes().to_vec();
@@ -231,7 +232,7 @@ fn mutilated_offers_never_panic() {
             let at = below(bytes.len());
             match below(4) {
                 0 => bytes.truncate(at.max(3)),
-                1 => bytes[at] = b" :;=/0\r\n"[below(8)],
+                1 => bytes.insert(at, b" :;=/0\r\n"[below(8)]),
                 2 => drop(bytes.drain(at..(at + below(40)).min(bytes.len()))),
                 _ => {
                     let copy: Vec<u8> = bytes[at..(at + 60).min(bytes.len())].to_vec();
