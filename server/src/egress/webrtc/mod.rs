@@ -196,6 +196,11 @@ impl WebRtcServer {
         self.routes.unroutable()
     }
 
+    /// Takes a session off the list before its task has ended.
+    fn unlist(&self, handle: &Arc<SessionHandle>) {
+        self.lock_sessions().retain(|_, listed| !Arc::ptr_eq(listed, handle));
+    }
+
     fn lock_sessions(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<SessionHandle>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -341,6 +341,8 @@ async fn restart(
 
 async fn delete(server: &WebRtcServer, path: &PathName, secret: &str) -> Result<Response, Refusal> {
     let handle = find_session(server, path, secret)?;
+    // Gone from the list at once: whoever asks again is told so, however long the task takes to end.
+    server.unlist(&handle);
     handle.commands.send(Command::Close).await.map_err(|_| no_session())?;
     Ok(body(StatusCode::OK, "application/json", "{\"status\":\"ok\"}".to_owned()))
 }
