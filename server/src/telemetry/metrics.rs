@@ -437,7 +437,7 @@ const HLS_MUXERS_OURS: &[Column<HlsMuxerMetrics>] = &[
 const SERVER: &[Column<MetricsSnapshot>] = &[counter(
     "gtvision_webrtc_unroutable_datagrams_total",
     "Datagrams on the WebRTC port that no session claimed.",
-    |snapshot| whole(snapshot.webrtc_unroutable_datagrams),
+    |snapshot| whole(snapshot.webrtc_unroutable_datagrams).filter(|_| snapshot.webrtc_sessions.is_some()),
 )];
 
 /// A viewer sends no media: what MediaMTX counts of it stays 0.
