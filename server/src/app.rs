@@ -7,23 +7,37 @@
 //!
 //! Stop order: control listeners, media listeners and sessions, supervisors. Each is given [`STOP_PATIENCE`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use control_api::ListenerUrl;
+use control_api::host_guard::HostGuard;
+use control_api::loopback::TrustedProxies;
+use control_api::model::{Info, Time};
+use media_core::gate::Gate;
+use media_core::path_name::PathName;
 use media_core::ring::Retention;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use crate::assets::{self, Assets};
 use crate::cli::Exit;
-use crate::config::resolved::{Config, PathSource};
+use crate::config::resolved::{Config, HlsConfig, HlsMuxers, HttpConfig, PathSource, WebRtcConfig};
 use crate::config::{self, Loaded};
+use crate::control::Observer;
+use crate::egress::hls::{HlsDeps, HlsServer};
+use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcDeps, WebRtcServer};
+use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
 use crate::registry::{FIRST_PICTURE_WAIT, PathEntry, Registry};
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
 use crate::stream::Stream;
+use crate::telemetry::logging;
+use crate::telemetry::metrics::{MetricsDeps, MetricsSource, metrics_router};
 
 /// How long each stage of the shutdown may take; three stages stay under what init systems grant.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -32,7 +46,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 const CONTROL_THREADS: usize = 1;
 
 /// Runs the server until it is told to stop.
-pub(crate) fn run(loaded: Loaded) -> anyhow::Result<Exit> {
+fn run(loaded: &Loaded) -> anyhow::Result<Exit> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -57,18 +71,199 @@ fn runtime(name: &'static str, threads: Option<usize>) -> std::io::Result<Runtim
     builder.thread_name(name).enable_all().build()
 }
 
-async fn serve(config: &Config, _control: &Runtime) -> anyhow::Result<Exit> {
+async fn serve(config: &Config, control: &Runtime) -> anyhow::Result<Exit> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let cameras = TaskSet::new("cameras");
+    let tasks = Tasks::new();
     let registry = Arc::new(Registry::default());
-    start_paths(config, &registry, &cameras);
+    start_paths(config, &registry, &tasks.cameras);
+    let media = match Media::start(config, &registry, &tasks.media).await {
+        Ok(media) => media,
+        Err(error) => return bind_failed(&error),
+    };
+    let observer = Arc::new(Observer { registry, hls: media.hls, webrtc: media.webrtc });
+    let control_config = config.clone();
+    let control_tasks = tasks.control.clone();
+    let started =
+        control.spawn(async move { start_control(&control_config, &observer, &control_tasks).await });
+    if let Err(error) = started.await.context("start control listeners")? {
+        return bind_failed(&error);
+    }
     tokio::select! {
         _ = interrupt.recv() => info!("stopping: SIGINT"),
         _ = terminate.recv() => info!("stopping: SIGTERM"),
     }
-    cameras.shutdown(STOP_PATIENCE).await;
+    tasks.shutdown().await;
     Ok(Exit::Done)
+}
+
+/// The tasks of each stage of the shutdown.
+struct Tasks {
+    control: TaskSet,
+    media: TaskSet,
+    cameras: TaskSet,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self {
+            control: TaskSet::new("control"),
+            media: TaskSet::new("media"),
+            cameras: TaskSet::new("cameras"),
+        }
+    }
+
+    async fn shutdown(self) {
+        self.control.shutdown(STOP_PATIENCE).await;
+        self.media.shutdown(STOP_PATIENCE).await;
+        self.cameras.shutdown(STOP_PATIENCE).await;
+    }
+}
+
+fn bind_failed(error: &ListenError) -> anyhow::Result<Exit> {
+    tracing::error!("{error}");
+    Ok(match error {
+        ListenError::Bind { .. } => Exit::Bind,
+        _ => Exit::Configuration,
+    })
+}
+
+/// The media listeners.
+struct Media {
+    hls: Option<Arc<HlsServer>>,
+    webrtc: Option<Arc<WebRtcServer>>,
+}
+
+impl Media {
+    async fn start(config: &Config, registry: &Arc<Registry>, tasks: &TaskSet) -> Result<Self, ListenError> {
+        let gate = Gate::default();
+        let hls = match &config.hls {
+            Some(hls) => Some(start_hls(config, hls, registry, tasks, &gate).await?),
+            None => None,
+        };
+        let webrtc = match &config.webrtc {
+            Some(webrtc) => Some(start_webrtc(config, webrtc, registry, tasks, gate).await?),
+            None => None,
+        };
+        Ok(Self { hls, webrtc })
+    }
+}
+
+async fn start_hls(
+    config: &Config,
+    hls: &HlsConfig,
+    registry: &Arc<Registry>,
+    tasks: &TaskSet,
+    gate: &Gate,
+) -> Result<Arc<HlsServer>, ListenError> {
+    let on_demand: BTreeSet<PathName> = config
+        .paths
+        .iter()
+        .filter(|(_, path)| path.on_demand.is_some())
+        .map(|(name, _)| name.clone())
+        .collect();
+    let is_always = hls.muxers == HlsMuxers::Always;
+    let deps = HlsDeps {
+        registry: Arc::clone(registry),
+        gate: Arc::new(gate.clone()),
+        tasks: tasks.clone(),
+        pages: Arc::new(Assets),
+        always: Arc::new(move |path| is_always && !on_demand.contains(path)),
+    };
+    let server = HlsServer::new(hls.clone(), deps);
+    server.listen().await?;
+    Ok(server)
+}
+
+async fn start_webrtc(
+    config: &Config,
+    webrtc: &WebRtcConfig,
+    registry: &Arc<Registry>,
+    tasks: &TaskSet,
+    gate: Gate,
+) -> Result<Arc<WebRtcServer>, ListenError> {
+    let hls = config.hls.as_ref().map(|hls| HlsListener {
+        scheme: if hls.http.tls.is_some() { HttpScheme::Https } else { HttpScheme::Http },
+        port: hls.http.address.port(),
+    });
+    let deps = WebRtcDeps {
+        registry: Arc::clone(registry),
+        gate,
+        pages: Box::new(assets::webrtc_page),
+        hls,
+        tasks: tasks.clone(),
+    };
+    let address = webrtc.local_udp_address.or(webrtc.local_tcp_address).unwrap_or(webrtc.http.address);
+    let server = WebRtcServer::start(webrtc.clone(), deps).await.map_err(|error| ListenError::Bind {
+        name: "webrtc media",
+        address,
+        error,
+    })?;
+    listen("webrtc", &webrtc.http, server.router(), tasks).await?;
+    Ok(server)
+}
+
+/// The listeners that are not media's: API, metrics, page. Runs on the control runtime.
+async fn start_control(
+    config: &Config,
+    observer: &Arc<Observer>,
+    tasks: &TaskSet,
+) -> Result<(), ListenError> {
+    if let Some(api) = &config.api {
+        let deps = control_api::ApiDeps {
+            cameras: Arc::clone(observer) as Arc<dyn control_api::Cameras>,
+            info: Info {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started: Time { unix_us: clock::wall_now().unix_us() },
+            },
+            allow_origins: api.http.allow_origins.clone().into(),
+            trusted_proxies: TrustedProxies(api.http.trusted_proxies.clone().into()),
+        };
+        listen("api", &api.http, control_api::router(deps), tasks).await?;
+    }
+    if let Some(metrics) = &config.metrics {
+        let deps = MetricsDeps {
+            source: Arc::clone(observer) as Arc<dyn MetricsSource>,
+            allow_origins: metrics.http.allow_origins.clone().into(),
+            trusted_proxies: TrustedProxies(metrics.http.trusted_proxies.clone().into()),
+        };
+        listen("metrics", &metrics.http, metrics_router(deps), tasks).await?;
+    }
+    if let Some(control) = &config.control {
+        let host_guard = if control.address.ip().is_loopback() {
+            HostGuard::Loopback { names: control.allowed_hosts.clone().into() }
+        } else {
+            HostGuard::Anyone
+        };
+        let deps = control_api::ControlDeps {
+            cameras: Arc::clone(observer) as Arc<dyn control_api::Cameras>,
+            assets: Arc::new(Assets),
+            hls: config.hls.as_ref().map(|hls| listener_url(&hls.http)),
+            webrtc: config.webrtc.as_ref().map(|webrtc| listener_url(&webrtc.http)),
+            host_guard,
+        };
+        let endpoint = Endpoint { name: "control", address: control.address, tls: None };
+        let answer = Arc::new(RouterAnswer(control_api::control_router(deps)));
+        let bound = http_listener::serve(endpoint, answer, tasks).await?;
+        info!("watch at http://{bound}/");
+    }
+    Ok(())
+}
+
+async fn listen(
+    name: &'static str,
+    http: &HttpConfig,
+    router: axum::Router,
+    tasks: &TaskSet,
+) -> Result<(), ListenError> {
+    let endpoint = Endpoint { name, address: http.address, tls: http.tls.as_ref() };
+    http_listener::serve(endpoint, Arc::new(RouterAnswer(router)), tasks).await?;
+    Ok(())
+}
+
+fn listener_url(http: &HttpConfig) -> ListenerUrl {
+    let scheme = if http.tls.is_some() { "https" } else { "http" };
+    ListenerUrl { scheme, port: http.address.port() }
 }
 
 fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet) {
@@ -90,7 +285,10 @@ fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet) {
 pub(crate) fn main(file: Option<&std::path::Path>, variables: &[(String, String)]) -> anyhow::Result<Exit> {
     use std::io::Write as _;
     match config::load(file, variables) {
-        Ok(loaded) => run(loaded),
+        Ok(loaded) => {
+            logging::init(&loaded.config.logging).context("set up logging")?;
+            run(&loaded)
+        }
         Err(error) => {
             writeln!(std::io::stderr(), "{error}")?;
             Ok(Exit::Configuration)

@@ -1,9 +1,12 @@
-//! The `gtvision` binary.
+//! The `gtvision` binary: video server for city surveillance.
 
 mod app;
+mod assets;
 mod cli;
 mod config;
+mod control;
 mod egress;
+mod http_listener;
 mod ingest;
 mod registry;
 mod runtime;
@@ -11,6 +14,5 @@ mod stream;
 mod telemetry;
 
 fn main() -> std::process::ExitCode {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
     cli::main()
 }

@@ -19,7 +19,7 @@ use media_core::access_unit::AccessUnit;
 use media_core::gate::CameraGrant;
 use media_core::ingest::IngestCounters;
 use media_core::path_name::PathName;
-use media_core::ring::{Cursor, Entry, JoinAt, Read, Retention, Ring};
+use media_core::ring::{Cursor, JoinAt, Read, Retention, Ring};
 use media_core::time::WallTime;
 use media_core::track::SharedFormat;
 use tokio::sync::{Notify, watch};
@@ -82,7 +82,7 @@ pub(crate) enum ReaderKind {
 pub(crate) struct StreamCounters {
     /// Bytes received from the camera (RTSP and RTP).
     pub(crate) inbound_bytes: AtomicU64,
-    /// Payload bytes handed to readers' sockets.
+    /// Bytes sent to WebRTC viewers; HLS is counted by its muxer.
     pub(crate) outbound_bytes: AtomicU64,
     /// Access units published.
     pub(crate) units: AtomicU64,
@@ -167,11 +167,6 @@ impl Stream {
     /// Where the source stands.
     pub(crate) fn state(&self) -> SourceState {
         self.state.borrow().clone()
-    }
-
-    /// Follows the source's state.
-    pub(crate) fn state_changes(&self) -> watch::Receiver<SourceState> {
-        self.state.subscribe()
     }
 
     /// Sets the state; the time moves only when status or reason change.
@@ -337,11 +332,6 @@ impl Subscription {
     /// The sequence number of the newest random access point, or of the live edge when none is kept.
     pub(crate) fn newest_join_seq(&self) -> u64 {
         self.seat.stream.lock_ring().cursor(JoinAt::NewestRandomAccess).seq()
-    }
-
-    /// The entry with this sequence number while the ring keeps it.
-    pub(crate) fn lookup(&self, seq: u64) -> Option<Entry> {
-        self.seat.stream.lock_ring().get(seq).cloned()
     }
 
     /// Asks for the transcoded audio track until this subscription is dropped.

@@ -111,7 +111,8 @@ struct Setting {
 
 async fn setting(settings: &str, clip: Clip) -> anyhow::Result<Setting> {
     let file = clip.file().await?;
-    let simulator = Simulator::start(&[("cam_1", &file)]).await?;
+    // As cameras do: what a new client gets first is the middle of a GOP.
+    let simulator = Simulator::start_with(&[("cam_1", &file)], &["--join", "mid-gop"]).await?;
     let config = settings.to_owned() + &server::pull(&[("cam_1", simulator.url("cam_1"))]);
     let server = Server::start(&config).await?;
     server.wait_online("cam_1").await?;

@@ -8,7 +8,7 @@ use gtvision_tests::bitstream::{self, UnitHash};
 use gtvision_tests::clips::{Clip, USUAL};
 use gtvision_tests::fmp4::Kind;
 use gtvision_tests::http::{Method, Response};
-use gtvision_tests::{Server, Simulator, http, latency, machine, peers, server};
+use gtvision_tests::{Server, Simulator, http, latency, machine, peers, server, wait};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -298,7 +298,12 @@ async fn a_vanished_viewer_is_gone_within_thirty_seconds() -> anyhow::Result<()>
 async fn b_frames_get_a_clear_answer_that_names_the_hls_playlist() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
     let setting = setting(Clip { bframes: 2, ..USUAL }).await?;
-    let answer = post(&setting.server, "cam_1").await?;
+    // B-frames are known once one was seen: some pictures after the first.
+    let answer = wait::until("a refusal", Duration::from_secs(5), async || {
+        let answer = post(&setting.server, "cam_1").await?;
+        Ok(answer.status.is_client_error().then_some(answer))
+    })
+    .await?;
     ensure!(answer.status.is_client_error(), "{}: {}", answer.status, answer.text());
     let json = answer.json()?;
     ensure!(json["fallback"] == "hls", "{json}");

@@ -74,7 +74,7 @@ pub async fn packets(input: &Path, args: &[&str]) -> anyhow::Result<Vec<Packet>>
 /// When it can't be run or takes longer than two minutes.
 pub async fn ffmpeg(args: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new("ffmpeg");
-    command.args(["-nostdin", "-hide_banner", "-v", "warning", "-y"]).args(args);
+    command.args(["-nostdin", "-hide_banner", "-v", "repeat+warning", "-y"]).args(args);
     peers::run(command, LIMIT).await
 }
 

@@ -55,6 +55,12 @@ pub enum H264Error {
     /// It ends too early.
     #[error(transparent)]
     Bits(#[from] BitError),
+    /// A picture parameter set of a sequence parameter set that never came.
+    #[error("picture parameter set refers to the unknown sequence parameter set {sps_id}")]
+    UnknownSps {
+        /// The identifier.
+        sps_id: u8,
+    },
     /// A field out of the standard's range.
     #[error("{field} is {got}")]
     OutOfRange {
@@ -470,5 +476,83 @@ impl H264Config {
             constraint_flags: facts.constraint_flags,
             level_idc: facts.level_idc,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_hex(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.chars().map(|c| u8::try_from(c.to_digit(16).unwrap()).unwrap()).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    /// SPS of real encoders; expected values by ffmpeg's trace_headers.
+    #[test]
+    fn sps_of_real_encoders_are_read_as_ffmpeg_reads_them() {
+        // (sps, width, height, profile, level, poc type, reorder frames of the VUI, timing, depth)
+        let check =
+            |hex: &str, size: (u32, u32), ids: (u8, u8, u32), reorder: Option<u32>, timing: (u32, u32)| {
+                let sps = Sps::parse(&from_hex(hex)).unwrap();
+                assert_eq!((sps.width, sps.height), size);
+                assert_eq!((sps.profile_idc, sps.level_idc, sps.poc_type), ids);
+                assert_eq!((sps.reorder_frames, sps.timing), (reorder, Some(timing)));
+                sps.reorder_depth()
+            };
+        // Big Buck Bunny 720p: Main, no reordering by its pic_order_cnt_type.
+        let depth = check(
+            "674d401fda014016ec0440000003004000000c83c60ca8",
+            (1280, 720),
+            (77, 31, 2),
+            Some(0),
+            (1, 50),
+        );
+        assert_eq!(depth, Some(0));
+        // car-detection: Baseline without bitstream restriction.
+        let depth =
+            check("6742801696540601bd3506060640000003004000000661", (768, 432), (66, 22, 0), None, (1, 25));
+        assert_eq!(depth, Some(0));
+        // one-by-one-person-detection: Main with B-frames that the SPS does not announce.
+        let depth = check(
+            "674d401f965281806f4d418181900000030010000003014840",
+            (768, 432),
+            (77, 31, 0),
+            None,
+            (1, 20),
+        );
+        assert_eq!(depth, None);
+    }
+
+    #[test]
+    fn cropping_counts_in_chroma_samples() {
+        // x264 384x216 (13.5 rows of macroblocks): the fixture's SPS; ffprobe says 384x216.
+        let sps = from_hex("6742c00cd90181df966a0c0c0c80000003010000030019078a1524");
+        let config = H264Config::from_parameter_sets(&sps, &from_hex("68cb8132c8")).unwrap();
+        assert_eq!((config.width, config.height), (384, 216));
+        assert_eq!((config.profile_idc, config.constraint_flags, config.level_idc), (66, 0xc0, 12));
+    }
+
+    #[test]
+    fn parameter_sets_cut_short_or_of_another_type_are_refused() {
+        let sps = from_hex("674d401fda014016ec04");
+        assert_eq!(
+            Sps::parse(&sps[..4]).unwrap_err(),
+            H264Error::Bits(BitError::EndOfData { at_bit: 24, len_bits: 24 })
+        );
+        assert_eq!(Pps::parse(&sps), Err(H264Error::WrongType { got: Some(7), want: 8 }));
+        assert_eq!(Sps::parse(&[]), Err(H264Error::WrongType { got: None, want: 7 }));
+        let long = [&[0x67][..], &[0x42; PARAMETER_SET_BYTES_MAX]].concat();
+        assert_eq!(Sps::parse(&long), Err(H264Error::TooLarge { got: PARAMETER_SET_BYTES_MAX + 1 }));
+        // A VUI cut short costs only the VUI.
+        assert_eq!(Sps::parse(&from_hex("674d401fda014016ec044000")).unwrap().width, 1280);
+    }
+
+    #[test]
+    fn recovery_point_is_found_behind_other_messages() {
+        // User data (type 5, 3 bytes), then a recovery point with recovery_frame_cnt 0.
+        assert!(is_recovery_point(&[6, 5, 3, 1, 2, 3, 6, 1, 0xc4, 0x80]));
+        assert!(!is_recovery_point(&[6, 5, 3, 1, 2, 3, 0x80]));
+        assert!(!is_recovery_point(&[6, 255, 255]));
     }
 }

@@ -79,6 +79,12 @@ pub enum H265Error {
     /// It ends too early.
     #[error(transparent)]
     Bits(#[from] BitError),
+    /// A picture parameter set of a sequence parameter set that never came.
+    #[error("picture parameter set refers to the unknown sequence parameter set {sps_id}")]
+    UnknownSps {
+        /// The identifier.
+        sps_id: u8,
+    },
     /// A field out of the standard's range.
     #[error("{field} is {got}")]
     OutOfRange {

@@ -40,3 +40,50 @@ fn hvc1(config: &H265Config) -> String {
     }
     name
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::track::{AacConfig, H264Config};
+
+    // correctness: F3
+    #[test]
+    fn codec_strings_are_those_of_the_standards_examples() {
+        // ISO/IEC 14496-15 Annex E gives hvc1.1.6.L93.B0: Main, compatible with profiles 1 and 2, level
+        // 3.1, constraint byte B0; and hev1.A12.4.H120 style spaces and tiers.
+        let mut config = H265Config {
+            vps: bytes::Bytes::new(),
+            sps: bytes::Bytes::new(),
+            pps: bytes::Bytes::new(),
+            width: 0,
+            height: 0,
+            general_profile: 1,
+            profile_compatibility: 0x6000_0000,
+            constraint_indicator: [0xb0, 0, 0, 0, 0, 0],
+            level_idc: 93,
+            chroma_format_idc: 1,
+            bit_depth_luma_minus8: 0,
+            bit_depth_chroma_minus8: 0,
+        };
+        assert_eq!(hvc1(&config), "hvc1.1.6.L93.B0");
+        config.general_profile = 0x40 | 0x20 | 12;
+        config.profile_compatibility = 0x2000_0000;
+        config.constraint_indicator = [0; 6];
+        assert_eq!(hvc1(&config), "hvc1.A12.4.H93");
+        config.constraint_indicator = [0, 0x0c, 0, 0, 0, 0];
+        assert_eq!(hvc1(&config), "hvc1.A12.4.H93.0.C");
+    }
+
+    // correctness: F3
+    #[test]
+    fn each_codec_has_its_string() {
+        let avc = H264Config::from_parameter_sets(
+            b"\x67\x4d\x40\x1f\xda\x01\x40\x16\xec\x04\x40\x00\x00\x03\x00\x40\x00\x00\x0c\x83\xc6\x0c\xa8",
+            b"\x68\xef\x3c\x80",
+        );
+        assert_eq!(codec_string(&CodecConfig::H264(avc.unwrap())).unwrap(), "avc1.4D401F");
+        let aac = AacConfig::from_audio_specific_config(&[0x11, 0x90]).unwrap();
+        assert_eq!(codec_string(&CodecConfig::Aac(aac)).unwrap(), "mp4a.40.2");
+        assert_eq!(codec_string(&CodecConfig::Opus { channels: 2 }).unwrap(), "opus");
+    }
+}

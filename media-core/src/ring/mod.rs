@@ -13,7 +13,7 @@
 //! Belongs here: retention and reading order. Does not: locking and waking (-> server::stream),
 //! codecs, time repair (-> ingest).
 //!
-//! Invariants: entries[0] is a random access point whenever the ring is not empty;
+//! Invariants: the first entry is a random access point whenever the ring is not empty;
 //! `oldest_seq <= cursor <= next_seq`; `bytes` is the sum of the payload lengths and <= [`Retention::bytes_max`].
 //! Limits: [`Retention`]. A GOP that alone exceeds `bytes_max` empties the ring until the next
 //! random access point (counted in [`Ring::dropped_units`]); the live readers have already had its units.

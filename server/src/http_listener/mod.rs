@@ -1,16 +1,22 @@
-//! Listen: sockets, TLS and HTTP framing with their limits; one task a connection.
+//! HTTP listener: sockets, TLS and HTTP framing with their limits; one task a connection.
 //!
 //! HTTP/1.1, and HTTP/2 over TLS by ALPN (correctness: H15).
 //! Limits: [`CONNECTIONS_MAX`], [`HEADER_BYTES_MAX`], [`HEADERS_MAX`], [`HEADER_TIMEOUT`], [`TLS_TIMEOUT`],
 //! [`WRITE_STALL_MAX`], [`HTTP2_STREAMS_MAX`].
 
+mod stall;
+
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -21,13 +27,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
-use super::HlsServer;
-use super::stall::StallGuard;
 use crate::config::resolved::TlsFiles;
+use crate::runtime::tasks::TaskSet;
+use stall::StallGuard;
 
 /// Connections at once; further ones wait in the listener's queue.
-pub(super) const CONNECTIONS_MAX: usize = 10_000;
+const CONNECTIONS_MAX: usize = 10_000;
 /// The longest request head of HTTP/1.1, and header list of HTTP/2; 431 beyond.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 /// The most headers in a request; 431 beyond.
@@ -49,8 +56,10 @@ const GOODBYE_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     /// The address is taken or not ours.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("{name} cannot listen on {address}: {error}")]
     Bind {
+        /// What wanted to.
+        name: &'static str,
         /// The address.
         address: SocketAddr,
         /// The system's reason.
@@ -69,22 +78,64 @@ pub(crate) enum ListenError {
     Tls(#[from] rustls::Error),
 }
 
-/// Opens the listener and starts the server's tasks; the address it listens on comes back.
+/// Answers requests. Each connection's task calls it; it must not block.
+pub(crate) trait Answer: Send + Sync + 'static {
+    /// The body of its answers.
+    type Body: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static;
+
+    /// Answers one request of `peer`.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// Where and how to listen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint<'a> {
+    /// What listens, for log lines.
+    pub(crate) name: &'static str,
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// Certificate and key when encrypted.
+    pub(crate) tls: Option<&'a TlsFiles>,
+}
+
+/// Opens the listener and starts answering as tasks of `tasks`; the address it listens on comes back.
 ///
 /// # Errors
 /// [`ListenError`] when the address or the certificate can't be used.
-pub(crate) async fn serve(server: &Arc<HlsServer>) -> Result<SocketAddr, ListenError> {
-    let address = server.config.http.address;
-    let tls = server.config.http.tls.as_ref().map(acceptor).transpose()?;
-    let bind = |error| ListenError::Bind { address, error };
+pub(crate) async fn serve<A: Answer>(
+    endpoint: Endpoint<'_>,
+    answer: Arc<A>,
+    tasks: &TaskSet,
+) -> Result<SocketAddr, ListenError> {
+    let Endpoint { name, address, tls } = endpoint;
+    let tls = tls.map(acceptor).transpose()?;
+    let bind = |error| ListenError::Bind { name, address, error };
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     let bound = listener.local_addr().map_err(bind)?;
-    let tasks = &server.deps.tasks;
-    let tended = Arc::clone(server);
-    tasks.spawn(tracing::info_span!("hls_tend"), async move { tended.muxers.tend().await });
-    let accepting = Accept { server: Arc::clone(server), listener, tls };
-    tasks.spawn(tracing::info_span!("hls_listen", address = %bound), accepting.run());
+    let accepting = Accept { answer, tasks: tasks.clone(), listener, tls };
+    tasks.spawn(tracing::info_span!("listen", server = name, address = %bound), accepting.run());
+    tracing::info!(server = name, address = %bound, "listening");
     Ok(bound)
+}
+
+/// An axum router as an [`Answer`]; the peer's address is its `ConnectInfo`.
+#[derive(Debug)]
+pub(crate) struct RouterAnswer(pub(crate) axum::Router);
+
+impl Answer for RouterAnswer {
+    type Body = axum::body::Body;
+
+    async fn answer(&self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Self::Body> {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        match self.0.clone().oneshot(request.map(axum::body::Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
 }
 
 fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ListenError> {
@@ -102,15 +153,16 @@ fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ListenError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-struct Accept {
-    server: Arc<HlsServer>,
+struct Accept<A> {
+    answer: Arc<A>,
+    tasks: TaskSet,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
 }
 
-impl Accept {
+impl<A: Answer> Accept<A> {
     async fn run(self) {
-        let tasks = self.server.deps.tasks.clone();
+        let tasks = self.tasks.clone();
         let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
@@ -121,13 +173,10 @@ impl Accept {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let connection = Connection {
-                server: Arc::clone(&self.server),
-                peer: peer.ip(),
-                token: tasks.token().clone(),
-            };
+            let connection =
+                Connection { answer: Arc::clone(&self.answer), peer, token: tasks.token().clone() };
             let tls = self.tls.clone();
-            let span = tracing::debug_span!("hls_connection", %peer);
+            let span = tracing::debug_span!("connection", %peer);
             tasks.spawn(span, async move {
                 connection.run(socket, tls).await;
                 drop(seat);
@@ -147,13 +196,13 @@ impl Accept {
     }
 }
 
-struct Connection {
-    server: Arc<HlsServer>,
-    peer: IpAddr,
+struct Connection<A> {
+    answer: Arc<A>,
+    peer: SocketAddr,
     token: CancellationToken,
 }
 
-impl Connection {
+impl<A: Answer> Connection<A> {
     async fn run(self, socket: TcpStream, tls: Option<TlsAcceptor>) {
         // Playlists and parts are small and wanted at once.
         if let Err(error) = socket.set_nodelay(true) {
@@ -171,10 +220,10 @@ impl Connection {
     }
 
     async fn http(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { server, peer, token } = self;
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let server = Arc::clone(&server);
-            async move { Ok::<_, Infallible>(server.answer(&request, peer).await) }
+        let Self { answer, peer, token } = self;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answer = Arc::clone(&answer);
+            async move { Ok::<_, Infallible>(answer.answer(request, peer).await) }
         });
         let builder = builder();
         let connection = builder.serve_connection(TokioIo::new(socket), service);

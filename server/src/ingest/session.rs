@@ -144,7 +144,7 @@ enum Woken {
     Cancelled,
 }
 
-struct Session<'a, F> {
+struct Session<'a> {
     context: SessionContext<'a>,
     transport: TryTransport,
     connected: Connected,
@@ -155,13 +155,16 @@ struct Session<'a, F> {
     playing_since: Option<Instant>,
     connect_deadline: Instant,
     last_packet: Option<Instant>,
+    /// When the camera last sent a whole picture or sound, also one that nobody can decode yet: a camera in the
+    /// middle of a long GOP is not frozen.
     last_unit: Option<Instant>,
+    units_seen: u64,
+    is_online: bool,
     next_report: Option<Instant>,
     in_order: Vec<ReceivedRtp>,
-    online: std::marker::PhantomData<F>,
 }
 
-impl<'a, F: FnMut()> Session<'a, F> {
+impl<'a> Session<'a> {
     fn new(
         context: SessionContext<'a>,
         transport: TryTransport,
@@ -178,6 +181,7 @@ impl<'a, F: FnMut()> Session<'a, F> {
             user_agent: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
             request_timeout: context.times.request,
         };
+        let units_seen = units_seen(context.ingest);
         Self {
             client: Client::new(config, begun),
             connect_deadline: begun + context.times.connect,
@@ -190,13 +194,14 @@ impl<'a, F: FnMut()> Session<'a, F> {
             playing_since: None,
             last_packet: None,
             last_unit: None,
+            units_seen,
+            is_online: false,
             next_report: None,
             in_order: Vec::new(),
-            online: std::marker::PhantomData,
         }
     }
 
-    async fn run(mut self, mut online: F) -> Result<SessionEnd, SessionError> {
+    async fn run(mut self, mut online: impl FnMut()) -> Result<SessionEnd, SessionError> {
         loop {
             self.transmit().await?;
             match self.select().await {
@@ -218,10 +223,14 @@ impl<'a, F: FnMut()> Session<'a, F> {
                     return Ok(SessionEnd::Cancelled);
                 }
             }
-            if self.context.output.drain(self.context.ingest) > 0
-                && self.last_unit.replace(clock::now()).is_none()
-            {
+            if self.context.output.drain(self.context.ingest) > 0 && !self.is_online {
+                self.is_online = true;
                 online();
+            }
+            let units_seen = units_seen(self.context.ingest);
+            if units_seen != self.units_seen {
+                self.units_seen = units_seen;
+                self.last_unit = Some(clock::now());
             }
         }
     }
@@ -366,9 +375,10 @@ impl<'a, F: FnMut()> Session<'a, F> {
             let bytes = u64::try_from(packet.len()).unwrap_or(0);
             self.context.stream.counters.inbound_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
+        // A report proves that datagrams get through, even while the camera waits for its next key frame.
+        self.last_packet = Some(now);
         match kind {
             MediaKind::Rtp => {
-                self.last_packet = Some(now);
                 track.receiver.handle(packet, now, &mut self.in_order);
                 let wall = clock::wall_now();
                 for rtp in self.in_order.drain(..) {
@@ -421,6 +431,12 @@ impl<'a, F: FnMut()> Session<'a, F> {
         }
         Ok(())
     }
+}
+
+/// Units that arrived whole since the stream was made.
+fn units_seen(ingest: &Ingest) -> u64 {
+    let counters = ingest.counters();
+    counters.units + counters.undecodable_units + counters.late_parameter_sets
 }
 
 /// The first video and the first audio track that we know; the rest (second video, ONVIF metadata, back

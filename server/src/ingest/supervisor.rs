@@ -25,7 +25,7 @@ use crate::config::source_url::SourceScheme;
 use crate::runtime::clock;
 use crate::runtime::retry::{RetryConfig, RetryPolicy, Wait};
 use crate::runtime::tasks::{Ended, TaskSet, catch_panic};
-use crate::stream::{ReaderKind, SourceStatus, Stream};
+use crate::stream::{SourceStatus, Stream};
 
 /// All times of one camera's supervision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,6 +130,10 @@ impl Supervisor {
     /// Says what went wrong, once per change of mind: a camera that is down for days is one line, not thousands.
     fn announce(&self, reason: &str, wait: Wait) {
         let (status, verb) = match wait {
+            // Frozen stays to be seen until the next try.
+            Wait::BackOff(_) if self.stream.state().status == SourceStatus::Frozen => {
+                (SourceStatus::Frozen, "next try")
+            }
             Wait::BackOff(_) => (SourceStatus::BackingOff, "next try"),
             Wait::OpenCircuit(_) => (SourceStatus::OpenCircuit, "circuit open, one trial"),
         };
@@ -215,9 +219,4 @@ async fn close_when_idle(stream: &Arc<Stream>, on_demand: OnDemand) {
             return;
         }
     }
-}
-
-/// The readers that a person would count.
-pub(crate) fn shown_readers(readers: &[ReaderKind]) -> usize {
-    readers.iter().filter(|kind| **kind != ReaderKind::Waiting).count()
 }

@@ -1,7 +1,7 @@
 //! Retry: when to try a camera again after a failure. The one owner of this decision.
 //!
 //! ```text
-//!  failure 1..=3 ─► quick tries ─► failure 4 ─► back-off 2 s, 4 s .. 30 s, ±20 %
+//!  failure 1..=3 ─► quick tries ─► failure 4 ─► back-off 5 s, 10 s .. 30 s, ±20 %
 //!                                  failure 5 ─► circuit open 60 s ─► one trial ─► failure: open again
 //!  success at any time ─► all forgotten
 //! ```
@@ -32,7 +32,7 @@ impl Default for RetryConfig {
         Self {
             quick_tries: 3,
             quick_delay: Duration::from_millis(500),
-            backoff_first: Duration::from_secs(2),
+            backoff_first: Duration::from_secs(5),
             backoff_max: Duration::from_secs(30),
             breaker_failures: 5,
             breaker_open: Duration::from_secs(60),
@@ -125,7 +125,7 @@ mod tests {
         for _ in 0..3 {
             assert!(matches!(policy.failed(), Wait::BackOff(wait) if within(wait, 500)));
         }
-        assert!(matches!(policy.failed(), Wait::BackOff(wait) if within(wait, 2_000)));
+        assert!(matches!(policy.failed(), Wait::BackOff(wait) if within(wait, 5_000)));
         for _ in 0..3 {
             assert!(matches!(policy.failed(), Wait::OpenCircuit(wait) if within(wait, 60_000)));
         }
@@ -138,8 +138,8 @@ mod tests {
         let config = RetryConfig { breaker_failures: 100, ..RetryConfig::default() };
         let mut policy = RetryPolicy::new(config, 7);
         let waits: Vec<Duration> = (0..12).map(|_| policy.failed().duration()).collect();
-        assert!(within(waits[3], 2_000) && within(waits[4], 4_000) && within(waits[6], 16_000));
-        assert!(within(waits[7], 30_000) && within(waits[11], 30_000));
+        assert!(within(waits[3], 5_000) && within(waits[4], 10_000) && within(waits[5], 20_000));
+        assert!(within(waits[6], 30_000) && within(waits[11], 30_000));
     }
 
     #[test]

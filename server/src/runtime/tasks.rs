@@ -39,17 +39,6 @@ impl TaskSet {
         Self { name, tracker: TaskTracker::new(), token: CancellationToken::new(), panics: Arc::default() }
     }
 
-    /// A set whose cancellation follows this one's; it is joined by its own owner. Panics are
-    /// counted together.
-    pub(crate) fn child(&self, name: &'static str) -> Self {
-        Self {
-            name,
-            tracker: TaskTracker::new(),
-            token: self.token.child_token(),
-            panics: Arc::clone(&self.panics),
-        }
-    }
-
     /// Cancelled when the set is shut down.
     pub(crate) fn token(&self) -> &CancellationToken {
         &self.token
@@ -88,6 +77,9 @@ impl TaskSet {
                 tasks = self.tracker.len(),
                 "tasks did not end in time and are left behind"
             );
+        }
+        if self.panics() > 0 {
+            warn!(set = self.name, panics = self.panics(), "tasks panicked while the server ran");
         }
     }
 }

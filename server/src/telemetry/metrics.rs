@@ -31,6 +31,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) hls_muxers: Option<Vec<HlsMuxerMetrics>>,
     /// WebRTC sessions; `None` when WebRTC is off.
     pub(crate) webrtc_sessions: Option<Vec<WebRtcSessionMetrics>>,
+    /// Datagrams on the WebRTC port that no session claimed.
+    pub(crate) webrtc_unroutable_datagrams: u64,
     /// This process.
     pub(crate) process: ProcessMetrics,
 }
@@ -114,6 +116,8 @@ pub(crate) struct HlsMuxerMetrics {
     pub(crate) outbound_frames_discarded: u64,
     /// Bytes of media kept for viewers.
     pub(crate) window_bytes: u64,
+    /// Times the muxer was started again after a panic.
+    pub(crate) restarts: u64,
     /// Requests answered.
     pub(crate) requests: u64,
 }
@@ -251,6 +255,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
     }
     if filter.is_empty() {
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
+        write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
     }
     text.finish()
 }
@@ -423,8 +428,17 @@ const HLS_MUXERS_OURS: &[Column<HlsMuxerMetrics>] = &[
     gauge("gtvision_hls_window_bytes", "Media bytes kept for HLS viewers.", |muxer| {
         whole(muxer.window_bytes)
     }),
+    counter("gtvision_hls_muxer_restarts_total", "Times a muxer was started again.", |muxer| {
+        whole(muxer.restarts)
+    }),
     counter("gtvision_hls_requests_total", "HLS requests answered.", |muxer| whole(muxer.requests)),
 ];
+
+const SERVER: &[Column<MetricsSnapshot>] = &[counter(
+    "gtvision_webrtc_unroutable_datagrams_total",
+    "Datagrams on the WebRTC port that no session claimed.",
+    |snapshot| whole(snapshot.webrtc_unroutable_datagrams).filter(|_| snapshot.webrtc_sessions.is_some()),
+)];
 
 /// A viewer sends no media: what MediaMTX counts of it stays 0.
 const WEBRTC_SESSIONS: &[Column<WebRtcSessionMetrics>] = &[
@@ -530,6 +544,7 @@ mod tests {
             paths: vec![cam_1, push],
             hls_muxers: Some(vec![muxer]),
             webrtc_sessions: Some(Vec::new()),
+            webrtc_unroutable_datagrams: 0,
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
         }
     }

@@ -32,8 +32,11 @@ use crate::time::WallTime;
 pub const SEGMENTS_LISTED_MIN: usize = 4;
 /// The most segments a playlist lists, however short they are, unless more are configured; the oldest are retired beyond it.
 pub const SEGMENTS_LISTED_MAX: usize = 128;
-/// Parts are listed for so many target durations (correctness: H11).
+/// Parts are listed while their segment begins within so many target durations of the end (correctness: H11)...
 const PARTS_LISTED_TARGETS: i64 = 3;
+/// ...and no longer than this, which is more than any player at the live edge looks back: a player reads the whole list
+/// with each part, and 3 target durations of a 20 s GOP would be 300 of them.
+const PARTS_LISTED_US_MAX: i64 = 6_000_000;
 /// Listed in target durations without memory pressure: one more than a client at HOLD-BACK needs.
 const LISTED_TARGETS: i64 = 4;
 /// Listed in target durations at least (rfc8216bis s6.2.2).
@@ -67,14 +70,16 @@ pub struct SequenceStart {
 }
 
 impl SequenceStart {
-    /// Numbers for a window that is made at `now`: quarters of a second, and seconds, since 2026.
+    /// Numbers for a window that is made at `now`: quarters of a second, and hours, since 2026.
     ///
-    /// A window uses up fewer than four segments a second, so the next one begins above; both fit 31 bits until 2043, for
-    /// players that count in 32.
+    /// A window uses up fewer than four segments a second, so the next one begins above; they fit 31 bits until 2043, for
+    /// players that count in 32. Discontinuities are numbered by the hour because hls.js keeps an array as long as the
+    /// number and walks it at each part: seconds (28 million of them) took a whole core of the viewer's. A server that is
+    /// restarted within the hour of several discontinuities may begin below the last; its players start anew.
     pub fn at(now: WallTime) -> Self {
         const EPOCH_2026_US: i64 = 1_767_225_600_000_000;
         let us = u64::try_from(now.unix_us() - EPOCH_2026_US).unwrap_or(0);
-        Self { msn: us / 250_000, discontinuity: us / 1_000_000 }
+        Self { msn: us / 250_000, discontinuity: us / 3_600_000_000 }
     }
 
     /// The higher of both numbers.
@@ -337,7 +342,9 @@ impl Window {
     }
 
     pub(super) fn lists_parts_of(&self, segment: &Segment) -> bool {
-        self.age_us(segment) <= PARTS_LISTED_TARGETS * self.target_us()
+        let age_us = self.age_us(segment);
+        age_us + segment.duration_us <= PARTS_LISTED_TARGETS * self.target_us()
+            && age_us <= PARTS_LISTED_US_MAX
     }
 
     fn target_us(&self) -> i64 {

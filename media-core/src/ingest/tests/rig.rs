@@ -16,6 +16,8 @@ pub(super) const WALL_START: WallTime = WallTime(1_767_225_600_000_000);
 
 /// Session descriptions of the clips, as their packetizer gave them.
 pub(super) const PYRAMID_FMTP: &str = "96 packetization-mode=1; sprop-parameter-sets=Z2QADKzZQ0V5f/wBAAC0QAAAAwBAAAAPA8UKZYA=,aOvhEsiw; profile-level-id=64000C";
+pub(super) const OPEN_GOP_FMTP: &str =
+    "96 packetization-mode=1; sprop-parameter-sets=Z2QADKzZQ0V5f/wBAAC0QAAAAwBAAAAPA8UKZYA=,aOvhksiw";
 pub(super) const SLICES_FMTP: &str = "96 packetization-mode=1; sprop-parameter-sets=Z0LADNkBgd+WagwMDIAAAAMBAAADABkHihUk,aMuBMsg=; profile-level-id=42C00C";
 pub(super) const H265_FMTP: &str = "96 sprop-vps=QAEMAf//AWAAAAMAkAAAAwAAAwA8lZgJ; sprop-sps=QgEBAWAAAAMAkAAAAwAAAwA8oBkgKFllZpJMr/8AQAAtacIAAAMAAgAAAwA8EA==; sprop-pps=RAHBcrRiQA==";
 pub(super) const AAC_FMTP: &str = "96 streamtype=5; profile-level-id=2; mode=AAC-hbr; config=1190; sizelength=13; indexlength=3; indexdeltalength=3";

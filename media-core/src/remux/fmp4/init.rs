@@ -12,7 +12,7 @@ use mp4_atom::{
 };
 
 use super::fragment::SYNC_SAMPLE_FLAGS;
-use crate::codec::rfc6381::codec_string;
+use crate::codec::codec_string;
 use crate::track::{AacConfig, CodecConfig, H264Config, H265Config, StreamFormat, TrackInfo, TrackKind};
 
 /// Samples that an Opus decoder throws away at the start: 80 ms would be RFC 7845's advice for seeking,

@@ -16,7 +16,7 @@
 //! - File time goes on across discontinuities, for players that do not look at them.
 //!
 //! Belongs here: where to cut. Does not: the window, playlists (-> egress::hls).
-//! Units: ticks of the leading track (video, else audio). Limits: [`PROBE_UNITS_MAX`], [`PROBE_BYTES_MAX`].
+//! Units: ticks of the leading track (video, else audio). Limits: `PROBE_UNITS_MAX`, `PROBE_BYTES_MAX`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -111,9 +111,12 @@ struct Probe {
     units: Vec<(SharedFormat, Arc<AccessUnit>)>,
     bytes: usize,
     observed: Observed,
+    timescale: Option<Timescale>,
     first_ticks: Option<i64>,
     last_ticks: Option<i64>,
     last_key_ticks: Option<i64>,
+    /// More is on hand than was pushed so far: looking at it costs no time.
+    has_history: bool,
 }
 
 #[derive(Debug)]
@@ -184,12 +187,34 @@ impl Segmenter {
         if self.running.is_some() {
             return self.push_running(format, unit);
         }
-        let wanted = self.wanted();
-        let Some((targets, timescale, pacer)) = self.probe.push(format, unit, wanted) else { return Ok(()) };
+        if self.probe.push(format, unit) { self.start_running() } else { Ok(()) }
+    }
+
+    /// Chooses the targets and takes what was kept meanwhile.
+    fn start_running(&mut self) -> Result<(), InitError> {
+        let Some(timescale) = self.probe.timescale else { return Ok(()) };
+        let (targets, pacer) = targets::choose(&self.probe.observed, timescale, self.wanted());
         self.running = Some(Running::new(targets, timescale, pacer, self.config.first_msn));
         self.events.push_back(Event::Start(targets));
         for (format, unit) in std::mem::take(&mut self.probe).units {
             self.push_running(&format, &unit)?;
+        }
+        Ok(())
+    }
+
+    /// History is about to be pushed: however long it is, it is looked at until [`Segmenter::caught_up`].
+    pub fn expect_history(&mut self) {
+        self.probe.has_history = true;
+    }
+
+    /// All that was there has been pushed; what comes now comes in real time and is not waited for long.
+    ///
+    /// # Errors
+    /// As [`Segmenter::push`].
+    pub fn caught_up(&mut self) -> Result<(), InitError> {
+        self.probe.has_history = false;
+        if self.running.is_none() && self.probe.span() >= PROBE_MEDIA {
+            return self.start_running();
         }
         Ok(())
     }
@@ -245,32 +270,30 @@ impl SegmenterStats {
 }
 
 impl Probe {
-    /// Looks at a unit; the targets once enough was seen.
-    fn push(
-        &mut self,
-        format: &SharedFormat,
-        unit: &Arc<AccessUnit>,
-        wanted: Wanted,
-    ) -> Option<(Targets, Timescale, Pacer)> {
+    /// Looks at a unit; true once enough was seen.
+    fn push(&mut self, format: &SharedFormat, unit: &Arc<AccessUnit>) -> bool {
         if self.units.last().is_some_and(|(last, _)| !Arc::ptr_eq(last, format)) {
-            *self = Self::default();
+            *self = Self { has_history: self.has_history, ..Self::default() };
         }
         self.units.push((Arc::clone(format), Arc::clone(unit)));
         self.bytes += unit.payload.len();
-        let lead = Selection::of(format).tracks().next()?;
-        let full = self.units.len() >= PROBE_UNITS_MAX || self.bytes >= PROBE_BYTES_MAX;
-        let timescale = lead.timescale;
-        if (lead.id == unit.track && self.observe(unit, timescale)) || full {
-            let (targets, pacer) = targets::choose(&self.observed, timescale, wanted);
-            return Some((targets, timescale, pacer));
-        }
-        None
+        let Some(lead) = Selection::of(format).tracks().next() else { return false };
+        self.timescale = Some(lead.timescale);
+        let is_full = self.units.len() >= PROBE_UNITS_MAX || self.bytes >= PROBE_BYTES_MAX;
+        (lead.id == unit.track && self.observe(unit, lead.timescale)) || is_full
+    }
+
+    /// Media seen of the leading track.
+    fn span(&self) -> Duration {
+        let ticks =
+            self.first_ticks.zip(self.last_ticks).map_or(0, |(first, last)| last.saturating_sub(first));
+        self.timescale.map_or(Duration::ZERO, |timescale| timescale.ticks_to_duration(ticks))
     }
 
     /// Notes a unit of the leading track; true when enough was seen.
     fn observe(&mut self, unit: &AccessUnit, timescale: Timescale) -> bool {
         let now = unit.dts_ticks;
-        let first = *self.first_ticks.get_or_insert(now);
+        self.first_ticks.get_or_insert(now);
         if let Some(last) = self.last_ticks.replace(now) {
             let step = now.saturating_sub(last);
             if step > 0 && step < timescale.duration_to_ticks(PROBE_STEP_MAX) {
@@ -282,9 +305,9 @@ impl Probe {
         {
             self.observed.gops_ticks.push(now.saturating_sub(last_key));
         }
-        let span = timescale.ticks_to_duration(now.saturating_sub(first));
+        let span = self.span();
         let whole_gop = unit.is_random_access && !self.observed.gops_ticks.is_empty();
-        (whole_gop && span >= PROBE_MEDIA_MIN) || span >= PROBE_MEDIA
+        (whole_gop && span >= PROBE_MEDIA_MIN) || (span >= PROBE_MEDIA && !self.has_history)
     }
 }
 

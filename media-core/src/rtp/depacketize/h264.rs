@@ -234,6 +234,10 @@ impl ParameterSets {
             self.sps.insert(sps.id, (sps, owned()));
         } else {
             let pps = Pps::parse(nal)?;
+            // A damaged one must not push out the good one; cameras send the SPS first.
+            if !self.sps.is_empty() && !self.sps.contains_key(&pps.sps_id) {
+                return Err(H264Error::UnknownSps { sps_id: pps.sps_id });
+            }
             self.pps.insert(pps.id, (pps, owned()));
         }
         Ok(())

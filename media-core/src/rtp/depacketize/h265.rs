@@ -212,6 +212,9 @@ impl ParameterSets {
             }
             _ => {
                 let pps = Pps::parse(nal)?;
+                if !self.sps.is_empty() && !self.sps.contains_key(&pps.sps_id) {
+                    return Err(H265Error::UnknownSps { sps_id: pps.sps_id });
+                }
                 self.pps.insert(pps.id, (pps, owned()));
             }
         }

@@ -215,3 +215,6 @@ impl Depacketizer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use media_core::egress::hls::Media;
 
 /// Chunks with a known total.
 #[derive(Debug, Default)]
-pub(super) struct ChunkBody {
+pub(crate) struct ChunkBody {
     chunks: VecDeque<Bytes>,
     left_bytes: u64,
     counters: Vec<Arc<AtomicU64>>,

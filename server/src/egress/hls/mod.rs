@@ -3,35 +3,38 @@
 //! ```text
 //!  Stream ─subscription─► muxer task ─► Mutex<Window> + watch(version)
 //!                                            ▲ answer, media
-//!  socket ─► listen (TLS, limits) ─► routes ─┴─► body: head + payloads, never joined
+//!  socket ─► http_listener ─► routes ─┴─► body: head + payloads, never joined
 //! ```
 //!
 //! Belongs here: sockets, waiting, HTTP. Does not: what is listed and answered (-> media_core::egress::hls).
-//! Limits: [`listen`] (connections, headers, slow peers), [`muxers::FIRST_PLAYLIST_WAIT`].
+//! Limits: `http_listener` (connections, headers, slow peers), [`muxers::FIRST_PLAYLIST_WAIT`].
 //! Spec: draft-pantos-hls-rfc8216bis; RFC 9110 (ranges), RFC 9111 (caching), Fetch (CORS).
 
 mod body;
 mod cors;
-mod listen;
 mod muxer;
 mod muxers;
 mod response;
 mod routes;
-mod stall;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use media_core::gate::Gate;
 use media_core::path_name::PathName;
+use tracing::info_span;
 
-pub(crate) use listen::{ListenError, serve};
 pub(crate) use muxer::MuxerSnapshot;
 use muxers::Muxers;
 
+use self::body::ChunkBody;
 use crate::config::resolved::HlsConfig;
+use crate::http_listener::{self, Answer, Endpoint, ListenError};
 use crate::registry::Registry;
 use crate::runtime::tasks::TaskSet;
 
@@ -67,7 +70,7 @@ pub(crate) struct HlsDeps {
     pub(crate) always: Arc<dyn Fn(&PathName) -> bool + Send + Sync>,
 }
 
-/// The HLS server: its muxers and how to answer a request. Sockets are [`serve`]'s.
+/// The HLS server: its muxers and how to answer a request. Sockets are `http_listener`'s.
 pub(crate) struct HlsServer {
     config: HlsConfig,
     deps: HlsDeps,
@@ -81,8 +84,29 @@ impl HlsServer {
         Arc::new(Self { config, deps, muxers })
     }
 
+    /// Listens, and tends the muxers until the tasks are shut down.
+    ///
+    /// # Errors
+    /// [`ListenError`] when the address or the certificate can't be used.
+    pub(crate) async fn listen(self: &Arc<Self>) -> Result<SocketAddr, ListenError> {
+        let http = &self.config.http;
+        let endpoint = Endpoint { name: "hls", address: http.address, tls: http.tls.as_ref() };
+        let bound = http_listener::serve(endpoint, Arc::clone(self), &self.deps.tasks).await?;
+        let tended = Arc::clone(self);
+        self.deps.tasks.spawn(info_span!("hls_tend"), async move { tended.muxers.tend().await });
+        Ok(bound)
+    }
+
     /// What every muxer did so far, for metrics.
     pub(crate) fn snapshot(&self) -> Vec<MuxerSnapshot> {
         self.muxers.snapshot()
+    }
+}
+
+impl Answer for HlsServer {
+    type Body = ChunkBody;
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<ChunkBody> {
+        Self::answer(self, &request, peer.ip()).await
     }
 }

@@ -70,6 +70,7 @@ struct GzipCache {
 
 /// What a muxer did so far.
 #[derive(Clone, Debug)]
+#[expect(dead_code, reason = "the compatible API's list of muxers, which comes next, shows its times")]
 pub(crate) struct MuxerSnapshot {
     /// The path.
     pub(crate) path: PathName,
@@ -205,6 +206,7 @@ impl Muxer {
     pub(super) async fn run(&self, grant: &CameraGrant) {
         let mut subscription = self.stream.subscribe(grant, JoinAt::Oldest, ReaderKind::HlsMuxer);
         let mut work = Work { segmenter: self.segmenter(), format: None };
+        work.segmenter.expect_history();
         loop {
             let read = tokio::select! {
                 read = subscription.next() => read,
@@ -224,6 +226,11 @@ impl Muxer {
             if taken < BATCH_UNITS_MAX {
                 next = Some(subscription.try_next()).filter(|read| !matches!(read, Read::Empty));
             }
+        }
+        if taken < BATCH_UNITS_MAX
+            && let Err(error) = work.segmenter.caught_up()
+        {
+            tracing::debug!(%error, "format has no place in mp4");
         }
         let events: Vec<Event> = std::iter::from_fn(|| work.segmenter.poll_event()).collect();
         if events.is_empty() {
@@ -315,6 +322,14 @@ impl GzipCache {
         }
         let slot = if delta.is_some() { &mut self.delta } else { &mut self.full };
         slot.get_or_insert_with(|| gzip(plain)).clone()
+    }
+}
+
+/// A body in the encoding that was asked for.
+pub(super) fn encoded(plain: Bytes, encoding: Encoding) -> Bytes {
+    match encoding {
+        Encoding::Identity => plain,
+        Encoding::Gzip => gzip(&plain),
     }
 }
 

@@ -14,6 +14,7 @@ use media_core::egress::hls::Media;
 use super::Asset;
 use super::body::ChunkBody;
 use super::muxer::Encoding;
+use crate::assets;
 
 /// Immutable media: an hour is longer than any window.
 const MEDIA_CACHE: &str = "public, max-age=3600, immutable";
@@ -97,7 +98,9 @@ fn content_range(response: &mut Response<ChunkBody>, text: &str) {
 
 /// A page or script.
 pub(super) fn asset(asset: Asset) -> Response<ChunkBody> {
-    with(StatusCode::OK, asset.content_type, PAGE_CACHE, ChunkBody::whole(asset.body))
+    let mut response = with(StatusCode::OK, asset.content_type, PAGE_CACHE, ChunkBody::whole(asset.body));
+    response.headers_mut().extend(assets::security_headers());
+    response
 }
 
 /// MediaMTX's error body.

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use super::HlsServer;
 use super::body::ChunkBody;
 use super::cors;
-use super::muxer::{Encoding, Muxer};
+use super::muxer::{self, Muxer};
 use super::muxers::FIRST_PLAYLIST_WAIT;
 use super::response::{self, PlaylistCache, Retry};
 use crate::registry::AcquireError;
@@ -112,9 +112,10 @@ impl HlsServer {
             Err(response) => return response,
         };
         match muxer.multivariant(request.uri().query()) {
-            // Some hundred bytes: compressing them would save nothing.
             Some(text) => {
-                counted(&muxer, response::playlist(text.into(), Encoding::Identity, PlaylistCache::No))
+                let encoding = response::encoding(request.headers());
+                let body = muxer::encoded(text.into(), encoding);
+                counted(&muxer, response::playlist(body, encoding, PlaylistCache::No))
             }
             None => unavailable(),
         }

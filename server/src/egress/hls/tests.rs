@@ -1,4 +1,5 @@
 //! Tests of the HLS server over real sockets with curl and ffmpeg, and of its waiting with a clock that tests move.
+#![expect(clippy::disallowed_methods, reason = "a test owns its tasks by their handles")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use media_core::time::{Timescale, WallTime};
 use media_core::track::{AacConfig, CodecConfig, H264Config, SharedFormat, StreamFormat, TrackId, TrackInfo};
 
 use super::body::ChunkBody;
-use super::{Asset, HlsDeps, HlsServer, Pages, serve};
+use super::{Asset, HlsDeps, HlsServer, Pages};
 use crate::config::resolved::{HlsConfig, HlsMuxers, HlsVariant, HttpConfig, TlsFiles};
 use crate::registry::{PathEntry, Registry};
 use crate::runtime::clock;
@@ -222,7 +223,7 @@ fn scratch(name: &str) -> PathBuf {
 async fn ffmpeg_reads_the_live_playlist_without_a_word() {
     let mut bench = Bench::new(config());
     bench.play(8).await;
-    let address = serve(&bench.server).await.unwrap();
+    let address = bench.server.listen().await.unwrap();
     let url = format!("http://{address}/city/cam/index.m3u8");
     let args = ["-v", "warning", "-i", &url, "-t", "6", "-c", "copy", "-f", "null", "-"].map(str::to_owned);
     let ffmpeg = tokio::spawn(peer("ffmpeg", args.to_vec()));
@@ -232,7 +233,11 @@ async fn ffmpeg_reads_the_live_playlist_without_a_word() {
         bench.play(1).await;
     }
     let (_, complaints) = ffmpeg.await.unwrap();
-    assert_eq!(complaints, "");
+    // ffmpeg's HLS reader loads EXT-X-MAP again at each reload of a live playlist and says so, whoever serves it.
+    let is_known =
+        |line: &str| line.contains("Found duplicated MOOV Atom") || line.contains("Last message repeated");
+    let complaints: Vec<&str> = complaints.lines().filter(|line| !is_known(line)).collect();
+    assert_eq!(complaints, Vec::<&str>::new());
     bench.tasks.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -316,7 +321,7 @@ async fn playlists_are_compressed_media_can_be_ranged_and_pages_may_read_both() 
 #[tokio::test]
 async fn pages_redirects_and_faults_are_answered_as_documented() {
     let mut bench = Bench::new(config());
-    bench.play(3).await;
+    bench.play(10).await;
     let response = bench.get("/city/cam?x=1").await;
     assert_eq!((response.status(), header(&response, "location")), (StatusCode::FOUND, "/city/cam/?x=1"));
     assert_eq!(text(bench.get("/city/cam/").await).await, "<video>");
@@ -489,7 +494,7 @@ async fn curl_speaks_http_2_over_tls_and_http_1_without() {
     for (config, scheme, version) in [(encrypted, "https", "2 200"), (config(), "http", "1.1 200")] {
         let mut bench = Bench::new(config);
         bench.play(5).await;
-        let address = serve(&bench.server).await.unwrap();
+        let address = bench.server.listen().await.unwrap();
         let url = format!("{scheme}://{address}/city/cam/index.m3u8");
         let args = ["-sk", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", &url]
             .map(str::to_owned);
@@ -504,7 +509,7 @@ async fn curl_speaks_http_2_over_tls_and_http_1_without() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endless_header_is_refused() {
     let bench = Bench::new(config());
-    let address = serve(&bench.server).await.unwrap();
+    let address = bench.server.listen().await.unwrap();
     let header = format!("x: {}", "y".repeat(40_000));
     let url = format!("http://{address}/city/cam/index.m3u8");
     let args = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", &header, &url].map(str::to_owned);

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use media_core::egress::webrtc::track_map::{MappedTrack, Offer, TrackMap, WireCodec};
+use media_core::egress::webrtc::track_map::{MappedTrack, Offer, OfferedPayload, TrackMap, WireCodec};
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::{Codec, FormatParams};
@@ -147,26 +147,24 @@ fn config(identity: &Identity, map: &TrackMap) -> RtcConfig {
         .set_rtcp_report_interval_video(REPORT_INTERVAL)
         .set_stats_interval(Some(STATS_INTERVAL));
     config.set_max_stun_rto(STUN_RTO_MAX);
-    for track in [&map.video, &map.audio].into_iter().flatten() {
-        add_codec(&mut config, track);
+    let mut known = Vec::new();
+    for (payload, codec) in map.payloads() {
+        if !known.contains(&payload.pt) {
+            known.push(payload.pt);
+            add_codec(&mut config, payload, codec);
+        }
     }
     config
 }
 
 /// The payload type exactly as offered, so that str0m finds it equal and echoes it.
-fn add_codec(config: &mut RtcConfig, track: &MappedTrack) {
-    let codec = match track.codec {
-        WireCodec::H264 => Codec::H264,
-        WireCodec::H265 => Codec::H265,
-        WireCodec::Opus => Codec::Opus,
-        WireCodec::Pcma => Codec::PCMA,
-        WireCodec::Pcmu => Codec::PCMU,
-    };
-    let offered = &track.payload;
-    let clock = match track.codec {
-        WireCodec::H264 | WireCodec::H265 => Frequency::NINETY_KHZ,
-        WireCodec::Opus => Frequency::FORTY_EIGHT_KHZ,
-        WireCodec::Pcma | WireCodec::Pcmu => Frequency::EIGHT_KHZ,
+fn add_codec(config: &mut RtcConfig, offered: &OfferedPayload, codec: WireCodec) {
+    let (codec, clock) = match codec {
+        WireCodec::H264 => (Codec::H264, Frequency::NINETY_KHZ),
+        WireCodec::H265 => (Codec::H265, Frequency::NINETY_KHZ),
+        WireCodec::Opus => (Codec::Opus, Frequency::FORTY_EIGHT_KHZ),
+        WireCodec::Pcma => (Codec::PCMA, Frequency::EIGHT_KHZ),
+        WireCodec::Pcmu => (Codec::PCMU, Frequency::EIGHT_KHZ),
     };
     let rtx = offered.rtx_pt.map(Pt::new_with_value);
     let format = FormatParams::parse_line(&offered.fmtp);

@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use media_core::egress::webrtc::pacing::{BacklogRate, Delivery, Timeline};
@@ -34,7 +35,7 @@ use crate::stream::Subscription;
 const READ_AHEAD_UNITS: usize = 4096;
 /// A viewer is started again from a random access point at most so often: its key frame requests
 /// come each few hundred milliseconds while it waits, and each restart sends a GOP.
-const RESTART_INTERVAL_MIN: Duration = Duration::from_secs(2);
+const RESTART_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Packets kept for retransmission: a 10 s GOP of 4 Mbit/s with room; 9 MB at most, shared with the
 /// stream's other viewers.
 const RTX_PACKETS_MAX: usize = 8192;
@@ -102,6 +103,7 @@ pub(crate) struct MediaSender {
     round_trip: Duration,
     run_start_seq: u64,
     run_started_at: Option<Instant>,
+    /// The last loss that the viewer reported since it was started.
     lost_at: Option<Instant>,
     discarded_units: u64,
 }
@@ -223,8 +225,12 @@ impl MediaSender {
 
     fn join(&mut self, now: Instant) {
         self.queue.clear();
+        let rate = match self.lost_at.take() {
+            Some(_) => BacklogRate::again(now),
+            None => BacklogRate::new(self.round_trip, now),
+        };
         let (at, phase) = match self.video {
-            Some(_) => (JoinAt::NewestRandomAccess, Phase::Joining(BacklogRate::new(self.round_trip, now))),
+            Some(_) => (JoinAt::NewestRandomAccess, Phase::Joining(rate)),
             None => (JoinAt::LiveEdge, Phase::Live),
         };
         self.subscription.rejoin(at);
@@ -285,10 +291,16 @@ impl MediaSender {
             self.phase = Phase::Live;
         }
         self.queue.pop_front();
+        self.count_outbound(entry);
         if let Some(video) = &mut self.video {
             video.write(rtc, Due { entry, delivery, now }, &self.packets);
         }
         Step::Wrote
+    }
+
+    fn count_outbound(&self, entry: &Entry) {
+        let bytes = u64::try_from(entry.unit.payload.len()).unwrap_or(0);
+        self.subscription.stream().counters.outbound_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn write_audio(&mut self, rtc: &mut Rtc, entry: &Entry, now: Instant) -> bool {
@@ -299,6 +311,7 @@ impl MediaSender {
             return false;
         }
         audio.write(rtc, Due { entry, delivery: Delivery::Live, now }, &self.packets);
+        self.count_outbound(entry);
         true
     }
 }
@@ -402,4 +415,211 @@ fn track_with_codec(format: &StreamFormat, codec: WireCodec) -> Option<TrackId> 
         CodecConfig::G711 { .. } | CodecConfig::Aac(_) => false,
     };
     format.tracks.iter().find(carries).map(|track| track.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use media_core::access_unit::AccessUnit;
+    use media_core::egress::webrtc::track_map::{Offer, PictureOrder};
+    use media_core::gate::{Action, Caller, Gate};
+    use media_core::path_name::PathName;
+    use media_core::ring::Retention;
+    use media_core::track::H264Config;
+
+    use super::super::candidates::host_candidates;
+    use super::super::negotiate::{Identity, negotiate};
+    use super::*;
+    use crate::stream::{HasBFrames, Publisher, ReaderKind, Stream};
+
+    const OFFER: &str =
+        include_str!("../../../../media-core/src/egress/webrtc/track_map/offers/chromium.sdp");
+
+    /// A camera of 25 pictures a second with G.711, and one viewer of it.
+    struct Scene {
+        publisher: Publisher,
+        stream: Arc<Stream>,
+        format: SharedFormat,
+        pictures: i64,
+        rtc: Box<Rtc>,
+        sender: MediaSender,
+        now: Instant,
+    }
+
+    fn format(generation: u64, video: CodecConfig) -> SharedFormat {
+        let hz = |hz| Timescale::new(hz).unwrap();
+        let audio = CodecConfig::G711 { law: G711Law::A, sample_rate: 8000, channels: 1 };
+        let track =
+            |id, timescale, codec| TrackInfo { id: TrackId(id), timescale, codec, transcoded_from: None };
+        let tracks = vec![track(0, hz(90_000), video), track(1, hz(8000), audio)];
+        Arc::new(StreamFormat { generation, tracks })
+    }
+
+    fn h264() -> CodecConfig {
+        CodecConfig::H264(H264Config {
+            sps: Bytes::from_static(&[0x67, 0x42, 0xe0, 0x1f]),
+            pps: Bytes::from_static(&[0x68]),
+            width: 640,
+            height: 360,
+            profile_idc: 66,
+            constraint_flags: 0xe0,
+            level_idc: 31,
+        })
+    }
+
+    impl Scene {
+        /// A camera that has sent `pictures` pictures, a key frame each 50.
+        fn after(pictures: i64) -> Self {
+            let name = PathName::parse("cam_1").unwrap();
+            let stream = Stream::new(name.clone(), Retention::default(), WallTime(0));
+            let format = format(0, h264());
+            let map = Offer::parse(OFFER).unwrap().choose(&format, PictureOrder::InOrder).unwrap();
+            let caller = Caller { ip: [127, 0, 0, 1].into() };
+            let grant = Gate::default().authorize(&caller, Action::Read, &name).unwrap();
+            let subscription = stream.subscribe(&grant, JoinAt::LiveEdge, ReaderKind::WebRtcSession);
+            let sender = MediaSender::new(subscription, Arc::default(), &map, 42);
+            let now = clock::now();
+            let candidates = host_candidates(&[[127, 0, 0, 1].into()], Some(8189), None);
+            let offer = Offer::parse(OFFER).unwrap();
+            let identity = Identity::generate().unwrap();
+            let rtc = negotiate(&identity, &offer, &map, candidates, now).unwrap().rtc;
+            let publisher = Publisher::new(&stream);
+            let mut scene = Self { publisher, stream, format, pictures: 0, rtc, sender, now };
+            scene.run(pictures);
+            scene
+        }
+
+        /// The camera sends more pictures, each with its sound.
+        fn run(&mut self, pictures: i64) {
+            for n in self.pictures..self.pictures + pictures {
+                let payload = Bytes::from_static(&[0, 0, 0, 2, 0x65, 0x88]);
+                let wall = WallTime(n * 40_000);
+                let (is_random_access, dts_ticks) = (n % 50 == 0, n * 3600);
+                let picture = AccessUnit {
+                    track: TrackId(0),
+                    dts_ticks,
+                    pts_ticks: dts_ticks,
+                    wall,
+                    is_random_access,
+                    payload,
+                };
+                let sound = AccessUnit {
+                    track: TrackId(1),
+                    dts_ticks: n * 320,
+                    pts_ticks: n * 320,
+                    is_random_access: true,
+                    payload: Bytes::from_static(&[0xd5; 320]),
+                    ..picture.clone()
+                };
+                self.publisher.publish(&self.format, picture);
+                self.publisher.publish(&self.format, sound);
+            }
+            self.pictures += pictures;
+        }
+
+        fn start(&mut self) {
+            self.sender.start(&mut self.rtc, Duration::ZERO, self.now);
+        }
+
+        /// Steps until nothing is left to send; says how many units were written and how it ended.
+        fn send_all(&mut self) -> (usize, Step) {
+            let mut written = 0;
+            loop {
+                match self.sender.step(&mut self.rtc, self.now) {
+                    Step::Wrote => written += 1,
+                    Step::WaitUntil(later) => self.now = later,
+                    step => return (written, step),
+                }
+            }
+        }
+
+        fn rtp_timestamp(&mut self) -> u32 {
+            let video = self.sender.video.as_mut().unwrap();
+            // A stamp of no time further would be one backlog step on.
+            video.timeline.clone().stamp(0, Timescale::VIDEO, Delivery::Backlog, self.now)
+        }
+    }
+
+    #[test]
+    fn joining_viewer_gets_the_open_gop_and_sound_from_the_live_picture_on() {
+        let mut scene = Scene::after(130);
+        assert_eq!(scene.send_all(), (0, Step::Idle), "nothing before the viewer is connected");
+        scene.start();
+        // Pictures 100 to 129, and the sound of the last one.
+        assert_eq!(scene.send_all(), (31, Step::Idle));
+        let before = scene.rtp_timestamp();
+        scene.run(1);
+        assert_eq!(scene.send_all(), (2, Step::Idle));
+        assert_eq!(scene.rtp_timestamp().wrapping_sub(before), 3600, "live spacing after the backlog");
+    }
+
+    #[test]
+    fn viewer_that_lags_goes_on_at_the_newest_random_access_point_with_rising_timestamps() {
+        let mut scene = Scene::after(10);
+        scene.start();
+        scene.send_all();
+        let before = scene.rtp_timestamp();
+        scene.run(200);
+        let (written, step) = scene.send_all();
+        // Pictures 200 to 209, and their sound from the live one on.
+        assert_eq!((written, step), (11, Step::Idle));
+        assert!(scene.sender.take_discarded_units() > 0);
+        let forward = scene.rtp_timestamp().wrapping_sub(before);
+        assert!((1..90_000).contains(&forward), "{forward} ticks");
+    }
+
+    #[test]
+    fn key_frame_request_restarts_from_a_newer_random_access_point_but_not_too_often() {
+        let mut scene = Scene::after(10);
+        scene.start();
+        scene.send_all();
+        scene.run(50);
+        scene.send_all();
+        let early = scene.now + RESTART_INTERVAL_MIN / 2;
+        assert!(!scene.sender.key_frame_requested(early), "too early");
+        let late = scene.now + RESTART_INTERVAL_MIN;
+        assert!(scene.sender.key_frame_requested(late));
+        assert!(!scene.sender.key_frame_requested(late), "not twice at once");
+        scene.now = late;
+        // Pictures 50 to 59 again; their sound was heard already.
+        assert_eq!(scene.send_all(), (10, Step::Idle));
+    }
+
+    #[test]
+    fn new_format_of_the_same_codec_goes_on_and_another_codec_ends_the_session() {
+        let mut scene = Scene::after(10);
+        scene.start();
+        scene.send_all();
+        scene.format = format(1, h264());
+        scene.pictures = 0;
+        scene.run(3);
+        assert_eq!(scene.send_all(), (6, Step::Idle));
+        scene.format = format(2, CodecConfig::Opus { channels: 2 });
+        scene.run(1);
+        assert!(matches!(scene.send_all(), (0, Step::Close(_))));
+    }
+
+    #[test]
+    fn stream_that_turns_out_to_have_b_frames_ends_the_session() {
+        let mut scene = Scene::after(10);
+        scene.start();
+        scene.send_all();
+        Publisher::new(&scene.stream).set_has_b_frames(HasBFrames::Yes);
+        scene.run(41);
+        assert!(matches!(scene.send_all().1, Step::Close(_)));
+    }
+
+    #[test]
+    fn reported_losses_slow_the_backlog() {
+        let mut scene = Scene::after(1);
+        scene.start();
+        let bps = |scene: &Scene| match &scene.sender.phase {
+            Phase::Joining(rate) => rate.bps(),
+            other => panic!("{other:?}"),
+        };
+        let before = bps(&scene);
+        scene.sender.lost(scene.now);
+        scene.sender.lost(scene.now);
+        assert_eq!(bps(&scene), before / 2, "one event");
+    }
 }

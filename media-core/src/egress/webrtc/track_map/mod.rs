@@ -150,6 +150,44 @@ pub struct TrackMap {
     pub audio: Option<MappedTrack>,
     /// The sound is the transcoded twin: the reader must ask for it.
     pub wants_transcoded_audio: bool,
+    /// Sections that get nothing but are kept: some stacks fail on a rejected one.
+    pub idle: Vec<IdleSection>,
+}
+
+/// A section that is answered `inactive`, with the codec that keeps it valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdleSection {
+    /// The m-section's `a=mid`.
+    pub mid: String,
+    /// The payload type named in the answer.
+    pub payload: OfferedPayload,
+    /// Its codec.
+    pub codec: WireCodec,
+}
+
+impl TrackMap {
+    /// Every payload type that the answer names, with its codec.
+    pub fn payloads(&self) -> impl Iterator<Item = (&OfferedPayload, WireCodec)> {
+        let served = [&self.video, &self.audio].into_iter().flatten();
+        let served = served.map(|track| (&track.payload, track.codec));
+        served.chain(self.idle.iter().map(|section| (&section.payload, section.codec)))
+    }
+
+    /// A payload type stands for one codec in all sections (RFC 9143 s9.1).
+    fn check_payload_types(&self) -> Result<(), TrackMapError> {
+        let mut known: Vec<(u8, WireCodec)> = Vec::new();
+        for (payload, codec) in self.payloads() {
+            if known.iter().any(|(pt, other)| *pt == payload.pt && *other != codec) {
+                return Err(TrackMapError::BadOffer("one payload type stands for two codecs"));
+            }
+            known.push((payload.pt, codec));
+        }
+        let is_media = |pt: u8| known.iter().any(|(known, _)| *known == pt);
+        if self.payloads().any(|(payload, _)| payload.rtx_pt.is_some_and(is_media)) {
+            return Err(TrackMapError::BadOffer("a payload type is its own retransmission"));
+        }
+        Ok(())
+    }
 }
 
 impl Offer {
@@ -214,20 +252,19 @@ impl Offer {
             format.track(mapped.track).is_some_and(|track| track.transcoded_from.is_some())
         };
         let wants_transcoded_audio = audio.as_ref().is_some_and(is_twin);
-        Ok(TrackMap { video, audio, wants_transcoded_audio })
+        let mut map = TrackMap { video, audio, wants_transcoded_audio, idle: Vec::new() };
+        map.idle = self.sections.iter().filter_map(|section| section.kept_idle(&map)).collect();
+        map.check_payload_types()?;
+        Ok(map)
     }
 
-    /// The offer with only what `map` serves: other audio and video sections are rejected (port 0,
-    /// outside BUNDLE), and what both could send is receive only, so that the answer is `sendonly`
-    /// (correctness: W1).
+    /// The offer with only what `map` serves. What both could send is receive only, so that the
+    /// answer is `sendonly` (correctness: W1); an idle section is inactive; one whose codecs are all
+    /// unknown is rejected (port 0, outside BUNDLE).
     pub fn narrowed(&self, map: &TrackMap) -> String {
-        let served = |section: &Section| {
-            let mapped = [&map.video, &map.audio];
-            section.kind == SectionKind::Other
-                || mapped.into_iter().flatten().any(|track| track.mid == section.mid)
-        };
+        let is_rejected = |section: &&Section| section.fate(map) == Fate::Rejected;
         let rejected: Vec<&str> =
-            self.sections.iter().filter(|s| !served(s)).map(|section| section.mid.as_str()).collect();
+            self.sections.iter().filter(is_rejected).map(|section| section.mid.as_str()).collect();
         let mut text = String::with_capacity(8192);
         for line in &self.session_lines {
             match line.strip_prefix("a=group:BUNDLE") {
@@ -243,11 +280,7 @@ impl Offer {
             text.push_str("\r\n");
         }
         for section in &self.sections {
-            if served(section) {
-                section.write_served(&mut text);
-            } else {
-                section.write_rejected(&mut text);
-            }
+            section.write(&mut text, section.fate(map));
         }
         text
     }
@@ -322,28 +355,71 @@ impl Section {
         scored.rev().max_by_key(|(score, _)| *score).map(|(_, payload)| payload)
     }
 
-    fn write_served(&self, text: &mut String) {
-        for line in self.lines.iter().filter(|line| self.kind == SectionKind::Other || !is_direction(line)) {
-            text.push_str(line);
-            text.push_str("\r\n");
+    /// The codec with which a section without media is kept; `None` for one that has media, that is
+    /// not about media, or of whose codecs we know none.
+    fn kept_idle(&self, map: &TrackMap) -> Option<IdleSection> {
+        if self.fate(map) != Fate::Rejected {
+            return None;
         }
-        if self.kind != SectionKind::Other {
-            text.push_str("a=recvonly\r\n");
+        let codecs = [
+            ("H264", WireCodec::H264, SectionKind::Video),
+            ("H265", WireCodec::H265, SectionKind::Video),
+            ("opus", WireCodec::Opus, SectionKind::Audio),
+            ("PCMU", WireCodec::Pcmu, SectionKind::Audio),
+            ("PCMA", WireCodec::Pcma, SectionKind::Audio),
+        ];
+        let of_kind = codecs.into_iter().filter(|(.., kind)| *kind == self.kind);
+        let (payload, codec) = of_kind
+            .filter_map(|(encoding, codec, _)| Some((self.best(encoding, |_| Some(0))?, codec)))
+            .next()?;
+        Some(IdleSection { mid: self.mid.clone(), payload: payload.clone(), codec })
+    }
+
+    fn fate(&self, map: &TrackMap) -> Fate {
+        let mapped = [&map.video, &map.audio];
+        if self.kind == SectionKind::Other {
+            Fate::AsIs
+        } else if mapped.into_iter().flatten().any(|track| track.mid == self.mid) {
+            Fate::Served
+        } else if map.idle.iter().any(|section| section.mid == self.mid) {
+            Fate::Idle
+        } else {
+            Fate::Rejected
         }
     }
 
-    fn write_rejected(&self, text: &mut String) {
-        let mut lines = self.lines.iter();
-        if let Some(m_line) = lines.next() {
-            text.push_str(&with_port_zero(m_line));
+    fn write(&self, text: &mut String, fate: Fate) {
+        let dropped = |line: &str| match fate {
+            Fate::AsIs => false,
+            Fate::Served | Fate::Idle => is_direction(line),
+            Fate::Rejected => is_direction(line) || line == "a=bundle-only",
+        };
+        for line in self.lines.iter().filter(|line| !dropped(line)) {
+            match fate {
+                Fate::Rejected if line.starts_with("m=") => text.push_str(&with_port_zero(line)),
+                _ => text.push_str(line),
+            }
             text.push_str("\r\n");
         }
-        for line in lines.filter(|line| !is_direction(line) && *line != "a=bundle-only") {
-            text.push_str(line);
-            text.push_str("\r\n");
+        match fate {
+            Fate::AsIs => {}
+            Fate::Served => text.push_str("a=recvonly\r\n"),
+            Fate::Idle | Fate::Rejected => text.push_str("a=inactive\r\n"),
         }
-        text.push_str("a=inactive\r\n");
     }
+}
+
+/// What becomes of a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Not audio or video.
+    AsIs,
+    /// Gets a track.
+    Served,
+    /// Kept without media.
+    Idle,
+    /// Port 0.
+    Rejected,
 }
 
 fn with_port_zero(m_line: &str) -> String {

@@ -23,6 +23,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
+use control_api::loopback::TrustedProxies;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -32,7 +33,7 @@ use media_core::path_name::PathName;
 use media_core::ring::JoinAt;
 use str0m::{Candidate, IceCreds};
 use tokio::sync::{mpsc, oneshot};
-use tracing::debug;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::candidates::{host_candidates, local_ips};
@@ -46,6 +47,7 @@ use super::{
 };
 use crate::registry::AcquireError;
 use crate::runtime::clock;
+use crate::runtime::tasks::{Ended, catch_panic};
 use crate::stream::{ReaderKind, Stream};
 
 /// A request's body must be there by then; a slow sender is cut (correctness: S6).
@@ -69,7 +71,7 @@ const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-Match";
 
 impl WebRtcServer {
     /// All of this listener's pages and WHEP. The connection's peer is taken from
-    /// `ConnectInfo<SocketAddr>`; behind a trusted proxy the caller puts the forwarded address there.
+    /// `ConnectInfo<SocketAddr>`, behind a trusted proxy from what that forwards.
     pub(crate) fn router(self: &Arc<Self>) -> Router {
         Router::new().fallback(handle).with_state(Arc::clone(self))
     }
@@ -142,7 +144,7 @@ async fn route(server: &Arc<WebRtcServer>, request: Request) -> Response {
             let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
             with_header(empty(StatusCode::FOUND), header::LOCATION, &format!("/{path}/{query}"))
         }
-        (Target::Player(path), &Method::GET | &Method::HEAD) => page(server, PageRequest::Player(&path)),
+        (Target::Player(_), &Method::GET | &Method::HEAD) => page(server, PageRequest::Player),
         (Target::Asset(asset), &Method::GET | &Method::HEAD) => page(server, PageRequest::Asset(&asset)),
         _ => Refusal::new(StatusCode::NOT_FOUND, "page not found").into(),
     }
@@ -199,8 +201,12 @@ async fn post(server: &Arc<WebRtcServer>, path: PathName, request: Request) -> R
 /// Lets a viewer in: authorized, and not one too many.
 fn admit(server: &WebRtcServer, path: PathName, request: &Request) -> Result<NewViewer, Refusal> {
     let remote_addr = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-    let remote_addr = remote_addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-    let caller = Caller { ip: remote_addr.ip().to_canonical() };
+    let peer = remote_addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+    let proxies = TrustedProxies(server.config.http.trusted_proxies.clone().into());
+    let bad_proxy = || Refusal::new(StatusCode::BAD_REQUEST, "X-Forwarded-For is not a list of addresses");
+    let ip = proxies.caller(peer.ip(), request.headers()).ok_or_else(bad_proxy)?;
+    let remote_addr = if ip == peer.ip().to_canonical() { peer } else { SocketAddr::new(ip, 0) };
+    let caller = Caller { ip };
     let grant = server.deps.gate.authorize(&caller, Action::Read, &path).map_err(|denied| {
         debug!(%denied, %path, "viewer refused");
         Refusal::new(StatusCode::UNAUTHORIZED, "authentication error")
@@ -242,8 +248,16 @@ async fn open(
     let tcp_port = server.tcp.as_ref().map(|tcp| tcp.local().port());
     let candidates = host_candidates(&ips, udp_port, tcp_port);
     let local = candidates.iter().map(|candidate| (candidate.proto(), candidate.addr())).collect();
-    let Negotiated { rtc, answer, ufrag, narrowed_offer } =
-        negotiate::negotiate(&server.identity, offer, map, candidates, clock::now())?;
+    // str0m calls a panic a bug of its own, and offers come from strangers.
+    let negotiating = async { negotiate::negotiate(&server.identity, offer, map, candidates, clock::now()) };
+    let Negotiated { rtc, answer, ufrag, narrowed_offer } = match catch_panic(negotiating).await {
+        Ended::Done(negotiated) => negotiated?,
+        Ended::Panicked(message) => {
+            server.deps.tasks.count_panic();
+            warn!(message, "an offer made the WebRTC stack panic; refused");
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "offer is not usable"));
+        }
+    };
     let (route, inbox) = server.routes.register(&ufrag);
     let (commands, commanded) = mpsc::channel(COMMANDS);
     let remote_ufrag = attribute(&narrowed_offer, "a=ice-ufrag:").unwrap_or_default().to_owned();
@@ -327,6 +341,8 @@ async fn restart(
 
 async fn delete(server: &WebRtcServer, path: &PathName, secret: &str) -> Result<Response, Refusal> {
     let handle = find_session(server, path, secret)?;
+    // Gone from the list at once: whoever asks again is told so, however long the task takes to end.
+    server.unlist(&handle);
     handle.commands.send(Command::Close).await.map_err(|_| no_session())?;
     Ok(body(StatusCode::OK, "application/json", "{\"status\":\"ok\"}".to_owned()))
 }

@@ -1,0 +1,295 @@
+//! Control: what the API and the metrics tell of streams, muxers and sessions.
+//!
+//! Snapshots are taken from the running parts; nothing here holds up media.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+
+use control_api::model::{
+    Camera, CameraCounters, CameraState, CodecProps, PathReader, PathReaderType, PathSource, PathSourceType,
+    PathTrack, Time,
+};
+use media_core::path_name::PathName;
+use media_core::time::WallTime;
+use media_core::track::{CodecConfig, G711Law, TrackInfo};
+
+use crate::egress::hls::HlsServer;
+use crate::egress::webrtc::WebRtcServer;
+use crate::egress::webrtc::stats::SessionRecord;
+use crate::registry::Registry;
+use crate::stream::{IngestSnapshot, ReaderKind, SourceState, SourceStatus, Stream};
+use crate::telemetry::metrics::{
+    HlsMuxerMetrics, MetricsSnapshot, MetricsSource, PathMetrics, Readiness, SourceMetrics,
+    WebRtcSessionMetrics,
+};
+use crate::telemetry::process::ProcessMetrics;
+
+/// Looks at everything that runs.
+pub(crate) struct Observer {
+    /// The paths.
+    pub(crate) registry: Arc<Registry>,
+    /// HLS, when it is on.
+    pub(crate) hls: Option<Arc<HlsServer>>,
+    /// WebRTC, when it is on.
+    pub(crate) webrtc: Option<Arc<WebRtcServer>>,
+}
+
+impl Observer {
+    fn sessions(&self) -> Vec<Arc<SessionRecord>> {
+        self.webrtc.as_ref().map(|webrtc| webrtc.sessions()).unwrap_or_default()
+    }
+
+    fn camera(&self, stream: &Stream) -> Camera {
+        let state = stream.state();
+        let online_since = online_since(&state);
+        let readers = stream.reader_changes().borrow().clone();
+        let muxers = readers.iter().filter(|kind| **kind == ReaderKind::HlsMuxer);
+        let muxers = muxers.map(|_| PathReader { kind: PathReaderType::HlsSession, id: "muxer".to_owned() });
+        let sessions = self.sessions();
+        let sessions = sessions.iter().filter(|session| session.facts.path == *stream.name());
+        let sessions = sessions.map(|session| PathReader {
+            kind: PathReaderType::WebRtcSession,
+            id: session.facts.id.to_string(),
+        });
+        let format = stream.format();
+        let tracks = format.iter().flat_map(|format| format.source_tracks().map(path_track)).collect();
+        Camera {
+            name: stream.name().to_string(),
+            conf_name: stream.name().to_string(),
+            source: Some(PathSource { kind: PathSourceType::RtspSource, id: String::new() }),
+            state: camera_state(state.status),
+            state_reason: state.reason,
+            state_since: time(state.since),
+            available_since: online_since,
+            online_since,
+            tracks,
+            readers: muxers.chain(sessions).collect(),
+            counters: self.camera_counters(stream),
+        }
+    }
+
+    fn camera_counters(&self, stream: &Stream) -> CameraCounters {
+        let ingest = ingest_of(stream);
+        CameraCounters {
+            inbound_bytes: stream.counters.inbound_bytes.load(Relaxed),
+            outbound_bytes: self.outbound_bytes(stream),
+            inbound_frames_in_error: frames_in_error(&ingest),
+            reconnects: stream.counters.reconnects.load(Relaxed),
+            frozen: stream.counters.frozen.load(Relaxed),
+            lost_packets: ingest.counters.lost_packets,
+            repaired_timestamps: ingest.counters.repaired_timestamps,
+            discontinuities: ingest.counters.discontinuities,
+            clock_offset_seconds: ingest.clock_offset_us.map(seconds),
+        }
+    }
+
+    /// Bytes sent to viewers: by WebRTC since the start, by the HLS muxer that now runs.
+    fn outbound_bytes(&self, stream: &Stream) -> u64 {
+        let muxers = self.hls.as_ref().map(|hls| hls.snapshot()).unwrap_or_default();
+        let muxers = muxers.iter().filter(|muxer| muxer.path == *stream.name());
+        stream.counters.outbound_bytes.load(Relaxed) + muxers.map(|muxer| muxer.sent_bytes).sum::<u64>()
+    }
+
+    fn path_metrics(&self, stream: &Stream) -> PathMetrics {
+        let state = stream.state();
+        let ingest = ingest_of(stream);
+        let readers = stream.reader_changes().borrow().clone();
+        let count =
+            |kind| u64::try_from(readers.iter().filter(|reader| **reader == kind).count()).unwrap_or(0);
+        let source = SourceMetrics {
+            state: state.status.as_str(),
+            reconnects: stream.counters.reconnects.load(Relaxed),
+            frozen: stream.counters.frozen.load(Relaxed),
+            panics: stream.counters.panics.load(Relaxed),
+            units: stream.counters.units.load(Relaxed),
+            lost_packets: ingest.counters.lost_packets,
+            lost_units: ingest.counters.lost_units,
+            repaired_timestamps: ingest.counters.repaired_timestamps,
+            stray_units: ingest.counters.stray_units,
+            discontinuities: ingest.counters.discontinuities,
+            malformed_packets: ingest.counters.malformed_packets,
+            oversized_units: ingest.counters.oversized_units,
+            transcode_errors: ingest.transcode_errors,
+            clock_offset_seconds: ingest.clock_offset_us.map(seconds),
+        };
+        PathMetrics {
+            name: stream.name().to_string(),
+            readiness: match state.status {
+                SourceStatus::Online => Readiness::Ready,
+                _ => Readiness::NotReady,
+            },
+            readers: vec![
+                ("hlsSession", count(ReaderKind::HlsMuxer)),
+                ("webRTCSession", count(ReaderKind::WebRtcSession)),
+            ],
+            inbound_bytes: stream.counters.inbound_bytes.load(Relaxed),
+            outbound_bytes: self.outbound_bytes(stream),
+            inbound_frames_in_error: frames_in_error(&ingest),
+            ring_bytes: u64::try_from(stream.ring_bytes()).unwrap_or(u64::MAX),
+            source: Some(source),
+        }
+    }
+}
+
+impl control_api::Cameras for Observer {
+    fn list(&self) -> Vec<Camera> {
+        self.registry.snapshot().values().map(|entry| self.camera(&entry.stream)).collect()
+    }
+
+    fn get(&self, name: &str) -> Option<Camera> {
+        let name = PathName::parse(name).ok()?;
+        self.registry.get(&name).map(|stream| self.camera(&stream))
+    }
+}
+
+impl MetricsSource for Observer {
+    fn snapshot(&self) -> MetricsSnapshot {
+        let paths = self.registry.snapshot();
+        MetricsSnapshot {
+            paths: paths.values().map(|entry| self.path_metrics(&entry.stream)).collect(),
+            hls_muxers: self.hls.as_ref().map(|hls| {
+                let muxers = hls.snapshot();
+                muxers
+                    .into_iter()
+                    .map(|muxer| HlsMuxerMetrics {
+                        path: muxer.path.to_string(),
+                        outbound_bytes: muxer.sent_bytes,
+                        outbound_frames_discarded: muxer.segmenter.dropped_units,
+                        window_bytes: u64::try_from(muxer.window_bytes).unwrap_or(u64::MAX),
+                        requests: muxer.requests,
+                        restarts: muxer.restarts,
+                    })
+                    .collect()
+            }),
+            webrtc_sessions: self
+                .webrtc
+                .as_ref()
+                .map(|_| self.sessions().iter().map(|s| session_metrics(s)).collect()),
+            webrtc_unroutable_datagrams: self
+                .webrtc
+                .as_ref()
+                .map_or(0, |webrtc| webrtc.unroutable_datagrams()),
+            process: ProcessMetrics::read(),
+        }
+    }
+}
+
+fn session_metrics(session: &SessionRecord) -> WebRtcSessionMetrics {
+    let counters = &session.counters;
+    WebRtcSessionMetrics {
+        id: session.facts.id.to_string(),
+        path: session.facts.path.to_string(),
+        remote_addr: session.facts.remote_addr.to_string(),
+        inbound_bytes: counters.inbound_bytes.load(Relaxed),
+        outbound_bytes: counters.outbound_bytes.load(Relaxed),
+        inbound_rtcp_packets: counters.inbound_rtcp_packets.load(Relaxed),
+        outbound_rtcp_packets: counters.outbound_rtcp_packets.load(Relaxed),
+        outbound_rtp_packets: counters.outbound_rtp_packets.load(Relaxed),
+        outbound_frames_discarded: counters.discarded_units.load(Relaxed),
+    }
+}
+
+fn ingest_of(stream: &Stream) -> IngestSnapshot {
+    stream.ingest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn frames_in_error(ingest: &IngestSnapshot) -> u64 {
+    ingest.counters.lost_units + ingest.counters.oversized_units + ingest.counters.malformed_packets
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds of a clock offset fit a double for centuries")]
+fn seconds(us: i64) -> f64 {
+    us as f64 / 1e6
+}
+
+fn time(wall: WallTime) -> Time {
+    Time { unix_us: wall.unix_us() }
+}
+
+fn online_since(state: &SourceState) -> Option<Time> {
+    (state.status == SourceStatus::Online).then(|| time(state.since))
+}
+
+fn camera_state(status: SourceStatus) -> CameraState {
+    match status {
+        SourceStatus::Idle => CameraState::Idle,
+        SourceStatus::Connecting => CameraState::Connecting,
+        SourceStatus::Online => CameraState::Online,
+        SourceStatus::Frozen => CameraState::Frozen,
+        SourceStatus::BackingOff => CameraState::BackingOff,
+        SourceStatus::OpenCircuit => CameraState::OpenCircuit,
+    }
+}
+
+fn path_track(track: &TrackInfo) -> PathTrack {
+    let codec_props = match &track.codec {
+        CodecConfig::H264(config) => CodecProps::Video {
+            width: config.width,
+            height: config.height,
+            profile: h264_profile(config.profile_idc, config.constraint_flags).to_owned(),
+            level: level(u32::from(config.level_idc) * 10),
+        },
+        CodecConfig::H265(config) => CodecProps::Video {
+            width: config.width,
+            height: config.height,
+            profile: h265_profile(config.general_profile & 0x1f).to_owned(),
+            // general_level_idc is 30 times the level (ITU-T H.265 A.4.1).
+            level: level(u32::from(config.level_idc) * 100 / 30),
+        },
+        CodecConfig::Aac(config) => {
+            CodecProps::Mpeg4Audio { sample_rate: config.sample_rate, channel_count: config.channels.into() }
+        }
+        CodecConfig::Opus { channels } => CodecProps::Opus { channel_count: (*channels).into() },
+        CodecConfig::G711 { law, sample_rate, channels } => CodecProps::G711 {
+            mu_law: *law == G711Law::Mu,
+            sample_rate: *sample_rate,
+            channel_count: (*channels).into(),
+        },
+    };
+    PathTrack { codec: track.codec.api_name(), codec_props: Some(codec_props) }
+}
+
+/// A level in hundredths as people write it: 410 is `4.1`, 400 is `4`.
+fn level(hundredths: u32) -> String {
+    match (hundredths / 100, hundredths % 100 / 10) {
+        (whole, 0) => whole.to_string(),
+        (whole, tenth) => format!("{whole}.{tenth}"),
+    }
+}
+
+/// ITU-T H.264 A.2.
+fn h264_profile(profile_idc: u8, constraint_flags: u8) -> &'static str {
+    match profile_idc {
+        66 if constraint_flags & 0x40 != 0 => "Constrained Baseline",
+        66 => "Baseline",
+        77 => "Main",
+        88 => "Extended",
+        100 => "High",
+        110 => "High 10",
+        122 => "High 4:2:2",
+        244 => "High 4:4:4 Predictive",
+        _ => "unknown",
+    }
+}
+
+/// ITU-T H.265 A.3.
+fn h265_profile(profile_idc: u8) -> &'static str {
+    match profile_idc {
+        1 => "Main",
+        2 => "Main 10",
+        3 => "Main Still Picture",
+        4 => "Format Range Extensions",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_read_as_people_write_them() {
+        assert_eq!([level(310), level(400), level(u32::from(120_u8) * 100 / 30)], ["3.1", "4", "4"]);
+        assert_eq!(level(93 * 100 / 30), "3.1");
+    }
+}
