@@ -1,7 +1,7 @@
 //! LL-HLS: the live window of a stream, its playlists, and what a request gets.
 //!
 //! ```text
-//!  fmp4::Event ─► Window::apply ─► Window::commit ─► Rendered { full, delta }   once a part, for all viewers
+//!  fmp4::Event ─► Window::apply ─► Window::commit ─► Rendered { full, delta }   once a part and only if asked, for all viewers
 //!  query ─► Directives ─► Window::answer(held so far) ─► Now | Wait | BadRequest | Unavailable
 //!  name  ─► MediaName ──► Window::media(grant) ─────────► Now | Wait | NotFound
 //! ```
@@ -21,4 +21,4 @@ mod tests;
 
 pub use names::{MediaName, Prefix};
 pub use request::{Answer, BadDirective, Directives};
-pub use window::{Media, MediaAnswer, Rendered, SequenceStart, Variant, Window, WindowConfig};
+pub use window::{Audience, Media, MediaAnswer, Rendered, SequenceStart, Variant, Window, WindowConfig};

@@ -60,7 +60,7 @@ impl Feed {
         }
     }
 
-    fn full(&self) -> String {
+    fn full(&mut self) -> String {
         String::from_utf8(self.window.rendered().unwrap().full.to_vec()).unwrap()
     }
 
@@ -313,6 +313,27 @@ fn the_hinted_part_is_the_next_one_always() {
         feed.frames(6);
         assert!(matches!(feed.window.media(&grant(), name, Duration::ZERO), MediaAnswer::Now(_)));
     }
+}
+
+// correctness: H14
+#[test]
+fn a_window_nobody_watches_keeps_three_target_durations_and_grows_for_a_viewer() {
+    let mut feed = Feed::new(Variant::LowLatency, 50);
+    feed.window.note_audience(Audience::None);
+    feed.frames(25 * 60);
+    let target = number_after(&feed.full(), "#EXT-X-TARGETDURATION:");
+    let msn = number_after(&feed.full(), "#EXT-X-MEDIA-SEQUENCE:");
+    let listed = |feed: &mut Feed| feed.full().matches("#EXTINF").count();
+    assert_eq!((target, listed(&mut feed), feed.window.retired_count()), (2, 3, 0));
+    let unwatched_bytes = feed.window.bytes();
+    feed.window.note_audience(Audience::Present);
+    feed.frames(25 * 60);
+    assert_eq!(listed(&mut feed), window_config(Variant::LowLatency).segment_count);
+    assert!(number_after(&feed.full(), "#EXT-X-MEDIA-SEQUENCE:") > msn);
+    assert!(feed.window.bytes() > 3 * unwatched_bytes, "{} {unwatched_bytes}", feed.window.bytes());
+    feed.window.note_audience(Audience::None);
+    feed.frames(50);
+    assert_eq!((listed(&mut feed), feed.window.retired_count()), (3, 0));
 }
 
 fn media_bytes(window: &Window, name: MediaName) -> Option<Vec<u8>> {

@@ -9,6 +9,8 @@
 //!   [`SEGMENTS_LISTED_MIN`] and 3 target durations, the least a playlist may hold.
 //! - Retired: for the segment's own duration and that of the playlist that listed it (rfc8216bis s6.2.2), so parts
 //!   stay for more than 3 target durations after their tags are gone (correctness: H11); less under memory pressure.
+//! - Without an audience no playlist is out there that names anything: 3 target durations are kept, what a first viewer
+//!   needs, and nothing is retired. The list grows to its full length once somebody watches.
 //!
 //! Belongs here: retention, numbers, readiness. Does not: text (-> playlist), waiting (-> server).
 //! Invariants: numbers of segments are contiguous; MEDIA-SEQUENCE and DISCONTINUITY-SEQUENCE never go back (correctness: H14).
@@ -30,6 +32,8 @@ use crate::time::WallTime;
 
 /// The fewest segments a playlist lists when memory is short: three target durations and one.
 pub const SEGMENTS_LISTED_MIN: usize = 4;
+/// The fewest segments a playlist lists while nobody watches.
+pub const SEGMENTS_LISTED_UNWATCHED: usize = 3;
 /// The most segments a playlist lists, however short they are, unless more are configured; the oldest are retired beyond it.
 pub const SEGMENTS_LISTED_MAX: usize = 128;
 /// Parts are listed while their segment begins within so many target durations of the end (correctness: H11)...
@@ -55,6 +59,15 @@ pub enum Variant {
     LowLatency,
     /// Segments only.
     Fmp4,
+}
+
+/// Whether a playlist of this window may be in somebody's hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Nobody asked, or not for long: what was listed to them has run out.
+    None,
+    /// Somebody asks.
+    Present,
 }
 
 /// Where the numbers of a new window begin.
@@ -164,6 +177,7 @@ pub enum MediaAnswer {
 #[derive(Debug)]
 pub struct Window {
     config: WindowConfig,
+    audience: Audience,
     targets: Option<Targets>,
     retired: VecDeque<Retired>,
     listed: VecDeque<Segment>,
@@ -175,6 +189,9 @@ pub struct Window {
     /// Media so far.
     end_us: i64,
     bytes: usize,
+    /// Rises with each commit since the window was ready; 0 before.
+    version: u64,
+    /// The text of that version, once somebody asked for it.
     rendered: Option<Rendered>,
 }
 
@@ -184,6 +201,7 @@ impl Window {
         let discontinuity_sequence = config.first_discontinuity;
         Self {
             config,
+            audience: Audience::Present,
             targets: None,
             retired: VecDeque::new(),
             listed: VecDeque::new(),
@@ -194,8 +212,14 @@ impl Window {
             discontinuity_next: false,
             end_us: 0,
             bytes: 0,
+            version: 0,
             rendered: None,
         }
+    }
+
+    /// Says whether anybody watches; decides how much is kept from the next segment on.
+    pub fn note_audience(&mut self, audience: Audience) {
+        self.audience = audience;
     }
 
     /// Takes what the segmenter made. [`Window::commit`] makes it visible.
@@ -211,19 +235,29 @@ impl Window {
         }
     }
 
-    /// Renders the playlists; called once after each batch of events, so that what is hinted at is known.
+    /// Makes what was applied visible; called once after each batch of events, so that what is hinted at is known.
     pub fn commit(&mut self) {
-        if !self.is_ready() {
-            return;
+        if self.version > 0 || self.has_enough() {
+            self.version += 1;
         }
-        let version = self.rendered.as_ref().map_or(0, |rendered| rendered.version) + 1;
-        let full = Bytes::from(playlist::full(self));
-        let delta = playlist::delta(self).map(Bytes::from);
-        self.rendered = Some(Rendered { version, full, delta });
     }
 
-    /// The playlist, once there is enough to play.
-    pub fn rendered(&self) -> Option<&Rendered> {
+    /// There is enough to play.
+    pub fn is_ready(&self) -> bool {
+        self.version > 0
+    }
+
+    /// The playlists of now, once there is enough to play. Made at the first request for each version, so that
+    /// a window without viewers never writes one.
+    pub fn rendered(&mut self) -> Option<&Rendered> {
+        if !self.is_ready() {
+            return None;
+        }
+        if self.rendered.as_ref().is_none_or(|rendered| rendered.version != self.version) {
+            let full = Bytes::from(playlist::full(self));
+            let delta = playlist::delta(self).map(Bytes::from);
+            self.rendered = Some(Rendered { version: self.version, full, delta });
+        }
         self.rendered.as_ref()
     }
 
@@ -242,7 +276,7 @@ impl Window {
 
     /// What a playlist request gets that has been held for `held` so far (correctness: H6, H7, H8).
     pub fn answer(&self, directives: &Directives, held: Duration) -> Answer {
-        if self.rendered.is_none() {
+        if !self.is_ready() {
             return self.hold(held);
         }
         let Some(msn) = directives.msn else { return Answer::Now };
@@ -278,8 +312,7 @@ impl Window {
 
     /// The multivariant playlist, once there is enough to play; `query` is kept on the child's URI.
     pub fn multivariant(&self, query: Option<&str>) -> Option<String> {
-        self.rendered.as_ref()?;
-        let (_, init) = self.current_init.as_ref()?;
+        let (_, init) = self.current_init.as_ref().filter(|_| self.is_ready())?;
         let segments = || self.listed.iter().chain(&self.open).filter(|segment| segment.duration_us > 0);
         let bps = |bytes: usize, us: i64| {
             let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(8_000_000);
@@ -401,11 +434,11 @@ impl Window {
             let expires_us = self.end_us + segment.duration_us + listed_us;
             self.retired.push_back(Retired { segment, expires_us });
         }
-        while self
-            .retired
-            .front()
-            .is_some_and(|oldest| self.end_us > oldest.expires_us || self.bytes > self.config.bytes_soft)
-        {
+        while self.retired.front().is_some_and(|oldest| {
+            self.audience == Audience::None
+                || self.end_us > oldest.expires_us
+                || self.bytes > self.config.bytes_soft
+        }) {
             let gone = self.retired.pop_front();
             self.bytes -= gone.map_or(0, |gone| gone.segment.bytes);
         }
@@ -421,10 +454,13 @@ impl Window {
         let over_bytes = self.bytes - retired > self.config.bytes_soft
             && count > SEGMENTS_LISTED_MIN
             && left_us >= LISTED_TARGETS_MIN * self.target_us();
-        over_count || over_bytes || count > SEGMENTS_LISTED_MAX.max(self.config.segment_count)
+        let unwatched = self.audience == Audience::None
+            && count > SEGMENTS_LISTED_UNWATCHED
+            && left_us >= LISTED_TARGETS_MIN * self.target_us();
+        over_count || over_bytes || unwatched || count > SEGMENTS_LISTED_MAX.max(self.config.segment_count)
     }
 
-    fn is_ready(&self) -> bool {
+    fn has_enough(&self) -> bool {
         let early = self.config.variant == Variant::LowLatency && self.end_us >= READY_MEDIA_US;
         self.targets.is_some() && (!self.listed.is_empty() || early)
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use media_core::egress::hls::{
-    Answer, Directives, MediaAnswer, MediaName, Prefix, Rendered, SequenceStart, Variant, Window,
+    Answer, Audience, Directives, MediaAnswer, MediaName, Prefix, Rendered, SequenceStart, Variant, Window,
     WindowConfig,
 };
 use media_core::gate::CameraGrant;
@@ -34,6 +34,8 @@ use crate::stream::{ReaderKind, Stream, Subscription};
 const BATCH_UNITS_MAX: usize = 4096;
 /// Above this a window keeps no more than a playlist must list: 16 s of a 16 Mbit/s camera.
 const WINDOW_BYTES_SOFT: usize = 32 << 20;
+/// A viewer that asked for nothing for so long is gone: longer than any request is held and than what a playlist lists.
+const AUDIENCE_MEMORY: Duration = Duration::from_secs(60);
 /// Playlists are small and made several times a second: the cheapest level already takes nine tenths off.
 const GZIP_LEVEL: Compression = Compression::new(1);
 
@@ -132,6 +134,15 @@ impl Muxer {
         Duration::from_micros(u64::try_from(us).unwrap_or(0))
     }
 
+    fn audience(&self, now: WallTime) -> Audience {
+        let is_asked = self.requests.load(Ordering::Relaxed) > 0;
+        if is_asked && self.idle(now) < AUDIENCE_MEMORY.max(self.config.muxer_close_after) {
+            Audience::Present
+        } else {
+            Audience::None
+        }
+    }
+
     /// Changes each time the playlist does.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
@@ -178,7 +189,7 @@ impl Muxer {
     pub(super) fn sequence_after(&self) -> SequenceStart {
         let state = self.lock();
         // A window that saw no part yet has no numbers of its own.
-        if state.window.rendered().is_some() { state.window.sequence_after() } else { state.first }
+        if state.window.is_ready() { state.window.sequence_after() } else { state.first }
     }
 
     pub(super) fn snapshot(&self) -> MuxerSnapshot {
@@ -236,7 +247,9 @@ impl Muxer {
         if events.is_empty() {
             return;
         }
+        let audience = self.audience(clock::wall_now());
         let mut state = self.lock();
+        state.window.note_audience(audience);
         events.into_iter().for_each(|event| state.window.apply(event));
         state.window.commit();
         state.stats = work.segmenter.stats();
