@@ -1,7 +1,8 @@
 //! App: every subsystem, in the order of its start and stop.
 //!
 //! ```text
-//!  media runtime:   supervisors ─► streams ─► HLS muxers and listener, WebRTC sessions and listener
+//!  shards:          supervisors ─► streams ─► HLS muxers
+//!  media runtime:   HLS listener, WebRTC sessions and listener
 //!  control runtime: API, metrics, page
 //! ```
 //!
@@ -34,6 +35,7 @@ use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
 use crate::registry::{FIRST_PICTURE_WAIT, PathEntry, Registry};
 use crate::runtime::clock;
+use crate::runtime::shards::Shards;
 use crate::runtime::tasks::TaskSet;
 use crate::stream::Stream;
 use crate::telemetry::logging;
@@ -56,7 +58,9 @@ fn run(loaded: &Loaded) -> anyhow::Result<Exit> {
     }
     let media = runtime("media", None).context("start media runtime")?;
     let control = runtime("control", Some(CONTROL_THREADS)).context("start control runtime")?;
-    let exit = media.block_on(serve(&loaded.config, &control));
+    let mut shards = Shards::start().context("start ingest threads")?;
+    let exit = media.block_on(serve(&loaded.config, &control, &mut shards));
+    shards.stop();
     control.shutdown_timeout(STOP_PATIENCE);
     media.shutdown_timeout(STOP_PATIENCE);
     info!("gtvision stopped");
@@ -71,12 +75,12 @@ fn runtime(name: &'static str, threads: Option<usize>) -> std::io::Result<Runtim
     builder.thread_name(name).enable_all().build()
 }
 
-async fn serve(config: &Config, control: &Runtime) -> anyhow::Result<Exit> {
+async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyhow::Result<Exit> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let tasks = Tasks::new();
     let registry = Arc::new(Registry::default());
-    start_paths(config, &registry, &tasks.cameras);
+    start_paths(config, &registry, &tasks.cameras, shards);
     let media = match Media::start(config, &registry, &tasks.media).await {
         Ok(media) => media,
         Err(error) => return bind_failed(&error),
@@ -266,16 +270,18 @@ fn listener_url(http: &HttpConfig) -> ListenerUrl {
     ListenerUrl { scheme, port: http.address.port() }
 }
 
-fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet) {
+fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet, shards: &mut Shards) {
     let session = SessionTimes { request: config.timeouts.read, ..SessionTimes::default() };
     let times = SupervisorTimes { session, ..SupervisorTimes::default() };
     for (name, path) in &config.paths {
         let stream = Stream::new(name.clone(), Retention::default(), clock::wall_now());
         let start_timeout = path.on_demand.map_or(FIRST_PICTURE_WAIT, |on_demand| on_demand.start_timeout);
-        registry.insert(name, PathEntry { stream: Arc::clone(&stream), start_timeout });
+        let home = Some(shards.place());
+        let cameras = cameras.on(home.clone());
+        registry.insert(name, PathEntry { stream: Arc::clone(&stream), start_timeout, home });
         if let PathSource::Rtsp(source) = &path.source {
             let camera = Camera { source: source.clone(), on_demand: path.on_demand };
-            Supervisor::spawn(cameras, camera, &stream, times);
+            Supervisor::spawn(&cameras, camera, &stream, times);
         }
     }
     info!(paths = config.paths.len(), "paths configured");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use media_core::gate::CameraGrant;
 use media_core::path_name::PathName;
+use tokio::runtime::Handle;
 
 use crate::stream::Stream;
 
@@ -42,6 +43,8 @@ pub(crate) struct PathEntry {
     pub(crate) stream: Arc<Stream>,
     /// How long a reader waits for an on-demand source to start.
     pub(crate) start_timeout: Duration,
+    /// Where the path's own tasks run: its camera and its remuxing, on one thread. `None` for the caller's runtime.
+    pub(crate) home: Option<Handle>,
 }
 
 /// All configured paths.
@@ -69,6 +72,11 @@ impl Registry {
     /// The stream of a configured path, whatever its state.
     pub(crate) fn get(&self, name: &PathName) -> Option<Arc<Stream>> {
         self.paths.load().get(name).map(|entry| Arc::clone(&entry.stream))
+    }
+
+    /// Where a path's own tasks run.
+    pub(crate) fn home(&self, name: &PathName) -> Option<Handle> {
+        self.paths.load().get(name).and_then(|entry| entry.home.clone())
     }
 
     /// The stream that a grant is for, once it has sent something: at once for a stream that has

@@ -3,13 +3,14 @@
 //! ```text
 //!  supervisor (one task per camera: when to try, state, panics)
 //!     └─ session (one connection: sockets of the RTSP machine, UDP, time-outs)
-//!           └─ connect (TCP, TLS) ─ udp (port pairs)
+//!           └─ connect (TCP, TLS) ─ udp (port pairs), read_buffer
 //! ```
 //!
 //! The decisions are media_core's: `rtsp` (dialogue), `rtp` and `ingest` (access units, times).
 
 mod connect;
 mod output;
+mod read_buffer;
 mod session;
 mod supervisor;
 mod udp;

@@ -6,36 +6,35 @@
 //!     └────────────┴── select loop: wait for one thing, apply it, write what the machine wants to send
 //! ```
 //!
-//! Times: see [`SessionTimes`]. Limits: media_core::rtsp's for messages; a read buffer of [`READ_BYTES`].
+//! Times: see [`SessionTimes`]. Limits: media_core::rtsp's for messages; one read buffer (-> read_buffer).
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use media_core::ingest::{Ingest, TrackSetup};
 use media_core::rtp::RtpPacket;
 use media_core::rtsp::{
     Client, ClientConfig, ClientError, Credentials, Event, LowerTransport, MediaKind, ReceivedRtp,
     ReceiverReport, RtpReceiver, SdpMedia, TransportReply, parse_sender_report,
 };
+use media_core::time::WallTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep_until, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Sleep, sleep_until, timeout_at};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::{debug, info};
 
 use super::connect::{self, ConnectError, Connected};
 use super::output::Output;
+use super::read_buffer::ReadBuffer;
 use super::udp::UdpPair;
 use crate::config::resolved::RtspSource;
 use crate::runtime::clock;
 use crate::stream::{SourceStatus, Stream};
-
-/// Bytes asked of the kernel at once. Large enough for a key frame's burst at 4 Mbit/s, so that a camera costs
-/// one wake-up a frame and not one a packet.
-const READ_BYTES: usize = 64 << 10;
 
 /// Time between receiver reports (RFC 3550 s6.2 minimum).
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -136,6 +135,26 @@ struct Track {
     reply: TransportReply,
 }
 
+/// What the loop waits for besides the camera, made once: a wait that is set up for each packet costs more than the packet.
+struct Waits<'a, 'token> {
+    /// Rings at the next deadline or before.
+    alarm: Pin<&'a mut Sleep>,
+    cancelled: Pin<&'a mut WaitForCancellationFuture<'token>>,
+}
+
+/// The time at which something was read, on both clocks.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Instant,
+    wall: WallTime,
+}
+
+impl Moment {
+    fn read() -> Self {
+        Self { now: clock::now(), wall: clock::wall_now() }
+    }
+}
+
 /// What woke the loop.
 enum Woken {
     Read(io::Result<usize>),
@@ -149,7 +168,7 @@ struct Session<'a> {
     transport: TryTransport,
     connected: Connected,
     client: Client,
-    buf: BytesMut,
+    buf: ReadBuffer,
     tracks: Vec<Track>,
     set_up: usize,
     playing_since: Option<Instant>,
@@ -188,7 +207,7 @@ impl<'a> Session<'a> {
             context,
             transport,
             connected,
-            buf: BytesMut::with_capacity(READ_BYTES),
+            buf: ReadBuffer::default(),
             tracks: Vec::new(),
             set_up: 0,
             playing_since: None,
@@ -202,20 +221,27 @@ impl<'a> Session<'a> {
     }
 
     async fn run(mut self, mut online: impl FnMut()) -> Result<SessionEnd, SessionError> {
+        let token = self.context.token;
+        let alarm = pin!(sleep_until(self.next_deadline().into()));
+        let cancelled = pin!(token.cancelled());
+        let mut waits = Waits { alarm, cancelled };
         loop {
             self.transmit().await?;
-            match self.select().await {
+            match self.select(&mut waits).await {
                 Woken::Read(read) => {
                     if read? == 0 {
                         return Err(SessionError::Closed);
                     }
-                    self.apply_bytes().await?;
+                    self.apply_bytes(Moment::read()).await?;
                 }
                 Woken::Datagram(datagram) => {
                     let (track, kind, packet) = datagram?;
-                    self.apply_packet(track, kind, packet);
+                    self.apply_packet(track, kind, packet, Moment::read());
                 }
-                Woken::Timer => self.apply_timer().await?,
+                Woken::Timer => {
+                    self.apply_timer().await?;
+                    waits.alarm.as_mut().reset(self.next_deadline().into());
+                }
                 Woken::Cancelled => {
                     self.client.teardown(clock::now());
                     // Best effort: the camera's own time-out ends what this does not reach.
@@ -236,10 +262,12 @@ impl<'a> Session<'a> {
     }
 
     /// Waits for one thing; changes nothing but buffers. Cancel-safe.
-    async fn select(&mut self) -> Woken {
-        let deadline = self.next_deadline();
-        if self.buf.capacity() - self.buf.len() < READ_BYTES / 4 {
-            self.buf.reserve(READ_BYTES);
+    async fn select(&mut self, waits: &mut Waits<'_, '_>) -> Woken {
+        // Deadlines mostly move away, with each picture. The alarm is left where it is, rings too early now and then,
+        // and is set anew.
+        let deadline = self.next_deadline().into();
+        if deadline < waits.alarm.deadline() {
+            waits.alarm.as_mut().reset(deadline);
         }
         let tracks = &mut self.tracks;
         let datagram = poll_fn(|cx| {
@@ -253,10 +281,13 @@ impl<'a> Session<'a> {
             std::task::Poll::Pending
         });
         tokio::select! {
-            () = self.context.token.cancelled() => Woken::Cancelled,
-            read = self.connected.stream.read_buf(&mut self.buf) => Woken::Read(read),
+            // The camera first, since it is what nearly always comes. tokio's budget for a task's reads sees to it that
+            // one that never stops can't keep the others from being looked at.
+            biased;
+            read = self.connected.stream.read_buf(self.buf.with_room()) => Woken::Read(read),
             datagram = datagram => Woken::Datagram(datagram),
-            () = sleep_until(deadline.into()) => Woken::Timer,
+            () = waits.cancelled.as_mut() => Woken::Cancelled,
+            () = waits.alarm.as_mut() => Woken::Timer,
         }
     }
 
@@ -305,9 +336,9 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    async fn apply_bytes(&mut self) -> Result<(), SessionError> {
-        let before = self.buf.len();
-        while let Some(event) = self.client.next_event(&mut self.buf, clock::now())? {
+    async fn apply_bytes(&mut self, at: Moment) -> Result<(), SessionError> {
+        let before = self.buf.bytes().len();
+        while let Some(event) = self.client.next_event(self.buf.bytes(), at.now)? {
             match event {
                 Event::Described(medias) => self.choose_tracks(&medias).await?,
                 Event::SetUp { track, reply } => self.track_is_set_up(track, reply).await?,
@@ -317,10 +348,11 @@ impl<'a> Session<'a> {
                     self.next_report = Some(now + REPORT_INTERVAL);
                     debug!("camera plays");
                 }
-                Event::Media { track, kind, packet } => self.apply_packet(track, kind, packet),
+                Event::Media { track, kind, packet } => self.apply_packet(track, kind, packet, at),
             }
         }
-        let consumed = before.saturating_sub(self.buf.len());
+        let consumed = before.saturating_sub(self.buf.bytes().len());
+        self.buf.settle();
         let consumed = u64::try_from(consumed).unwrap_or(0);
         self.context.stream.counters.inbound_bytes.fetch_add(consumed, Ordering::Relaxed);
         Ok(())
@@ -368,27 +400,25 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn apply_packet(&mut self, index: usize, kind: MediaKind, packet: Bytes) {
-        let now = clock::now();
+    fn apply_packet(&mut self, index: usize, kind: MediaKind, packet: Bytes, at: Moment) {
         let Some(track) = self.tracks.get_mut(index) else { return };
         if track.udp.is_some() {
             let bytes = u64::try_from(packet.len()).unwrap_or(0);
             self.context.stream.counters.inbound_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         // A report proves that datagrams get through, even while the camera waits for its next key frame.
-        self.last_packet = Some(now);
+        self.last_packet = Some(at.now);
         match kind {
             MediaKind::Rtp => {
-                track.receiver.handle(packet, now, &mut self.in_order);
-                let wall = clock::wall_now();
+                track.receiver.handle(packet, at.now, &mut self.in_order);
                 for rtp in self.in_order.drain(..) {
                     let packet = RtpPacket {
                         seq: rtp.seq,
                         rtp_timestamp: rtp.rtp_timestamp,
                         marker: rtp.marker,
                         payload: rtp.payload,
-                        arrival: now,
-                        arrival_wall: wall,
+                        arrival: at.now,
+                        arrival_wall: at.wall,
                         lost_before: rtp.lost_before,
                     };
                     if let Err(err) = self.context.ingest.handle_rtp(index, &packet) {

@@ -1,5 +1,6 @@
-//! Runtime: the clock, the tasks and the waiting times that everything in the server shares.
+//! Runtime: the clock, the threads, the tasks and the waiting times that everything in the server shares.
 
 pub(crate) mod clock;
 pub(crate) mod retry;
+pub(crate) mod shards;
 pub(crate) mod tasks;

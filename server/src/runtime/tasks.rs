@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, error, warn};
@@ -31,12 +32,25 @@ pub(crate) struct TaskSet {
     tracker: TaskTracker,
     token: CancellationToken,
     panics: Arc<AtomicU64>,
+    /// Where tasks run; `None` for the runtime of whoever spawns.
+    home: Option<Handle>,
 }
 
 impl TaskSet {
     /// An empty set that nobody above cancels.
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, tracker: TaskTracker::new(), token: CancellationToken::new(), panics: Arc::default() }
+        Self {
+            name,
+            tracker: TaskTracker::new(),
+            token: CancellationToken::new(),
+            panics: Arc::default(),
+            home: None,
+        }
+    }
+
+    /// The same set, whose tasks run on `home` (`None`: on the runtime of whoever spawns).
+    pub(crate) fn on(&self, home: Option<Handle>) -> Self {
+        Self { home, ..self.clone() }
     }
 
     /// Cancelled when the set is shut down.
@@ -54,7 +68,10 @@ impl TaskSet {
             }
         };
         // The only spawn of the program: the tracker owns the task until `shutdown` joins it.
-        drop(self.tracker.spawn(task.instrument(span)));
+        drop(match &self.home {
+            Some(home) => self.tracker.spawn_on(task.instrument(span), home),
+            None => self.tracker.spawn(task.instrument(span)),
+        });
     }
 
     /// Counts a panic that the caller caught itself.

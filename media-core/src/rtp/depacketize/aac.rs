@@ -129,7 +129,7 @@ impl AacDepacketizer {
             }
             let frame = data.split_to(said);
             if !frame.is_empty() {
-                self.emit(rtp_timestamp, frame, packet);
+                self.emit(rtp_timestamp, &frame, packet);
             }
             rtp_timestamp = rtp_timestamp.wrapping_add(self.framing.frame_ticks);
         }
@@ -146,7 +146,7 @@ impl AacDepacketizer {
             self.lose(fragment.rtp_timestamp, LossReason::Malformed);
             return Err(PacketError::LengthMismatch { what: "au size", said: fragment.size, got });
         }
-        self.emit(fragment.rtp_timestamp, fragment.data.freeze(), packet);
+        self.emit(fragment.rtp_timestamp, &fragment.data, packet);
         Ok(())
     }
 
@@ -154,12 +154,13 @@ impl AacDepacketizer {
         self.out.push_back(Depacketized::Lost(LostUnit { rtp_timestamp, was_random_access: false, reason }));
     }
 
-    fn emit(&mut self, rtp_timestamp: u32, payload: Bytes, packet: &RtpPacket) {
+    fn emit(&mut self, rtp_timestamp: u32, payload: &[u8], packet: &RtpPacket) {
         self.out.push_back(Depacketized::Unit(RawUnit {
             rtp_timestamp,
             arrival: packet.arrival,
             arrival_wall: packet.arrival_wall,
-            payload,
+            // A copy: a few hundred bytes kept for seconds must not keep a whole read buffer alive.
+            payload: Bytes::copy_from_slice(payload),
             content: Content::Audio { duration_ticks: self.framing.frame_ticks },
         }));
     }

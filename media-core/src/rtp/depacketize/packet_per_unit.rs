@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::{Content, Depacketized, PacketError, RawUnit};
 use crate::codec::opus;
 use crate::rtp::RtpPacket;
@@ -60,7 +62,8 @@ impl PacketPerUnit {
             rtp_timestamp: packet.rtp_timestamp,
             arrival: packet.arrival,
             arrival_wall: packet.arrival_wall,
-            payload: payload.clone(),
+            // A copy: a few hundred bytes kept for seconds must not keep a whole read buffer alive.
+            payload: Bytes::copy_from_slice(payload),
             content: Content::Audio { duration_ticks },
         }));
         Ok(())

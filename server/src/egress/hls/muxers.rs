@@ -14,7 +14,6 @@ use std::time::Duration;
 use media_core::egress::hls::SequenceStart;
 use media_core::gate::{Action, Caller, CameraGrant};
 use media_core::path_name::PathName;
-use tracing::Instrument as _;
 
 use super::HlsDeps;
 use super::muxer::{Muxer, MuxerSnapshot};
@@ -145,10 +144,11 @@ impl Muxers {
 
     fn spawn(&self, muxer: &Arc<Muxer>, grant: CameraGrant) {
         let span = tracing::info_span!("hls_muxer", path = %grant.path());
-        let (muxer, tasks) = (Arc::clone(muxer), self.deps.tasks.clone());
+        let tasks = self.deps.tasks.on(self.deps.registry.home(grant.path()));
+        let (muxer, panics) = (Arc::clone(muxer), tasks.clone());
         let task = async move {
             while let Ended::Panicked(message) = catch_panic(muxer.run(&grant)).await {
-                tasks.count_panic();
+                panics.count_panic();
                 tracing::error!(message, "HLS muxer panicked; its playlist starts again");
                 muxer.restart();
                 tokio::select! {
@@ -157,7 +157,7 @@ impl Muxers {
                 }
             }
         };
-        self.deps.tasks.spawn(span.clone(), task.instrument(span));
+        tasks.spawn(span, task);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

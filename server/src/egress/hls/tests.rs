@@ -76,7 +76,7 @@ impl Bench {
         let path = PathName::parse("city/cam").unwrap();
         let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
         let registry = Arc::new(Registry::default());
-        let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(10) };
+        let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(10), home: None };
         registry.insert(&path, entry);
         let tasks = TaskSet::new("hls_test");
         let deps = HlsDeps {
@@ -470,7 +470,7 @@ async fn a_path_that_is_configured_anew_gets_a_new_muxer() {
     let first = bench.playlist().await;
     let path = bench.stream.name().clone();
     let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
-    let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(1) };
+    let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(1), home: None };
     bench.registry.insert(&path, entry);
     bench.publisher = Publisher::new(&stream);
     bench.next = 0;

@@ -1,0 +1,115 @@
+//! Shards: the threads that take in the cameras, each with its own runtime and its share of them.
+//!
+//! ```text
+//!  camera 1..=128 ─► shard 0 ─┐
+//!  camera 129..   ─► shard 1 ─┴─► nothing to do ─► nap ─► epoll: all that came meanwhile ─► tasks, one after the other
+//! ```
+//!
+//! A camera sends a packet every few milliseconds, so 250 of them would wake a thread tens of thousands of times a second;
+//! the wake-ups, not the bytes, are what ingest costs. A shard that has nothing to do therefore sleeps for [`NAP`] before
+//! it looks again, and then takes in everything at once. A camera's tasks (its session, its remuxing) stay on one thread:
+//! what one hands to the other wakes nobody and moves no cache line.
+//!
+//! Belongs here: threads. Does not: what runs on them (-> ingest, egress), who owns it (-> tasks).
+//! Limits: [`SHARDS_MAX`], [`CAMERAS_PER_SHARD`].
+
+use std::io;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
+
+/// How long a shard sleeps once it has nothing left to do. All that a viewer's delay grows by, at most; half of it on
+/// average. Longer naps save little more: at 5 ms 250 cameras cost 200 wake-ups a second.
+const NAP: Duration = Duration::from_millis(5);
+
+/// Threads at most, however many cores there are; further cameras share them.
+const SHARDS_MAX: usize = 16;
+
+/// Cameras that fill a shard before the next one is used: packed, so that a nap serves many.
+const CAMERAS_PER_SHARD: usize = 128;
+
+/// The threads. Dropping them without [`Shards::stop`] leaves them to the process's end.
+#[derive(Debug)]
+pub(crate) struct Shards {
+    shards: Vec<Shard>,
+    stop: CancellationToken,
+    placed: usize,
+}
+
+#[derive(Debug)]
+struct Shard {
+    handle: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Shards {
+    /// Starts one thread a core.
+    ///
+    /// # Errors
+    /// When the system refuses a thread or its epoll.
+    pub(crate) fn start() -> io::Result<Self> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from).min(SHARDS_MAX);
+        let stop = CancellationToken::new();
+        let shards = (0..count).map(|index| Shard::start(index, stop.clone())).collect::<io::Result<_>>()?;
+        Ok(Self { shards, stop, placed: 0 })
+    }
+
+    /// The shard of the next camera.
+    pub(crate) fn place(&mut self) -> Handle {
+        let index = self.placed / CAMERAS_PER_SHARD % self.shards.len().max(1);
+        self.placed += 1;
+        self.shards.get(index).map_or_else(Handle::current, |shard| shard.handle.clone())
+    }
+
+    /// Ends the threads; whoever has tasks on them has joined them before.
+    pub(crate) fn stop(self) {
+        self.stop.cancel();
+        for shard in self.shards {
+            if shard.thread.join().is_err() {
+                tracing::error!("ingest thread panicked outside of its tasks");
+            }
+        }
+    }
+}
+
+impl Shard {
+    fn start(index: usize, stop: CancellationToken) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(|| std::thread::sleep(NAP))
+            .build()?;
+        let handle = runtime.handle().clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("ingest-{index}"))
+            .spawn(move || runtime.block_on(stop.cancelled()))?;
+        Ok(Self { handle, thread })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cameras_fill_a_shard_before_the_next_and_their_tasks_run_on_its_thread() {
+        let mut shards = Shards::start().unwrap();
+        let names: Vec<String> = (0..CAMERAS_PER_SHARD + 1)
+            .map(|_| {
+                let handle = shards.place();
+                let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+                let task = handle.spawn(async move {
+                    let name = std::thread::current().name().map(str::to_owned);
+                    sender.send(name.unwrap_or_default()).unwrap();
+                });
+                drop(task);
+                receiver.recv().unwrap()
+            })
+            .collect();
+        assert!(names.iter().take(CAMERAS_PER_SHARD).all(|name| name == "ingest-0"), "{names:?}");
+        let next = if shards.shards.len() > 1 { "ingest-1" } else { "ingest-0" };
+        assert_eq!(names.last().map(String::as_str), Some(next));
+        shards.stop();
+    }
+}
