@@ -70,6 +70,11 @@ pub fn without_trailing_zeros(nal: &[u8]) -> &[u8] {
 /// The first `bytes_max` bytes of a NAL unit, header included, without emulation prevention bytes
 /// (`00 00 03` becomes `00 00`).
 pub fn unescape(nal: &[u8], bytes_max: usize) -> Vec<u8> {
+    // Slice headers, which are read of every picture, hardly ever hold one.
+    let plain = nal.get(..bytes_max.min(nal.len())).unwrap_or(nal);
+    if !plain.windows(3).any(|three| three == [0, 0, 3]) {
+        return plain.to_vec();
+    }
     let mut rbsp = Vec::with_capacity(nal.len().min(bytes_max));
     let mut zeros = 0;
     for &byte in nal {

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// Packets held while waiting for one that is late. At 4 Mbit/s about 45 ms of video; beyond it the missing
 /// ones are lost.
@@ -101,7 +101,7 @@ impl RtpReceiver {
     }
 
     /// Takes one packet; hands every packet that is now in order to `out`.
-    pub fn handle(&mut self, packet: Bytes, now: Instant, out: &mut Vec<ReceivedRtp>) {
+    pub fn handle(&mut self, mut packet: Bytes, now: Instant, out: &mut Vec<ReceivedRtp>) {
         let Some(header) = Header::parse(&packet).filter(|h| h.payload_type == self.payload_type) else {
             self.stats.malformed += 1;
             return;
@@ -110,11 +110,13 @@ impl RtpReceiver {
             self.stats.foreign += 1;
             return;
         }
+        packet.truncate(header.payload.end);
+        packet.advance(header.payload.start);
         let rtp = ReceivedRtp {
             seq: header.seq,
             rtp_timestamp: header.rtp_timestamp,
             marker: header.marker,
-            payload: packet.slice(header.payload),
+            payload: packet,
             lost_before: 0,
         };
         let ahead = self.next_seq.map_or(0, |next| header.seq.wrapping_sub(next));

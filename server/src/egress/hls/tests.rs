@@ -76,7 +76,8 @@ impl Bench {
         let path = PathName::parse("city/cam").unwrap();
         let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
         let registry = Arc::new(Registry::default());
-        let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(10), home: None };
+        let entry =
+            PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(10), home: None };
         registry.insert(&path, entry);
         let tasks = TaskSet::new("hls_test");
         let deps = HlsDeps {
