@@ -53,6 +53,11 @@ impl ReadBuffer {
         &mut self.block
     }
 
+    /// The last read left no room: more may wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.block.len() == self.block.capacity()
+    }
+
     /// Gives the block to the store if nothing of it is in use.
     pub(super) fn settle(&mut self) {
         if self.block.is_empty() && self.block.capacity() > 0 && self.block.try_reclaim(BLOCK_BYTES) {

@@ -226,12 +226,14 @@ impl<'a> Session<'a> {
         let cancelled = pin!(token.cancelled());
         let mut waits = Waits { alarm, cancelled };
         loop {
+            let mut more_waits = false;
             self.transmit().await?;
             match self.select(&mut waits).await {
                 Woken::Read(read) => {
                     if read? == 0 {
                         return Err(SessionError::Closed);
                     }
+                    more_waits = self.buf.is_full();
                     self.apply_bytes(Moment::read()).await?;
                 }
                 Woken::Datagram(datagram) => {
@@ -257,6 +259,11 @@ impl<'a> Session<'a> {
             if units_seen != self.units_seen {
                 self.units_seen = units_seen;
                 self.last_unit = Some(clock::now());
+            }
+            if more_waits {
+                // The readers on this thread have their turn first: seconds that came at once would push out of the
+                // ring what they have not had yet.
+                tokio::task::yield_now().await;
             }
         }
     }
