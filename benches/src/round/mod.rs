@@ -1,0 +1,226 @@
+//! Round: one subject under one scenario, from its start to a row of figures.
+//!
+//! ```text
+//!  simulator ─► subject starts ─► all online ─► viewers enter ─► first pictures ─► warm-up
+//!      ─► [ window: processor time, pictures, delays ] ─► memory, audit ─► end
+//! ```
+//!
+//! Units: MB and GB are powers of ten. What each figure means: `benches/README.md`.
+
+mod row;
+mod window;
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use gtvision_tests::process::Process;
+use serde::Deserialize;
+
+pub(crate) use self::row::Row;
+use self::window::{Spent, Window};
+use crate::audit;
+use crate::clip::Clip;
+use crate::poller::Poller;
+use crate::scenario::{Hls, Record, Scenario, Source};
+use crate::server::Server;
+use crate::simulator::Simulator;
+use crate::stats::Percentiles;
+use crate::subject::{Peer, Subject};
+use crate::usage::Memory;
+use crate::viewer::{Arrival, Audience, Kind, Seen, Viewer};
+
+/// From the first viewer's entry until all have a picture; who has none then is counted as failed.
+const FIRST_PICTURES_LIMIT: Duration = Duration::from_secs(40);
+/// A viewer without a picture for so long lacks all pictures since.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// A floor's own warm-up: it has no rings to fill.
+const FLOOR_WARM_UP: Duration = Duration::from_secs(3);
+/// From a floor's start to its ready line.
+const FLOOR_START_LIMIT: Duration = Duration::from_secs(90);
+/// Pictures before the window whose sending must be known, for those under way at its beginning.
+const SENT_BEFORE_S: u64 = 10;
+
+/// Runs one subject once.
+///
+/// # Errors
+/// When something does not start, or a figure can't be taken.
+pub(crate) async fn run(scenario: &Scenario, subject: &Subject, clip: &Clip, round: u32) -> anyhow::Result<Row> {
+    let simulator = Simulator::start(scenario, clip).await?;
+    let mut row = Row::new(scenario, subject, round);
+    match subject {
+        Subject::Server(peer) => {
+            let under_test = UnderTest { scenario, clip, simulator: &simulator };
+            under_test.serve(peer, &mut row).await?;
+        }
+        Subject::Floor(name) => of_floor(scenario, name, clip, &simulator, &mut row).await?,
+    }
+    simulator.stop()?;
+    Ok(row)
+}
+
+struct UnderTest<'a> {
+    scenario: &'a Scenario,
+    clip: &'a Clip,
+    simulator: &'a Simulator,
+}
+
+impl UnderTest<'_> {
+    async fn serve(&self, peer: &Peer, row: &mut Row) -> anyhow::Result<()> {
+        let scenario = self.scenario;
+        let mut server = Server::start(peer, scenario, self.simulator).await?;
+        if scenario.source == Source::Always {
+            row.start_s = Some(server.wait_online(scenario.cameras).await?.as_secs_f64());
+        }
+        let audience = Audience::enter(&scenario.viewers, &server, &self.clip.index).await;
+        self.wait_first_pictures(&audience).await?;
+        tokio::time::sleep(Duration::from_secs(scenario.warm_up_s)).await;
+
+        let polls = scenario.api_polls_per_s;
+        let poller = (polls > 0).then(|| Poller::start(server.api(), polls));
+        for viewer in &audience.viewers {
+            drop(viewer.take());
+        }
+        let window = Window::open(server.id(), self.simulator).await?;
+        tokio::time::sleep(Duration::from_secs(scenario.window_s)).await;
+        let spent = window.close(self.simulator).await?;
+        let seen: Vec<(&Viewer, Seen)> =
+            audience.viewers.iter().map(|viewer| (viewer.as_ref(), viewer.take())).collect();
+        if let Some(poller) = &poller {
+            row.take_api(poller.take());
+        }
+        row.take_memory(Memory::of(server.id())?);
+        self.take_spent(&spent, &seen, row);
+        self.take_delays(&seen, row).await?;
+        row.cameras_offline = scenario.cameras.saturating_sub(server.online().await?);
+        if scenario.source == Source::OnDemand {
+            row.cameras_offline = 0;
+        }
+        drop((poller, seen));
+        drop(audience);
+        self.audit(&mut server, row).await
+    }
+
+    async fn wait_first_pictures(&self, audience: &Audience) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let without = || audience.viewers.iter().filter(|viewer| viewer.first_picture().is_none());
+        while without().next().is_some() && begun.elapsed() < FIRST_PICTURES_LIMIT {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let Some(first) = without().next() else { return Ok(()) };
+        let count = without().count();
+        if count == audience.viewers.len() {
+            bail!("no viewer has a picture; {:?}: {}", first.kind, first.last_failure().unwrap_or_default());
+        }
+        crate::say(&format!("{count} viewers have no picture; {:?}: {:?}", first.kind, first.last_failure()));
+        Ok(())
+    }
+
+    /// Processor time, pictures and bytes.
+    fn take_spent(&self, spent: &Spent, seen: &[(&Viewer, Seen)], row: &mut Row) {
+        let egress: u64 = seen.iter().map(|(_, seen)| seen.bytes).sum();
+        row.take_spent(spent, self.clip.bytes_of(spent.pictures), egress, self.scenario.per_gb_of);
+        let mut counts = crate::frames::Counts::default();
+        let window = Duration::from_secs(self.scenario.window_s);
+        for (viewer, seen) in seen {
+            counts.add(seen.counts);
+            row.viewer_failures += seen.failures;
+            // Who gets nothing has no gap between pictures either.
+            let silent = viewer.silent_for().unwrap_or(window).min(window);
+            if silent > SILENCE_MAX {
+                row.viewers_silent += 1;
+                counts.lost += silent.as_secs() * u64::from(self.clip.fps);
+            }
+        }
+        row.take_viewed(counts, seen.iter().map(|(viewer, _)| *viewer));
+    }
+
+    /// From the sending of a picture to its arrival.
+    async fn take_delays(&self, seen: &[(&Viewer, Seen)], row: &mut Row) -> anyhow::Result<()> {
+        let last = (self.scenario.window_s + SENT_BEFORE_S) * u64::from(self.clip.fps);
+        let mut by_camera: HashMap<usize, HashMap<u32, Vec<u64>>> = HashMap::new();
+        let mut delays: HashMap<Kind, Vec<f64>> = HashMap::new();
+        for (viewer, seen) in seen {
+            if !by_camera.contains_key(&viewer.camera) {
+                let mut sent: HashMap<u32, Vec<u64>> = HashMap::new();
+                for picture in self.simulator.sent(viewer.camera, last).await? {
+                    sent.entry(picture.frame).or_default().push(picture.sent_unix_us);
+                }
+                by_camera.insert(viewer.camera, sent);
+            }
+            let Some(sent) = by_camera.get(&viewer.camera) else { continue };
+            let of_kind = delays.entry(viewer.kind).or_default();
+            of_kind.extend(seen.arrivals.iter().filter_map(|arrival| delay_ms(arrival, sent)));
+        }
+        let mut of = |kind| delays.remove(&kind).and_then(Percentiles::of);
+        (row.part_delay_ms, row.whep_delay_ms, row.rtsp_delay_ms) =
+            (of(Kind::Llhls), of(Kind::Whep), of(Kind::Rtsp));
+        Ok(())
+    }
+
+    async fn audit(&self, server: &mut Server, row: &mut Row) -> anyhow::Result<()> {
+        let scenario = self.scenario;
+        if scenario.hls == Hls::Always {
+            row.take_audit(audit::live(server, scenario.cameras, &self.clip.index).await?);
+        }
+        let log = server.log();
+        if let Err(error) = server.stop() {
+            crate::say(&format!("{error:#}"));
+        }
+        if !log.is_empty() {
+            crate::say(&log);
+        }
+        if scenario.record == Record::All {
+            let found = audit::recorded(&server.recordings(), scenario.cameras, &self.clip.index)?;
+            row.take_recorded(found);
+        }
+        Ok(())
+    }
+}
+
+/// From the latest sending of the picture before its arrival, milliseconds.
+fn delay_ms(arrival: &Arrival, sent: &HashMap<u32, Vec<u64>>) -> Option<f64> {
+    let times = sent.get(&arrival.frame)?;
+    let before = times.iter().filter_map(|sent| arrival.at_unix_us.checked_sub(*sent)).min()?;
+    Some(Duration::from_micros(before).as_secs_f64() * 1000.0)
+}
+
+/// What a floor prints at its end.
+#[derive(Debug, Default, Deserialize)]
+struct FloorEnd {
+    bytes: u64,
+    #[serde(default)]
+    frames: u64,
+}
+
+async fn of_floor(
+    scenario: &Scenario,
+    name: &str,
+    clip: &Clip,
+    simulator: &Simulator,
+    row: &mut Row,
+) -> anyhow::Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["floor", name, "--simulator", &simulator.rtsp.to_string()]);
+    command.args(["--cameras", &scenario.cameras.to_string()]);
+    let started = Instant::now();
+    let mut process = Process::start(name, &mut command)?;
+    let ready = process.ready_line(FLOOR_START_LIMIT).await?;
+    row.start_s = Some(started.elapsed().as_secs_f64());
+    let pid = ready.get("pid").and_then(serde_json::Value::as_u64).map(u32::try_from).transpose()?;
+    let pid = pid.unwrap_or_else(|| process.id());
+    tokio::time::sleep(FLOOR_WARM_UP).await;
+    let window = Window::open(pid, simulator).await?;
+    tokio::time::sleep(Duration::from_secs(scenario.window_s)).await;
+    let spent = window.close(simulator).await?;
+    row.take_memory(Memory::of(pid)?);
+    process.stop()?;
+    let end = process.log.lines().into_iter().rev().find(|line| line.starts_with("{\"bytes\""));
+    let end: FloorEnd = serde_json::from_str(&end.context("no counters at its end")?)?;
+    ensure!(end.bytes > 0, "it moved no byte");
+    row.frames_in = end.frames;
+    // Its own counters are of its whole life; the window is what counts.
+    row.take_spent(&spent, clip.bytes_of(spent.pictures), 0, crate::scenario::Traffic::Ingest);
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! RTP: packets of an H.264 track to the pictures that they carry.
+//!
+//! Nothing is copied: slices are hashed as they come. A picture with a packet missing does not match any
+//! of the clip's and so counts as damaged. Spec: RFC 6184 s5.6 to s5.8. Limits: single NAL units, STAP-A
+//! and FU-A, which is what both servers send; no reordering (a late packet damages its picture).
+
+use fixtures::VideoCodec;
+
+use crate::frames::{Identity, PictureHasher, Slice};
+
+const STAP_A: u8 = 24;
+const FU_A: u8 = 28;
+
+/// Puts pictures together.
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    hasher: PictureHasher,
+    /// Of the picture that is open.
+    timestamp: Option<u32>,
+    /// Whether the fragmented unit that is open is a slice.
+    fragmented: Slice,
+}
+
+impl Assembler {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        Self { hasher: PictureHasher::new(VideoCodec::H264), timestamp: None, fragmented: Slice::No }
+    }
+
+    /// Takes a packet and gives the picture that it ends: its own by the marker, or the one before when
+    /// the timestamp changes without one.
+    pub(crate) fn push(&mut self, timestamp: u32, marker: bool, payload: &[u8]) -> Option<Identity> {
+        let changed = self.timestamp.replace(timestamp).is_some_and(|before| before != timestamp);
+        let unmarked = if changed { self.hasher.finish() } else { None };
+        self.read(payload);
+        if marker { self.hasher.finish() } else { unmarked }
+    }
+
+    fn read(&mut self, payload: &[u8]) {
+        let Some((header, rest)) = payload.split_first() else {
+            return;
+        };
+        match header & 0x1f {
+            STAP_A => self.read_aggregate(rest),
+            FU_A => self.read_fragment(*header, rest),
+            _ => {
+                self.hasher.begin(payload);
+            }
+        }
+    }
+
+    fn read_aggregate(&mut self, mut rest: &[u8]) {
+        while let Some((length, after)) = rest.split_first_chunk::<2>() {
+            let length = usize::from(u16::from_be_bytes(*length));
+            let Some((unit, after)) = after.split_at_checked(length) else {
+                return;
+            };
+            self.hasher.begin(unit);
+            rest = after;
+        }
+    }
+
+    fn read_fragment(&mut self, indicator: u8, rest: &[u8]) {
+        let Some((header, payload)) = rest.split_first() else {
+            return;
+        };
+        if header & 0x80 != 0 {
+            self.fragmented = self.hasher.begin(&[(indicator & 0xe0) | (header & 0x1f)]);
+        }
+        if self.fragmented == Slice::Yes {
+            self.hasher.more(payload);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_the_same_however_it_is_packed() {
+        let mut hasher = PictureHasher::new(VideoCodec::H264);
+        hasher.begin(&[0x65, 1, 2, 3, 4]);
+        let expect = hasher.finish();
+        let mut assembler = Assembler::new();
+        assert_eq!(assembler.push(7, true, &[0x65, 1, 2, 3, 4]), expect);
+        // SPS and the slice in one packet.
+        assert_eq!(assembler.push(8, true, &[0x78, 0, 2, 0x67, 9, 0, 5, 0x65, 1, 2, 3, 4]), expect);
+        assert_eq!(assembler.push(9, false, &[0x7c, 0x85, 1, 2]), None);
+        assert_eq!(assembler.push(9, true, &[0x7c, 0x45, 3, 4]), expect);
+    }
+
+    #[test]
+    fn a_lost_marker_ends_the_picture_at_the_next_timestamp() {
+        let mut assembler = Assembler::new();
+        assert_eq!(assembler.push(1, false, &[0x65, 1]), None);
+        let ended = assembler.push(2, false, &[0x41, 1]);
+        let mut hasher = PictureHasher::new(VideoCodec::H264);
+        hasher.begin(&[0x65, 1]);
+        assert_eq!(ended, hasher.finish());
+    }
+}

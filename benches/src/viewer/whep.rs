@@ -1,0 +1,153 @@
+//! WHEP viewer: a WebRTC peer on str0m and a socket of its own, that decrypts all it gets.
+//!
+//! Spec: draft-ietf-wish-whep, RFC 6184. The offer is complete (no trickle).
+
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, bail, ensure};
+use reqwest::header::{CONTENT_TYPE, LOCATION};
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
+use tokio::net::UdpSocket;
+
+use super::Viewer;
+use crate::rtp::Assembler;
+
+/// Larger than any datagram of WebRTC.
+const DATAGRAM_BYTES_MAX: usize = 2048;
+/// Datagrams read before the peer's own output has its turn.
+const BATCH: usize = 64;
+/// From the offer to the first picture.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+
+static HTTP: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+
+/// Watches until something goes wrong.
+///
+/// # Errors
+/// What went wrong.
+pub(super) async fn watch(viewer: &Viewer, url: &str) -> anyhow::Result<()> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).await?;
+    let local = socket.local_addr()?;
+    let mut rtc = RtcConfig::new()
+        .set_rtp_mode(true)
+        .clear_codecs()
+        .enable_h264(true)
+        .enable_opus(true)
+        .build(Instant::now());
+    rtc.add_local_candidate(Candidate::host(local, "udp")?);
+    let mut change = rtc.sdp_api();
+    let video = change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+    change.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+    let (offer, pending) = change.apply().context("no offer")?;
+    let _session = Session::begin(url, offer.to_sdp_string(), &mut rtc, pending).await?;
+    let assembler = Assembler::new();
+    Peer { viewer, rtc, socket, local, video, assembler, begun: Instant::now() }.run().await
+}
+
+/// The session at the server; asks it to end when dropped.
+struct Session(reqwest::Url);
+
+impl Session {
+    async fn begin(url: &str, offer: String, rtc: &mut Rtc, pending: SdpPendingOffer) -> anyhow::Result<Self> {
+        let answer = HTTP.post(url).header(CONTENT_TYPE, "application/sdp").body(offer).send().await?;
+        let (status, base) = (answer.status(), answer.url().clone());
+        let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let text = answer.text().await?;
+        ensure!(status == 201, "{status}: {text}");
+        let session = Self(base.join(&location.context("no Location")?)?);
+        rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&text)?)?;
+        Ok(session)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (client, url) = (HTTP.clone(), self.0.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Nobody waits: the server forgets a silent viewer by itself too.
+            drop(runtime.spawn(async move { client.delete(url).send().await }));
+        }
+    }
+}
+
+struct Peer<'a> {
+    viewer: &'a Viewer,
+    rtc: Rtc,
+    socket: UdpSocket,
+    local: SocketAddr,
+    video: Mid,
+    assembler: Assembler,
+    begun: Instant,
+}
+
+impl Peer<'_> {
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut buffer = [0; DATAGRAM_BYTES_MAX];
+        loop {
+            let due = self.drain()?;
+            let is_late = self.begun.elapsed() > CONNECT_LIMIT && self.viewer.first_picture().is_none();
+            ensure!(!is_late, "no picture within {CONNECT_LIMIT:?}");
+            tokio::select! {
+                readable = self.socket.readable() => readable?,
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+            self.read(&mut buffer)?;
+            self.rtc.handle_input(Input::Timeout(Instant::now()))?;
+        }
+    }
+
+    /// Takes in what has arrived.
+    fn read(&mut self, buffer: &mut [u8]) -> anyhow::Result<()> {
+        for _ in 0..BATCH {
+            let (count, source) = match self.socket.try_recv_from(buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            self.viewer.bytes(count);
+            let contents = buffer.get(..count).unwrap_or_default().try_into()?;
+            let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents };
+            self.rtc.handle_input(Input::Receive(Instant::now(), receive))?;
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    /// Sends and takes events until there is nothing but a time to wait for. A datagram that the socket
+    /// does not take at once is lost, as on a network.
+    fn drain(&mut self) -> anyhow::Result<Instant> {
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Timeout(due) => return Ok(due),
+                Output::Transmit(out) => match self.socket.try_send_to(&out.contents, out.destination) {
+                    Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return Err(error.into()),
+                    _ => {}
+                },
+                Output::Event(event) => self.take(event)?,
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => bail!("disconnected"),
+            Event::RtpPacket(packet) => {
+                let header = &packet.header;
+                if header.ext_vals.mid.is_some_and(|mid| mid != self.video) {
+                    return Ok(());
+                }
+                let ended = self.assembler.push(header.timestamp, header.marker, &packet.payload);
+                if let Some(identity) = ended {
+                    self.viewer.pictures(&[identity], SystemTime::now());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
