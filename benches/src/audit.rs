@@ -38,7 +38,11 @@ impl Findings {
 ///
 /// # Errors
 /// When a camera has no playlist.
-pub(crate) async fn live(server: &Server, cameras: usize, index: &Arc<FrameIndex>) -> anyhow::Result<Findings> {
+pub(crate) async fn live(
+    server: &Server,
+    cameras: usize,
+    index: &Arc<FrameIndex>,
+) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     let looks = (1..=cameras).map(|camera| {
         let (url, index) = (server.hls(camera), Arc::clone(index));
@@ -89,7 +93,8 @@ pub(crate) fn recorded(directory: &Path, cameras: usize, index: &FrameIndex) -> 
         for file in files {
             let body = std::fs::read(&file)?;
             let track = bmff::video_track(&body)?.context("no picture")?;
-            see_all(&body, track, index, &mut tracker).with_context(|| format!("look at {}", file.display()))?;
+            see_all(&body, track, index, &mut tracker)
+                .with_context(|| format!("look at {}", file.display()))?;
         }
         findings.add(tracker.take());
     }

@@ -33,7 +33,8 @@ impl<'a> Boxes<'a> {
             return Ok(None);
         }
         let start = self.at;
-        let (size, kind) = (u32_at(rest, 0)?, *rest.get(4..).and_then(|rest| rest.first_chunk()).context("box")?);
+        let (size, kind) =
+            (u32_at(rest, 0)?, *rest.get(4..).and_then(|rest| rest.first_chunk()).context("box")?);
         let size = usize::try_from(size)?;
         let content = rest.get(8..size).with_context(|| format!("a box of {size} bytes at {start}"))?;
         self.at += size;

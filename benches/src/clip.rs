@@ -47,7 +47,8 @@ pub(crate) async fn prepare(spec: &ClipSpec) -> anyhow::Result<Clip> {
     let on_wire = |bytes: usize| bytes + bytes.div_ceil(PACKET_BYTES).max(1) * PACKET_OVERHEAD_BYTES;
     let video: usize =
         units.iter().flat_map(|unit| &unit.nal_units).map(|nal_unit| on_wire(nal_unit.len())).sum();
-    let audio: usize = clip.audio.iter().flat_map(|audio| &audio.frames).map(|frame| on_wire(frame.len())).sum();
+    let audio: usize =
+        clip.audio.iter().flat_map(|audio| &audio.frames).map(|frame| on_wire(frame.len())).sum();
     Ok(Clip { file, index, fps: spec.fps, bytes_per_picture: number(video + audio) / number(units.len()) })
 }
 

@@ -40,7 +40,7 @@ use clap::{Parser, Subcommand};
 use crate::floor::FloorArgs;
 use crate::round::Row;
 use crate::scenario::{Scenario, Verdict};
-use crate::subject::{Peer, Subject};
+use crate::subject::Peer;
 use crate::sweep::Sizes;
 
 /// Measures what a media server costs under a stated load.
@@ -147,7 +147,12 @@ async fn measure(cli: &Cli, scenario: &Scenario) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for round in 1..=cli.rounds {
         for subject in &subjects {
-            say(&format!("{} · {} cameras · round {round} · {}", scenario.name, scenario.cameras, subject.name()));
+            say(&format!(
+                "{} · {} cameras · round {round} · {}",
+                scenario.name,
+                scenario.cameras,
+                subject.name()
+            ));
             let row = round::run(scenario, subject, &clip, round).await;
             let row = row.with_context(|| format!("{} in {}", subject.name(), scenario.name))?;
             say(&report::line(&row));

@@ -130,7 +130,10 @@ fileSequence267.mp4
         assert_eq!(media.next_part(), (268, 1));
         assert_eq!(media.hint.as_deref(), Some("filePart268.b.mp4"));
         let last = media.parts().next_back().unwrap();
-        assert_eq!((last.0, last.1.uri.as_str(), last.2.map.as_str()), ((268, 0), "filePart268.a.mp4", "init.mp4"));
+        assert_eq!(
+            (last.0, last.1.uri.as_str(), last.2.map.as_str()),
+            ((268, 0), "filePart268.a.mp4", "init.mp4")
+        );
         assert!(last.1.is_independent);
     }
 

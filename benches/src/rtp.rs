@@ -2,7 +2,9 @@
 //!
 //! Nothing is copied: slices are hashed as they come. A picture with a packet missing does not match any
 //! of the clip's and so counts as damaged. Spec: RFC 6184 s5.6 to s5.8. Limits: single NAL units, STAP-A
-//! and FU-A, which is what both servers send; no reordering (a late packet damages its picture).
+//! and FU-A, which is what both servers send; [`WAITING_MAX`].
+
+use std::collections::BTreeMap;
 
 use fixtures::VideoCodec;
 
@@ -10,6 +12,41 @@ use crate::frames::{Identity, PictureHasher, Slice};
 
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
+
+/// Packets that wait for one that was lost and may be sent again; beyond it, it is given up. About a
+/// second of 4 Mbit/s.
+const WAITING_MAX: usize = 400;
+
+/// Puts packets in order.
+#[derive(Debug)]
+pub(crate) struct Sequencer<T> {
+    next: Option<u64>,
+    waiting: BTreeMap<u64, T>,
+}
+
+impl<T> Sequencer<T> {
+    /// An empty one; the first packet begins.
+    pub(crate) fn new() -> Self {
+        Self { next: None, waiting: BTreeMap::new() }
+    }
+
+    /// A packet arrived; one that was given up already is dropped.
+    pub(crate) fn push(&mut self, seq: u64, packet: T) {
+        if *self.next.get_or_insert(seq) <= seq {
+            self.waiting.insert(seq, packet);
+        }
+    }
+
+    /// The packet whose turn it is.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let first = *self.waiting.first_key_value()?.0;
+        if Some(first) != self.next && self.waiting.len() <= WAITING_MAX {
+            return None;
+        }
+        self.next = Some(first + 1);
+        self.waiting.remove(&first)
+    }
+}
 
 /// Puts pictures together.
 #[derive(Debug)]
@@ -88,6 +125,19 @@ mod tests {
         assert_eq!(assembler.push(8, true, &[0x78, 0, 2, 0x67, 9, 0, 5, 0x65, 1, 2, 3, 4]), expect);
         assert_eq!(assembler.push(9, false, &[0x7c, 0x85, 1, 2]), None);
         assert_eq!(assembler.push(9, true, &[0x7c, 0x45, 3, 4]), expect);
+    }
+
+    #[test]
+    fn packets_come_out_in_order_and_a_lost_one_is_given_up() {
+        let mut sequencer = Sequencer::new();
+        let mut out = Vec::new();
+        for seq in [5, 7, 6, 9].into_iter().chain(10..=10 + 400) {
+            sequencer.push(seq, seq);
+            out.extend(std::iter::from_fn(|| sequencer.pop()));
+        }
+        assert_eq!(out, [5, 6, 7].into_iter().chain(9..=410).collect::<Vec<u64>>());
+        sequencer.push(8, 8);
+        assert_eq!(sequencer.pop(), None);
     }
 
     #[test]

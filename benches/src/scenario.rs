@@ -52,9 +52,9 @@ pub(crate) struct Scenario {
     pub(crate) api_polls_per_s: u32,
     /// Which bytes CPU seconds are divided by.
     pub(crate) per_gb_of: Traffic,
-    /// Floors that run beside, by their names as arguments of `load floor`.
+    /// Floors that run beside.
     #[serde(default)]
-    pub(crate) floors: Vec<String>,
+    pub(crate) floors: Vec<Floor>,
     /// What makes the program fail.
     #[serde(default)]
     pub(crate) verdict: Verdict,
@@ -158,6 +158,35 @@ pub(crate) enum Traffic {
     Ingest,
     /// What the viewers receive.
     Egress,
+}
+
+/// The least that a job can cost (-> floor); names as in `load floor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Floor {
+    /// Reads all cameras.
+    BareReader,
+    /// Reads all cameras into files.
+    BareWriter,
+    /// Sends a file to as many connections as there are LL-HLS viewers.
+    Sendfile,
+    /// Serves parts to as many clients as there are LL-HLS viewers.
+    Nginx,
+    /// Sends encrypted packets to as many sockets as there are WHEP viewers.
+    GsoGcm,
+}
+
+impl Floor {
+    /// Its name on the command line, in tables and in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::BareReader => "bare-reader",
+            Self::BareWriter => "bare-writer",
+            Self::Sendfile => "sendfile",
+            Self::Nginx => "nginx",
+            Self::GsoGcm => "gso-gcm",
+        }
+    }
 }
 
 /// What makes the program end with a failure.

@@ -67,7 +67,11 @@ impl Server {
     ///
     /// # Errors
     /// When it ends, or does not answer in time: with its log.
-    pub(crate) async fn start(peer: &Peer, scenario: &Scenario, simulator: &Simulator) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        peer: &Peer,
+        scenario: &Scenario,
+        simulator: &Simulator,
+    ) -> anyhow::Result<Self> {
         let ports = Ports {
             hls: ports::free()?,
             webrtc: ports::free()?,

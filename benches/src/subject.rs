@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, ensure};
 use gtvision_tests::workspace;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Floor, Scenario};
 
 /// The name of our own server in tables and JSON.
 pub(crate) const OURS: &str = "gtvision";
@@ -36,7 +36,7 @@ pub(crate) enum Subject {
     /// Ours, or a peer.
     Server(Peer),
     /// A mode of this program.
-    Floor(String),
+    Floor(Floor),
 }
 
 impl Subject {
@@ -44,7 +44,7 @@ impl Subject {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Server(peer) => &peer.name,
-            Self::Floor(name) => name,
+            Self::Floor(floor) => floor.name(),
         }
     }
 }
@@ -62,6 +62,6 @@ pub(crate) fn of(scenario: &Scenario, peers: &[Peer]) -> anyhow::Result<Vec<Subj
         let program = std::fs::canonicalize(&peer.program)?;
         subjects.push(Subject::Server(Peer { program, ..peer.clone() }));
     }
-    subjects.extend(scenario.floors.iter().cloned().map(Subject::Floor));
+    subjects.extend(scenario.floors.iter().copied().map(Subject::Floor));
     Ok(subjects)
 }

@@ -7,16 +7,14 @@
 //!
 //! Units: MB and GB are powers of ten. What each figure means: `benches/README.md`.
 
+mod floor;
 mod row;
 mod window;
 
 use std::collections::HashMap;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
-use gtvision_tests::process::Process;
-use serde::Deserialize;
+use anyhow::bail;
 
 pub(crate) use self::row::Row;
 use self::window::{Spent, Window};
@@ -35,10 +33,6 @@ use crate::viewer::{Arrival, Audience, Kind, Seen, Viewer};
 const FIRST_PICTURES_LIMIT: Duration = Duration::from_secs(40);
 /// A viewer without a picture for so long lacks all pictures since.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// A floor's own warm-up: it has no rings to fill.
-const FLOOR_WARM_UP: Duration = Duration::from_secs(3);
-/// From a floor's start to its ready line.
-const FLOOR_START_LIMIT: Duration = Duration::from_secs(90);
 /// Pictures before the window whose sending must be known, for those under way at its beginning.
 const SENT_BEFORE_S: u64 = 10;
 
@@ -46,15 +40,18 @@ const SENT_BEFORE_S: u64 = 10;
 ///
 /// # Errors
 /// When something does not start, or a figure can't be taken.
-pub(crate) async fn run(scenario: &Scenario, subject: &Subject, clip: &Clip, round: u32) -> anyhow::Result<Row> {
+pub(crate) async fn run(
+    scenario: &Scenario,
+    subject: &Subject,
+    clip: &Clip,
+    round: u32,
+) -> anyhow::Result<Row> {
     let simulator = Simulator::start(scenario, clip).await?;
     let mut row = Row::new(scenario, subject, round);
+    let under_test = UnderTest { scenario, clip, simulator: &simulator };
     match subject {
-        Subject::Server(peer) => {
-            let under_test = UnderTest { scenario, clip, simulator: &simulator };
-            under_test.serve(peer, &mut row).await?;
-        }
-        Subject::Floor(name) => of_floor(scenario, name, clip, &simulator, &mut row).await?,
+        Subject::Server(peer) => under_test.serve(peer, &mut row).await?,
+        Subject::Floor(floor) => under_test.stand_on(*floor, &mut row).await?,
     }
     simulator.stop()?;
     Ok(row)
@@ -184,43 +181,4 @@ fn delay_ms(arrival: &Arrival, sent: &HashMap<u32, Vec<u64>>) -> Option<f64> {
     let times = sent.get(&arrival.frame)?;
     let before = times.iter().filter_map(|sent| arrival.at_unix_us.checked_sub(*sent)).min()?;
     Some(Duration::from_micros(before).as_secs_f64() * 1000.0)
-}
-
-/// What a floor prints at its end.
-#[derive(Debug, Default, Deserialize)]
-struct FloorEnd {
-    bytes: u64,
-    #[serde(default)]
-    frames: u64,
-}
-
-async fn of_floor(
-    scenario: &Scenario,
-    name: &str,
-    clip: &Clip,
-    simulator: &Simulator,
-    row: &mut Row,
-) -> anyhow::Result<()> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["floor", name, "--simulator", &simulator.rtsp.to_string()]);
-    command.args(["--cameras", &scenario.cameras.to_string()]);
-    let started = Instant::now();
-    let mut process = Process::start(name, &mut command)?;
-    let ready = process.ready_line(FLOOR_START_LIMIT).await?;
-    row.start_s = Some(started.elapsed().as_secs_f64());
-    let pid = ready.get("pid").and_then(serde_json::Value::as_u64).map(u32::try_from).transpose()?;
-    let pid = pid.unwrap_or_else(|| process.id());
-    tokio::time::sleep(FLOOR_WARM_UP).await;
-    let window = Window::open(pid, simulator).await?;
-    tokio::time::sleep(Duration::from_secs(scenario.window_s)).await;
-    let spent = window.close(simulator).await?;
-    row.take_memory(Memory::of(pid)?);
-    process.stop()?;
-    let end = process.log.lines().into_iter().rev().find(|line| line.starts_with("{\"bytes\""));
-    let end: FloorEnd = serde_json::from_str(&end.context("no counters at its end")?)?;
-    ensure!(end.bytes > 0, "it moved no byte");
-    row.frames_in = end.frames;
-    // Its own counters are of its whole life; the window is what counts.
-    row.take_spent(&spent, clip.bytes_of(spent.pictures), 0, crate::scenario::Traffic::Ingest);
-    Ok(())
 }

@@ -106,6 +106,13 @@ impl Row {
         self.frames_in = spent.pictures;
     }
 
+    /// What a floor sent at a steady rate, when that is what its time is divided by.
+    pub(super) fn take_egress_rate(&mut self, bytes: u64, secs: f64) {
+        let gb_per_s = large(bytes) / GB / secs;
+        self.egress_gb_per_s = gb_per_s;
+        self.cpu_s_per_gb = (gb_per_s > 0.0).then(|| self.cpu_s_per_s / gb_per_s);
+    }
+
     pub(super) fn take_memory(&mut self, memory: Memory) {
         let cameras = number(self.cameras);
         self.rss_mb = large(memory.rss_bytes) / MB;
@@ -115,7 +122,11 @@ impl Row {
         self.pss_mb_per_camera = self.pss_mb / cameras;
     }
 
-    pub(super) fn take_viewed<'a>(&mut self, counts: Counts, viewers: impl Iterator<Item = &'a Viewer> + Clone) {
+    pub(super) fn take_viewed<'a>(
+        &mut self,
+        counts: Counts,
+        viewers: impl Iterator<Item = &'a Viewer> + Clone,
+    ) {
         self.frames_out = counts.frames;
         if viewers.clone().next().is_some() {
             self.take_counts(counts);

@@ -112,7 +112,8 @@ impl Follower<'_> {
         let mut next = begin.unwrap_or_else(|| media.next_part());
         let mut hinted: Option<(String, Bytes, SystemTime)> = None;
         loop {
-            for (at, part, segment) in media.parts().filter(|(at, _, _)| *at >= next) {
+            let from = next;
+            for (at, part, segment) in media.parts().filter(|(at, _, _)| *at >= from) {
                 self.learn(&segment.map).await?;
                 let (body, arrived) = match hinted.take_if(|(uri, _, _)| *uri == part.uri) {
                     Some((_, body, arrived)) => (body, arrived),

@@ -17,7 +17,6 @@ pub(crate) use llhls::{Presentation, pictures};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::frames::{Counts, FrameIndex, Identity, Tracker};
@@ -32,8 +31,7 @@ const RETRY: Duration = Duration::from_millis(200);
 const RAMP: Duration = Duration::from_millis(10);
 
 /// What a viewer speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// Low-latency HLS, part by part.
     Llhls,

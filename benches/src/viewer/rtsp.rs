@@ -47,7 +47,11 @@ fn controls(description: &str, url: &str) -> Vec<String> {
         Some(line.trim().to_owned())
     });
     let absolute = |control: String| {
-        if control.starts_with("rtsp://") { control } else { format!("{}/{control}", url.trim_end_matches('/')) }
+        if control.starts_with("rtsp://") {
+            control
+        } else {
+            format!("{}/{control}", url.trim_end_matches('/'))
+        }
     };
     controls.map(absolute).collect()
 }
@@ -131,9 +135,9 @@ impl Connection {
 }
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().filter_map(|line| line.split_once(':')).find_map(|(field, value)| {
-        field.eq_ignore_ascii_case(name).then(|| value.trim())
-    })
+    head.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find_map(|(field, value)| field.eq_ignore_ascii_case(name).then(|| value.trim()))
 }
 
 /// RFC 3550 s5.1: fixed header, contributing sources and extension are left out.

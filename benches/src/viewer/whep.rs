@@ -3,19 +3,21 @@
 //! Spec: draft-ietf-wish-whep, RFC 6184. The offer is complete (no trickle).
 
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::config::CryptoProvider;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
+use str0m::rtp::RtpPacket;
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
 
 use super::Viewer;
-use crate::rtp::Assembler;
+use crate::rtp::{Assembler, Sequencer};
 
 /// Larger than any datagram of WebRTC.
 const DATAGRAM_BYTES_MAX: usize = 2048;
@@ -25,6 +27,8 @@ const BATCH: usize = 64;
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 static HTTP: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+static CRYPTO: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(str0m::crypto::from_feature_flags()));
 
 /// Watches until something goes wrong.
 ///
@@ -34,10 +38,11 @@ pub(super) async fn watch(viewer: &Viewer, url: &str) -> anyhow::Result<()> {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).await?;
     let local = socket.local_addr()?;
     let mut rtc = RtcConfig::new()
+        .set_crypto_provider(Arc::clone(&CRYPTO))
         .set_rtp_mode(true)
         .clear_codecs()
         .enable_h264(true)
-        .enable_opus(true)
+        .enable_opus(true, false)
         .build(Instant::now());
     rtc.add_local_candidate(Candidate::host(local, "udp")?);
     let mut change = rtc.sdp_api();
@@ -45,18 +50,24 @@ pub(super) async fn watch(viewer: &Viewer, url: &str) -> anyhow::Result<()> {
     change.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
     let (offer, pending) = change.apply().context("no offer")?;
     let _session = Session::begin(url, offer.to_sdp_string(), &mut rtc, pending).await?;
-    let assembler = Assembler::new();
-    Peer { viewer, rtc, socket, local, video, assembler, begun: Instant::now() }.run().await
+    let (packets, assembler) = (Sequencer::new(), Assembler::new());
+    Peer { viewer, rtc, socket, local, video, packets, assembler, begun: Instant::now() }.run().await
 }
 
 /// The session at the server; asks it to end when dropped.
 struct Session(reqwest::Url);
 
 impl Session {
-    async fn begin(url: &str, offer: String, rtc: &mut Rtc, pending: SdpPendingOffer) -> anyhow::Result<Self> {
+    async fn begin(
+        url: &str,
+        offer: String,
+        rtc: &mut Rtc,
+        pending: SdpPendingOffer,
+    ) -> anyhow::Result<Self> {
         let answer = HTTP.post(url).header(CONTENT_TYPE, "application/sdp").body(offer).send().await?;
         let (status, base) = (answer.status(), answer.url().clone());
-        let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let location =
+            answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let text = answer.text().await?;
         ensure!(status == 201, "{status}: {text}");
         let session = Self(base.join(&location.context("no Location")?)?);
@@ -81,6 +92,7 @@ struct Peer<'a> {
     socket: UdpSocket,
     local: SocketAddr,
     video: Mid,
+    packets: Sequencer<RtpPacket>,
     assembler: Assembler,
     begun: Instant,
 }
@@ -137,13 +149,16 @@ impl Peer<'_> {
         match event {
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => bail!("disconnected"),
             Event::RtpPacket(packet) => {
-                let header = &packet.header;
-                if header.ext_vals.mid.is_some_and(|mid| mid != self.video) {
-                    return Ok(());
+                // The picture's packets; sound is decrypted and left at that.
+                if self.rtc.direct_api().stream_rx(&packet.header.ssrc).is_some_and(|rx| rx.mid() == self.video) {
+                    self.packets.push(*packet.seq_no, packet);
                 }
-                let ended = self.assembler.push(header.timestamp, header.marker, &packet.payload);
-                if let Some(identity) = ended {
-                    self.viewer.pictures(&[identity], SystemTime::now());
+                while let Some(packet) = self.packets.pop() {
+                    let header = &packet.header;
+                    let ended = self.assembler.push(header.timestamp, header.marker, &packet.payload);
+                    if let Some(identity) = ended {
+                        self.viewer.pictures(&[identity], SystemTime::now());
+                    }
                 }
             }
             _ => {}
