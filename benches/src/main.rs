@@ -18,6 +18,7 @@ mod floor;
 mod frames;
 mod playlist;
 mod poller;
+mod program;
 mod report;
 mod round;
 mod rtp;

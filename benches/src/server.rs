@@ -9,10 +9,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use gtvision_tests::process::Process;
 use gtvision_tests::{ports, wait, workspace};
 use serde::Deserialize;
 
+use crate::program::Program;
 use crate::scenario::{Hls, Record, Scenario, Source, Transport};
 use crate::simulator::Simulator;
 use crate::subject::Peer;
@@ -28,7 +28,7 @@ const PER_PAGE: usize = 1000;
 
 /// A running server.
 pub(crate) struct Server {
-    process: Process,
+    process: Program,
     started: Instant,
     http: reqwest::Client,
     /// Where it was started, and records.
@@ -91,7 +91,7 @@ impl Server {
         }
         command.env("MTX_CONTROLADDRESS", format!("127.0.0.1:{}", ports.control));
         let started = Instant::now();
-        let process = Process::start(&peer.name, &mut command)?;
+        let process = Program::start(&peer.name, &mut command)?;
         let mut server = Self { process, started, http: reqwest::Client::new(), directory, ports };
         server.wait_started().await?;
         Ok(server)
@@ -171,12 +171,14 @@ impl Server {
         self.process.log.tail(20)
     }
 
+    /// Lines that it logged, and the last of them.
+    pub(crate) fn complaints(&self) -> (usize, String) {
+        (self.process.log.lines().len(), self.process.log.tail(1))
+    }
+
     /// Ends it; what it recorded stays until this value is dropped.
-    ///
-    /// # Errors
-    /// When it does not end by itself.
-    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
-        self.process.stop().map(|_| ())
+    pub(crate) fn end(&mut self) {
+        self.process.end();
     }
 }
 

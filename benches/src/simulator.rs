@@ -5,18 +5,18 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use gtvision_tests::process::Process;
 use gtvision_tests::{http, workspace};
 use serde::Deserialize;
 
 use crate::clip::Clip;
+use crate::program::Program;
 use crate::scenario::{Pacing, Scenario};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running simulator with cameras `cam_1` to `cam_N`.
 pub(crate) struct Simulator {
-    process: Process,
+    process: Program,
     /// Where it serves RTSP.
     pub(crate) rtsp: SocketAddr,
     control: SocketAddr,
@@ -60,7 +60,7 @@ impl Simulator {
         let mut command = Command::new(workspace::program("camera-sim", "CAMERA_SIM_BIN")?);
         command.args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--pacing", pacing]);
         command.args(["--cameras", &scenario.cameras.to_string()]).arg("--clip").arg(&clip.file);
-        let mut process = Process::start("camera-sim", &mut command)?;
+        let mut process = Program::start("camera-sim", &mut command)?;
         let ready = process.ready_line(START_LIMIT).await?;
         let address = |key: &str| -> anyhow::Result<SocketAddr> {
             Ok(ready.get(key).and_then(|value| value.as_str()).context("ready line")?.parse()?)
@@ -95,13 +95,5 @@ impl Simulator {
     pub(crate) async fn sent(&self, camera: usize, last: u64) -> anyhow::Result<Vec<Sent>> {
         let url = format!("http://{}/cameras/cam_{camera}/sent?last={last}", self.control);
         Ok(serde_json::from_slice(&http::get(&url).await?.ok()?.body)?)
-    }
-
-    /// Ends it.
-    ///
-    /// # Errors
-    /// When it does not end by itself.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        self.process.stop().map(|_| ())
     }
 }

@@ -4,12 +4,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use gtvision_tests::process::Process;
 use gtvision_tests::workspace;
 use serde::Deserialize;
 
 use super::window::Window;
 use super::{Row, UnderTest};
+use crate::program::Program;
 use crate::scenario::{Floor, Traffic};
 use crate::usage::Memory;
 
@@ -32,7 +32,7 @@ impl UnderTest<'_> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("floor").arg(floor.name()).args(self.arguments(floor)?);
         let started = Instant::now();
-        let mut process = Process::start(floor.name(), &mut command)?;
+        let mut process = Program::start(floor.name(), &mut command)?;
         let ready = process.ready_line(START_LIMIT).await?;
         row.start_s = Some(started.elapsed().as_secs_f64());
         let pid = ready.get("pid").and_then(serde_json::Value::as_u64).map(u32::try_from).transpose()?;
@@ -42,7 +42,7 @@ impl UnderTest<'_> {
         tokio::time::sleep(Duration::from_secs(self.scenario.window_s)).await;
         let spent = window.close(self.simulator).await?;
         row.take_memory(Memory::of(pid)?);
-        process.stop()?;
+        process.end();
         let lines = process.log.lines();
         let end = lines.iter().rev().find(|line| line.starts_with('{') && line.contains("\"bytes\""));
         let end: End = serde_json::from_str(end.context("no counters at its end")?)?;

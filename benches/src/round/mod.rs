@@ -53,7 +53,6 @@ pub(crate) async fn run(
         Subject::Server(peer) => under_test.serve(peer, &mut row).await?,
         Subject::Floor(floor) => under_test.stand_on(*floor, &mut row).await?,
     }
-    simulator.stop()?;
     Ok(row)
 }
 
@@ -161,13 +160,10 @@ impl UnderTest<'_> {
         if scenario.hls == Hls::Always {
             row.take_audit(audit::live(server, scenario.cameras, &self.clip.index).await?);
         }
-        let log = server.log();
-        if let Err(error) = server.stop() {
-            crate::say(&format!("{error:#}"));
+        if let (lines @ 1.., last) = server.complaints() {
+            crate::say(&format!("  {lines} lines of log, the last: {last}"));
         }
-        if !log.is_empty() {
-            crate::say(&log);
-        }
+        server.end();
         if scenario.record == Record::All {
             let found = audit::recorded(&server.recordings(), scenario.cameras, &self.clip.index)?;
             row.take_recorded(found);

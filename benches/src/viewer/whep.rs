@@ -150,7 +150,12 @@ impl Peer<'_> {
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => bail!("disconnected"),
             Event::RtpPacket(packet) => {
                 // The picture's packets; sound is decrypted and left at that.
-                if self.rtc.direct_api().stream_rx(&packet.header.ssrc).is_some_and(|rx| rx.mid() == self.video) {
+                if self
+                    .rtc
+                    .direct_api()
+                    .stream_rx(&packet.header.ssrc)
+                    .is_some_and(|rx| rx.mid() == self.video)
+                {
                     self.packets.push(*packet.seq_no, packet);
                 }
                 while let Some(packet) = self.packets.pop() {
