@@ -16,6 +16,7 @@ mod bmff;
 mod clip;
 mod floor;
 mod frames;
+mod machine;
 mod playlist;
 mod poller;
 mod program;
@@ -35,10 +36,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 
+use crate::clip::Clip;
 use crate::floor::FloorArgs;
+use crate::machine::Provenance;
 use crate::round::Row;
 use crate::scenario::{Scenario, Verdict};
 use crate::subject::Peer;
@@ -68,9 +71,9 @@ struct Cli {
     /// Another number of cameras: N, a list A,B,C or a range A..B in doubling steps.
     #[arg(long, value_name = "N")]
     cameras: Option<Sizes>,
-    /// Another number of viewers, of each kind that the scenario has.
+    /// Another number of viewers, of each kind that the scenario has; forms as above.
     #[arg(long, value_name = "N")]
-    viewers: Option<usize>,
+    viewers: Option<Sizes>,
     /// Another length of the window, seconds.
     #[arg(long, value_name = "S")]
     window: Option<u64>,
@@ -104,31 +107,34 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     if cli.list {
         return list();
     }
+    ensure!(cli.rounds > 0, "--rounds 0");
     let scenario = chosen(&cli)?;
-    let sizes = cli.cameras.as_ref().map_or_else(|| vec![scenario.cameras], Sizes::list);
-    let mut rows = Vec::new();
-    for cameras in sizes {
-        let scenario = scenario.with_cameras(cameras);
-        scenario.check()?;
-        rows.extend(measure(&cli, &scenario).await?);
+    let clip = clip::prepare(&scenario.clip).await?;
+    let mut results =
+        Results { file: cli.json.clone(), provenance: machine::provenance()?, ..Results::default() };
+    let cameras = cli.cameras.as_ref().map_or_else(|| vec![scenario.cameras], Sizes::list);
+    let viewers: Vec<Option<usize>> = match &cli.viewers {
+        None => vec![None],
+        Some(sizes) => sizes.list().into_iter().map(Some).collect(),
+    };
+    for cameras in cameras {
+        for viewers in &viewers {
+            let sized = scenario.sized(cameras, *viewers);
+            sized.check()?;
+            results.measure(&cli, &sized, &clip).await?;
+        }
     }
-    if let Some(file) = &cli.json {
-        let text = serde_json::to_string_pretty(&rows)?;
-        std::fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
+    print(&report::table(&results.rows))?;
+    ensure!(results.failures.is_empty(), "not measured: {}", results.failures.join("; "));
+    match scenario.verdict {
+        Verdict::None => Ok(()),
+        Verdict::Strict => report::check_strict(&scenario, &results.rows),
     }
-    print(&report::table(&rows))?;
-    if scenario.verdict == Verdict::Strict {
-        report::check_strict(&scenario, &rows)?;
-    }
-    Ok(())
 }
 
 fn chosen(cli: &Cli) -> anyhow::Result<Scenario> {
     let name = cli.scenario.as_deref().context("no scenario; see --list")?;
     let mut scenario = scenario::load(name)?;
-    if let Some(count) = cli.viewers {
-        scenario.viewers.set_count(count);
-    }
     if let Some(window_s) = cli.window {
         scenario.window_s = window_s;
     }
@@ -138,29 +144,50 @@ fn chosen(cli: &Cli) -> anyhow::Result<Scenario> {
     Ok(scenario)
 }
 
-/// All rounds of one size: server, each peer, each floor, and again.
-async fn measure(cli: &Cli, scenario: &Scenario) -> anyhow::Result<Vec<Row>> {
-    if cli.rounds == 0 {
-        bail!("--rounds 0");
-    }
-    let clip = clip::prepare(&scenario.clip).await?;
-    let subjects = subject::of(scenario, &cli.peers)?;
-    let mut rows = Vec::new();
-    for round in 1..=cli.rounds {
-        for subject in &subjects {
-            say(&format!(
-                "{} · {} cameras · round {round} · {}",
-                scenario.name,
-                scenario.cameras,
-                subject.name()
-            ));
-            let row = round::run(scenario, subject, &clip, round).await;
-            let row = row.with_context(|| format!("{} in {}", subject.name(), scenario.name))?;
-            say(&report::line(&row));
-            rows.push(row);
+/// What was measured so far.
+#[derive(Default)]
+struct Results {
+    rows: Vec<Row>,
+    /// What could not be measured, and why; the others go on.
+    failures: Vec<String>,
+    file: Option<PathBuf>,
+    provenance: Provenance,
+}
+
+impl Results {
+    /// All rounds of one size: server, each peer, each floor, and again.
+    async fn measure(&mut self, cli: &Cli, scenario: &Scenario, clip: &Clip) -> anyhow::Result<()> {
+        let subjects = subject::of(scenario, &cli.peers)?;
+        for round in 1..=cli.rounds {
+            for subject in &subjects {
+                let what = format!(
+                    "{} · {} cameras, {} viewers · round {round} · {}",
+                    scenario.name,
+                    scenario.cameras,
+                    scenario.viewers.total(),
+                    subject.name()
+                );
+                say(&what);
+                match round::run(scenario, subject, clip, round).await {
+                    Ok(row) => self.add(row)?,
+                    Err(error) => {
+                        say(&format!("  failed: {error:#}"));
+                        self.failures.push(what);
+                    }
+                }
+            }
         }
+        Ok(())
     }
-    Ok(rows)
+
+    /// Rows are written as they come: a long run that is broken off has left something.
+    fn add(&mut self, row: Row) -> anyhow::Result<()> {
+        say(&report::line(&row));
+        self.rows.push(Row { provenance: self.provenance.clone(), ..row });
+        let Some(file) = &self.file else { return Ok(()) };
+        let text = serde_json::to_string_pretty(&self.rows)?;
+        std::fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))
+    }
 }
 
 fn list() -> anyhow::Result<()> {

@@ -1,7 +1,6 @@
 //! Report: rows to a table for people, and the verdict of a strict scenario.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use anyhow::ensure;
 
@@ -56,21 +55,22 @@ const RATIOS: [Figure; 3] = [FIGURES[0], FIGURES[1], FIGURES[2]];
 
 /// All rows: medians with their spread, ratios of ours to the others, slopes of a sweep.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let mut sizes: BTreeMap<usize, Vec<&Row>> = BTreeMap::new();
+    let mut sizes: BTreeMap<(usize, usize), Vec<&Row>> = BTreeMap::new();
     for row in rows {
-        sizes.entry(row.cameras).or_default().push(row);
+        sizes.entry((row.cameras, row.viewers)).or_default().push(row);
     }
     let mut text = String::new();
-    for (cameras, rows) in &sizes {
+    for ((cameras, viewers), rows) in &sizes {
         let name = rows.first().map_or("", |row| row.scenario.as_str());
         let rounds = rows.iter().map(|row| row.round).max().unwrap_or(0);
-        text += &format!("\n{name}, {cameras} cameras, {rounds} rounds: median (least..greatest)\n\n");
+        text += &format!(
+            "\n{name}, {cameras} cameras, {viewers} viewers; {rounds} rounds: median (least..greatest)\n\n"
+        );
         text += &figures(rows);
         text += &ratios(rows);
     }
-    if sizes.len() > 1 {
-        text += &slopes(rows);
-    }
+    text += &slopes(rows, "camera", |row| row.cameras);
+    text += &slopes(rows, "viewer", |row| row.viewers);
     text
 }
 
@@ -122,23 +122,25 @@ fn ratios(rows: &[&Row]) -> String {
             let spread = Spread::of(stats::ratios(pairs));
             format!("{title} {}", spread.map_or_else(|| "-".to_owned(), cell))
         });
-        let _: std::fmt::Result = writeln!(text, "\n{OURS} / {name}: {}", cells.join(", "));
+        text += &format!("\n{OURS} / {name}: {}\n", cells.join(", "));
     }
     text
 }
 
-/// What one more camera costs.
-fn slopes(rows: &[Row]) -> String {
+/// What one more of `what` costs, where there is more than one size of it.
+fn slopes(rows: &[Row], what: &str, size: fn(&Row) -> usize) -> String {
     let all: Vec<&Row> = rows.iter().collect();
-    let mut text = String::from("\nper camera, from the sizes above:\n");
+    let mut text = String::new();
     for name in names(&all) {
-        let points = |figure: fn(&Row) -> f64| -> Vec<(f64, f64)> {
+        let slope = |figure: fn(&Row) -> f64| {
             let of_name = rows.iter().filter(|row| row.server == name);
-            of_name.map(|row| (stats::number(row.cameras), figure(row))).collect()
+            let points: Vec<_> = of_name.map(|row| (stats::number(size(row)), figure(row))).collect();
+            stats::slope(&points)
         };
-        let cpu = stats::slope(&points(|row| row.cpu_s_per_s)).unwrap_or(f64::NAN);
-        let rss = stats::slope(&points(|row| row.rss_mb)).unwrap_or(f64::NAN);
-        text += &format!("  {name}: {:.3} ms of CPU a second, {rss:.2} MB\n", cpu * 1000.0);
+        if let (Some(cpu), Some(rss)) = (slope(|row| row.cpu_s_per_s), slope(|row| row.rss_mb)) {
+            text +=
+                &format!("{name}, one more {what}: {:.3} ms of CPU a second, {rss:.2} MB\n", cpu * 1000.0);
+        }
     }
     text
 }

@@ -48,6 +48,17 @@ impl<T> Sequencer<T> {
     }
 }
 
+/// What matters of a packet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Packet<'a> {
+    /// RTP timestamp.
+    pub(crate) timestamp: u32,
+    /// The picture's last packet, as far as the sender says.
+    pub(crate) marker: bool,
+    /// RTP payload.
+    pub(crate) payload: &'a [u8],
+}
+
 /// Puts pictures together.
 #[derive(Debug)]
 pub(crate) struct Assembler {
@@ -66,11 +77,14 @@ impl Assembler {
 
     /// Takes a packet and gives the picture that it ends: its own by the marker, or the one before when
     /// the timestamp changes without one.
-    pub(crate) fn push(&mut self, timestamp: u32, marker: bool, payload: &[u8]) -> Option<Identity> {
-        let changed = self.timestamp.replace(timestamp).is_some_and(|before| before != timestamp);
-        let unmarked = if changed { self.hasher.finish() } else { None };
-        self.read(payload);
-        if marker { self.hasher.finish() } else { unmarked }
+    pub(crate) fn push(&mut self, packet: &Packet<'_>) -> Option<Identity> {
+        let before = self.timestamp.replace(packet.timestamp);
+        let unmarked = match before {
+            Some(before) if before != packet.timestamp => self.hasher.finish(),
+            _ => None,
+        };
+        self.read(packet.payload);
+        if packet.marker { self.hasher.finish() } else { unmarked }
     }
 
     fn read(&mut self, payload: &[u8]) {
@@ -120,11 +134,27 @@ mod tests {
         hasher.begin(&[0x65, 1, 2, 3, 4]);
         let expect = hasher.finish();
         let mut assembler = Assembler::new();
-        assert_eq!(assembler.push(7, true, &[0x65, 1, 2, 3, 4]), expect);
+        assert_eq!(
+            assembler.push(&Packet { timestamp: 7, marker: true, payload: &[0x65, 1, 2, 3, 4] }),
+            expect
+        );
         // SPS and the slice in one packet.
-        assert_eq!(assembler.push(8, true, &[0x78, 0, 2, 0x67, 9, 0, 5, 0x65, 1, 2, 3, 4]), expect);
-        assert_eq!(assembler.push(9, false, &[0x7c, 0x85, 1, 2]), None);
-        assert_eq!(assembler.push(9, true, &[0x7c, 0x45, 3, 4]), expect);
+        assert_eq!(
+            assembler.push(&Packet {
+                timestamp: 8,
+                marker: true,
+                payload: &[0x78, 0, 2, 0x67, 9, 0, 5, 0x65, 1, 2, 3, 4]
+            }),
+            expect
+        );
+        assert_eq!(
+            assembler.push(&Packet { timestamp: 9, marker: false, payload: &[0x7c, 0x85, 1, 2] }),
+            None
+        );
+        assert_eq!(
+            assembler.push(&Packet { timestamp: 9, marker: true, payload: &[0x7c, 0x45, 3, 4] }),
+            expect
+        );
     }
 
     #[test]
@@ -143,8 +173,8 @@ mod tests {
     #[test]
     fn a_lost_marker_ends_the_picture_at_the_next_timestamp() {
         let mut assembler = Assembler::new();
-        assert_eq!(assembler.push(1, false, &[0x65, 1]), None);
-        let ended = assembler.push(2, false, &[0x41, 1]);
+        assert_eq!(assembler.push(&Packet { timestamp: 1, marker: false, payload: &[0x65, 1] }), None);
+        let ended = assembler.push(&Packet { timestamp: 2, marker: false, payload: &[0x41, 1] });
         let mut hasher = PictureHasher::new(VideoCodec::H264);
         hasher.begin(&[0x65, 1]);
         assert_eq!(ended, hasher.finish());

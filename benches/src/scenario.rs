@@ -236,7 +236,7 @@ impl Viewers {
     }
 
     /// Another number of viewers, of each kind that there are any of.
-    pub(crate) fn set_count(&mut self, count: usize) {
+    fn set_count(&mut self, count: usize) {
         for crowd in [&mut self.llhls, &mut self.whep, &mut self.rtsp] {
             if crowd.count > 0 {
                 crowd.count = count;
@@ -276,10 +276,13 @@ impl Scenario {
         Ok(())
     }
 
-    /// The same with another number of cameras; viewers spread over no more than there are.
-    pub(crate) fn with_cameras(&self, cameras: usize) -> Self {
+    /// The same with other numbers of cameras and of viewers, who spread over no more cameras than there are.
+    pub(crate) fn sized(&self, cameras: usize, viewers: Option<usize>) -> Self {
         let mut scenario = self.clone();
         scenario.cameras = cameras;
+        if let Some(count) = viewers {
+            scenario.viewers.set_count(count);
+        }
         let viewers = &mut scenario.viewers;
         for crowd in [&mut viewers.llhls, &mut viewers.whep, &mut viewers.rtsp] {
             crowd.cameras = crowd.cameras.min(cameras);
@@ -349,8 +352,9 @@ mod tests {
         let crowd = Crowd { count: 5, cameras: 2 };
         assert_eq!(crowd.cameras().collect::<Vec<_>>(), [1, 2, 1, 2, 1]);
         let text = format!("{TEXT}viewers: {{ llhls: {{ count: 3, cameras: 3 }} }}\n");
-        let small = Scenario::parse("x", &text).unwrap().with_cameras(2);
-        assert_eq!((small.cameras, small.viewers.llhls.cameras), (2, 2));
+        let small = Scenario::parse("x", &text).unwrap().sized(2, Some(5));
+        assert_eq!((small.cameras, small.viewers.llhls), (2, Crowd { count: 5, cameras: 2 }));
+        assert_eq!(small.viewers.total(), 5, "a kind without viewers stays so");
         small.check().unwrap();
     }
 }

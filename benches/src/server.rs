@@ -182,16 +182,13 @@ impl Server {
     }
 }
 
-fn yes(on: bool) -> &'static str {
-    if on { "yes" } else { "no" }
-}
-
 fn config(
     scenario: &Scenario,
     simulator: &Simulator,
     ports: Ports,
     directory: &Path,
 ) -> anyhow::Result<String> {
+    let yes = |on: bool| if on { "yes" } else { "no" };
     let mut text = String::new();
     let viewers = &scenario.viewers;
     for (key, port) in [

@@ -11,7 +11,7 @@ mod floor;
 mod row;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -134,17 +134,13 @@ impl UnderTest<'_> {
 
     /// From the sending of a picture to its arrival.
     async fn take_delays(&self, seen: &[(&Viewer, Seen)], row: &mut Row) -> anyhow::Result<()> {
-        let last = (self.scenario.window_s + SENT_BEFORE_S) * u64::from(self.clip.fps);
-        let mut by_camera: HashMap<usize, HashMap<u32, Vec<u64>>> = HashMap::new();
+        let cameras: BTreeSet<usize> = seen.iter().map(|(viewer, _)| viewer.camera).collect();
+        let mut by_camera = HashMap::new();
+        for camera in cameras {
+            by_camera.insert(camera, self.sendings(camera).await?);
+        }
         let mut delays: HashMap<Kind, Vec<f64>> = HashMap::new();
         for (viewer, seen) in seen {
-            if !by_camera.contains_key(&viewer.camera) {
-                let mut sent: HashMap<u32, Vec<u64>> = HashMap::new();
-                for picture in self.simulator.sent(viewer.camera, last).await? {
-                    sent.entry(picture.frame).or_default().push(picture.sent_unix_us);
-                }
-                by_camera.insert(viewer.camera, sent);
-            }
             let Some(sent) = by_camera.get(&viewer.camera) else { continue };
             let of_kind = delays.entry(viewer.kind).or_default();
             of_kind.extend(seen.arrivals.iter().filter_map(|arrival| delay_ms(arrival, sent)));
@@ -153,6 +149,16 @@ impl UnderTest<'_> {
         (row.part_delay_ms, row.whep_delay_ms, row.rtsp_delay_ms) =
             (of(Kind::Llhls), of(Kind::Whep), of(Kind::Rtsp));
         Ok(())
+    }
+
+    /// When each picture of the clip left a camera lately.
+    async fn sendings(&self, camera: usize) -> anyhow::Result<Sendings> {
+        let last = (self.scenario.window_s + SENT_BEFORE_S) * u64::from(self.clip.fps);
+        let mut sent = Sendings::new();
+        for picture in self.simulator.sent(camera, last).await? {
+            sent.entry(picture.frame).or_default().push(picture.sent_unix_us);
+        }
+        Ok(sent)
     }
 
     async fn audit(&self, server: &mut Server, row: &mut Row) -> anyhow::Result<()> {
@@ -172,8 +178,11 @@ impl UnderTest<'_> {
     }
 }
 
+/// Microseconds since 1970, by the picture's rank in the clip.
+type Sendings = HashMap<u32, Vec<u64>>;
+
 /// From the latest sending of the picture before its arrival, milliseconds.
-fn delay_ms(arrival: &Arrival, sent: &HashMap<u32, Vec<u64>>) -> Option<f64> {
+fn delay_ms(arrival: &Arrival, sent: &Sendings) -> Option<f64> {
     let times = sent.get(&arrival.frame)?;
     let before = times.iter().filter_map(|sent| arrival.at_unix_us.checked_sub(*sent)).min()?;
     Some(Duration::from_micros(before).as_secs_f64() * 1000.0)

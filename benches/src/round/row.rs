@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::window::Spent;
 use crate::audit::Findings;
 use crate::frames::Counts;
+use crate::machine::Provenance;
 use crate::poller::Answers;
 use crate::scenario::{Scenario, Traffic};
 use crate::stats::{Percentiles, large, number};
@@ -68,20 +69,18 @@ pub(crate) struct Row {
     pub(crate) load_cpu_s_per_s: f64,
     /// Processors of the machine that had nothing to do, 0 to as many as there are.
     pub(crate) machine_idle_cores: f64,
+    #[serde(flatten)]
+    pub(crate) provenance: Provenance,
 }
 
 impl Row {
     pub(super) fn new(scenario: &Scenario, subject: &Subject, round: u32) -> Self {
-        let viewers = match subject {
-            Subject::Server(_) => scenario.viewers.total(),
-            Subject::Floor(_) => 0,
-        };
         Self {
             server: subject.name().to_owned(),
             scenario: scenario.name.clone(),
             round,
             cameras: scenario.cameras,
-            viewers,
+            viewers: scenario.viewers.total(),
             ..Self::default()
         }
     }

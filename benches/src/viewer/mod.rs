@@ -180,7 +180,7 @@ async fn stay(viewer: Arc<Viewer>, url: String) {
     loop {
         let left = match viewer.kind {
             Kind::Llhls => llhls::watch(&viewer, &url).await,
-            Kind::Whep => whep::watch(&viewer, &url).await,
+            Kind::Whep => Box::pin(whep::watch(&viewer, &url)).await,
             Kind::Rtsp => rtsp::watch(&viewer, &url).await,
         };
         viewer.failed(&left.err().unwrap_or_else(|| anyhow::anyhow!("the stream ended")));

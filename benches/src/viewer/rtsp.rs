@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::Viewer;
-use crate::rtp::Assembler;
+use crate::rtp::{Assembler, Packet};
 
 const READ_BYTES: usize = 64 << 10;
 /// Longest response that is read.
@@ -150,5 +150,5 @@ fn push(assembler: &mut Assembler, packet: &[u8]) -> Option<crate::frames::Ident
         let length = u16::from_be_bytes([*payload.get(2)?, *payload.get(3)?]);
         payload = payload.get(4 + usize::from(length) * 4..)?;
     }
-    assembler.push(timestamp, marker, payload)
+    assembler.push(&Packet { timestamp, marker, payload })
 }

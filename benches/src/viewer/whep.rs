@@ -17,7 +17,7 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig}
 use tokio::net::UdpSocket;
 
 use super::Viewer;
-use crate::rtp::{Assembler, Sequencer};
+use crate::rtp::{Assembler, Packet, Sequencer};
 
 /// Larger than any datagram of WebRTC.
 const DATAGRAM_BYTES_MAX: usize = 2048;
@@ -51,7 +51,8 @@ pub(super) async fn watch(viewer: &Viewer, url: &str) -> anyhow::Result<()> {
     let (offer, pending) = change.apply().context("no offer")?;
     let _session = Session::begin(url, offer.to_sdp_string(), &mut rtc, pending).await?;
     let (packets, assembler) = (Sequencer::new(), Assembler::new());
-    Peer { viewer, rtc, socket, local, video, packets, assembler, begun: Instant::now() }.run().await
+    let peer = Peer { viewer, rtc, socket, local, video, packets, assembler, begun: Instant::now() };
+    Box::pin(peer.run()).await
 }
 
 /// The session at the server; asks it to end when dropped.
@@ -159,8 +160,8 @@ impl Peer<'_> {
                     self.packets.push(*packet.seq_no, packet);
                 }
                 while let Some(packet) = self.packets.pop() {
-                    let header = &packet.header;
-                    let ended = self.assembler.push(header.timestamp, header.marker, &packet.payload);
+                    let (timestamp, marker) = (packet.header.timestamp, packet.header.marker);
+                    let ended = self.assembler.push(&Packet { timestamp, marker, payload: &packet.payload });
                     if let Some(identity) = ended {
                         self.viewer.pictures(&[identity], SystemTime::now());
                     }
