@@ -78,6 +78,17 @@ pub(crate) struct FrameIndex {
     positions: HashMap<Identity, u32>,
     /// Rank in presentation order (the number that the simulator tells), by position.
     ranks: Vec<u32>,
+    /// Whether there is sound beside them.
+    pub(crate) sound: Sound,
+}
+
+/// Whether a clip can be heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sound {
+    /// It has a sound track.
+    Yes,
+    /// It has none.
+    No,
 }
 
 impl FrameIndex {
@@ -104,7 +115,8 @@ impl FrameIndex {
                 *slot = rank;
             }
         }
-        Ok(Self { codec: clip.video.codec, positions, ranks })
+        let sound = if clip.audio.is_some() { Sound::Yes } else { Sound::No };
+        Ok(Self { codec: clip.video.codec, positions, ranks, sound })
     }
 
     /// Where in the clip a picture stands.
@@ -188,7 +200,7 @@ mod tests {
 
     fn index(count: u32) -> FrameIndex {
         let positions = (0..count).map(|at| (identity(at), at)).collect();
-        FrameIndex { codec: VideoCodec::H264, positions, ranks: (0..count).collect() }
+        FrameIndex { codec: VideoCodec::H264, positions, ranks: (0..count).collect(), sound: Sound::No }
     }
 
     fn identity(position: u32) -> Identity {

@@ -17,7 +17,7 @@ pub(crate) fn line(row: &Row) -> String {
     };
     format!(
         "  cpu {:.3} (user {:.3} system {:.3}), {} CPU-s/GB, rss {:.0} MB, lost {:?} of {}, parts {}, whep {}, api {}, \
-         start {:.1} s; simulator {:.2}, viewers {:.2}, idle {:.2}",
+         start {:.1} s; simulator {:.2} (pace {:.3}), viewers {:.2}, idle {:.2}",
         row.cpu_s_per_s,
         row.cpu_user_s_per_s,
         row.cpu_system_s_per_s,
@@ -30,6 +30,7 @@ pub(crate) fn line(row: &Row) -> String {
         of(&row.api_ms),
         row.start_s.unwrap_or_default(),
         row.simulator_cpu_s_per_s,
+        row.simulator_pace,
         row.load_cpu_s_per_s,
         row.machine_idle_cores,
     )

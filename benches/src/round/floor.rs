@@ -48,6 +48,7 @@ impl UnderTest<'_> {
         let end: End = serde_json::from_str(end.context("no counters at its end")?)?;
         ensure!(end.bytes > 0, "it moved no byte");
         row.take_spent(&spent, self.clip.bytes_of(spent.pictures), 0, Traffic::Ingest);
+        self.take_pace(&spent, row);
         row.frames_out = end.frames.unwrap_or(0);
         if let (Traffic::Egress, Some(secs)) = (traffic(floor), end.secs) {
             row.take_egress_rate(end.bytes, secs);

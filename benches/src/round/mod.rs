@@ -24,7 +24,7 @@ use crate::poller::Poller;
 use crate::scenario::{Hls, Record, Scenario, Source};
 use crate::server::Server;
 use crate::simulator::Simulator;
-use crate::stats::Percentiles;
+use crate::stats::{Percentiles, number};
 use crate::subject::{Peer, Subject};
 use crate::usage::Memory;
 use crate::viewer::{Arrival, Audience, Kind, Seen, Viewer};
@@ -33,6 +33,8 @@ use crate::viewer::{Arrival, Audience, Kind, Seen, Viewer};
 const FIRST_PICTURES_LIMIT: Duration = Duration::from_secs(40);
 /// A viewer without a picture for so long lacks all pictures since.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Cameras that send less of what is due are worth a line.
+const PACE_MIN: f64 = 0.98;
 /// Pictures before the window whose sending must be known, for those under way at its beginning.
 const SENT_BEFORE_S: u64 = 10;
 
@@ -117,6 +119,7 @@ impl UnderTest<'_> {
     fn take_spent(&self, spent: &Spent, seen: &[(&Viewer, Seen)], row: &mut Row) {
         let egress: u64 = seen.iter().map(|(_, seen)| seen.bytes).sum();
         row.take_spent(spent, self.clip.bytes_of(spent.pictures), egress, self.scenario.per_gb_of);
+        self.take_pace(spent, row);
         let mut counts = crate::frames::Counts::default();
         let window = Duration::from_secs(self.scenario.window_s);
         for (viewer, seen) in seen {
@@ -130,6 +133,17 @@ impl UnderTest<'_> {
             }
         }
         row.take_viewed(counts, seen.iter().map(|(viewer, _)| *viewer));
+    }
+
+    fn take_pace(&self, spent: &Spent, row: &mut Row) {
+        let due_per_s = number(self.scenario.cameras) * f64::from(self.clip.fps);
+        row.take_pace(due_per_s * spent.wall.as_secs_f64());
+        if (0.0..PACE_MIN).contains(&row.simulator_pace) && row.frames_in > 0 {
+            crate::say(&format!(
+                "  the cameras sent {:.3} of what was due: the machine is full",
+                row.simulator_pace
+            ));
+        }
     }
 
     /// From the sending of a picture to its arrival.

@@ -65,6 +65,8 @@ pub(crate) struct Row {
     pub(crate) rtsp_first_picture_ms: Option<Percentiles>,
     pub(crate) api_ms: Option<Percentiles>,
     pub(crate) api_failed: u64,
+    /// Pictures sent by those due: below 1 the cameras themselves were late.
+    pub(crate) simulator_pace: f64,
     pub(crate) simulator_cpu_s_per_s: f64,
     pub(crate) load_cpu_s_per_s: f64,
     /// Processors of the machine that had nothing to do, 0 to as many as there are.
@@ -119,6 +121,11 @@ impl Row {
         self.pss_mb = large(memory.pss_bytes) / MB;
         self.rss_mb_per_camera = self.rss_mb / cameras;
         self.pss_mb_per_camera = self.pss_mb / cameras;
+    }
+
+    /// `due` pictures should have left in the window.
+    pub(super) fn take_pace(&mut self, due: f64) {
+        self.simulator_pace = large(self.frames_in) / due;
     }
 
     pub(super) fn take_viewed<'a>(

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use reqwest::header::{CONTENT_TYPE, LOCATION};
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::SdpAnswer;
 use str0m::config::CryptoProvider;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
@@ -17,6 +17,7 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig}
 use tokio::net::UdpSocket;
 
 use super::Viewer;
+use crate::frames::Sound;
 use crate::rtp::{Assembler, Packet, Sequencer};
 
 /// Larger than any datagram of WebRTC.
@@ -37,47 +38,56 @@ static CRYPTO: LazyLock<Arc<CryptoProvider>> =
 pub(super) async fn watch(viewer: &Viewer, url: &str) -> anyhow::Result<()> {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).await?;
     let local = socket.local_addr()?;
-    let mut rtc = RtcConfig::new()
-        .set_crypto_provider(Arc::clone(&CRYPTO))
-        .set_rtp_mode(true)
-        .clear_codecs()
-        .enable_h264(true)
-        .enable_opus(true, false)
-        .build(Instant::now());
-    rtc.add_local_candidate(Candidate::host(local, "udp")?);
-    let mut change = rtc.sdp_api();
-    let video = change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
-    change.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
-    let (offer, pending) = change.apply().context("no offer")?;
-    let _session = Session::begin(url, offer.to_sdp_string(), &mut rtc, pending).await?;
+    let session = match viewer.index.sound {
+        // A server that can't send this sound may refuse the whole offer.
+        Sound::Yes => match Session::begin(url, local, Sound::Yes).await {
+            Ok(session) => session,
+            Err(_) => Session::begin(url, local, Sound::No).await?,
+        },
+        Sound::No => Session::begin(url, local, Sound::No).await?,
+    };
+    let Session { rtc, video, _end } = session;
     let (packets, assembler) = (Sequencer::new(), Assembler::new());
     let peer = Peer { viewer, rtc, socket, local, video, packets, assembler, begun: Instant::now() };
     Box::pin(peer.run()).await
 }
 
-/// The session at the server; asks it to end when dropped.
-struct Session(reqwest::Url);
+/// A session that the server has agreed to.
+struct Session {
+    rtc: Rtc,
+    video: Mid,
+    _end: EndOnDrop,
+}
 
 impl Session {
-    async fn begin(
-        url: &str,
-        offer: String,
-        rtc: &mut Rtc,
-        pending: SdpPendingOffer,
-    ) -> anyhow::Result<Self> {
-        let answer = HTTP.post(url).header(CONTENT_TYPE, "application/sdp").body(offer).send().await?;
+    async fn begin(url: &str, local: SocketAddr, sound: Sound) -> anyhow::Result<Self> {
+        let config = RtcConfig::new().set_crypto_provider(Arc::clone(&CRYPTO)).set_rtp_mode(true);
+        let config = config.clear_codecs().enable_h264(true).enable_opus(true, false);
+        let mut rtc = config.build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(local, "udp")?);
+        let mut change = rtc.sdp_api();
+        let video = change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        if sound == Sound::Yes {
+            change.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+        }
+        let (offer, pending) = change.apply().context("no offer")?;
+        let request = HTTP.post(url).header(CONTENT_TYPE, "application/sdp").body(offer.to_sdp_string());
+        let answer = request.send().await?;
         let (status, base) = (answer.status(), answer.url().clone());
         let location =
             answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let text = answer.text().await?;
         ensure!(status == 201, "{status}: {text}");
-        let session = Self(base.join(&location.context("no Location")?)?);
+        let end = EndOnDrop(base.join(&location.context("no Location")?)?);
         rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&text)?)?;
-        Ok(session)
+        Ok(Self { rtc, video, _end: end })
     }
 }
 
-impl Drop for Session {
+/// The session's address; the server is asked to end it when this is dropped.
+struct EndOnDrop(reqwest::Url);
+
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         let (client, url) = (HTTP.clone(), self.0.clone());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
