@@ -18,6 +18,7 @@ mod floor;
 mod frames;
 mod machine;
 mod playlist;
+mod plot;
 mod poller;
 mod program;
 mod report;
@@ -42,6 +43,7 @@ use clap::{Parser, Subcommand};
 use crate::clip::Clip;
 use crate::floor::FloorArgs;
 use crate::machine::Provenance;
+use crate::plot::PlotArgs;
 use crate::round::Row;
 use crate::scenario::{Scenario, Verdict};
 use crate::subject::Peer;
@@ -49,7 +51,7 @@ use crate::sweep::Sizes;
 
 /// Measures what a media server costs under a stated load.
 #[derive(Debug, Parser)]
-#[command(name = "bench", args_conflicts_with_subcommands = true)]
+#[command(name = "bench", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -87,6 +89,8 @@ enum Command {
     /// Is a floor: the least that the work can cost, for the measuring side to look at.
     #[command(subcommand)]
     Floor(FloorArgs),
+    /// Draws a figure of measured rows as SVG.
+    Plot(PlotArgs),
 }
 
 #[tokio::main]
@@ -101,8 +105,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    if let Some(Command::Floor(args)) = cli.command {
-        return floor::run(args).await;
+    match cli.command {
+        Some(Command::Floor(args)) => return floor::run(args).await,
+        Some(Command::Plot(args)) => return plot::run(&args),
+        None => {}
     }
     if cli.list {
         return list();

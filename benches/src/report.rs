@@ -174,3 +174,52 @@ pub(crate) fn check_strict(scenario: &Scenario, rows: &[Row]) -> anyhow::Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(server: &str, round: u32, cpu_s_per_s: f64) -> Row {
+        let (server, scenario) = (server.to_owned(), "x".to_owned());
+        Row { server, scenario, round, cpu_s_per_s, cameras: 10, ..Row::default() }
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round_and_then_the_median() {
+        let rows = [
+            (OURS, 1, 1.0),
+            ("peer", 1, 4.0),
+            (OURS, 2, 3.0),
+            ("peer", 2, 6.0),
+            (OURS, 3, 10.0),
+            ("peer", 3, 10.0),
+        ];
+        let text = table(&rows.map(|(server, round, cpu)| row(server, round, cpu)));
+        assert!(text.contains("gtvision / peer: cores 0.500 (0.250..1.000)"), "{text}");
+        assert!(text.contains("| peer | 6.000 (4.000..10.000) |"), "{text}");
+        assert!(!text.contains("one more"), "no sweep, no slope: {text}");
+    }
+
+    #[test]
+    fn a_strict_scenario_fails_on_one_lost_frame() {
+        let mut scenario = crate::scenario::load("smoke").unwrap();
+        scenario.viewers = crate::scenario::Viewers::default();
+        scenario.api_polls_per_s = 0;
+        let good = Row {
+            frames_lost: Some(0),
+            cpu_s_per_gb: Some(1.0),
+            rss_mb: 50.0,
+            frames_in: 1,
+            ..row(OURS, 1, 0.1)
+        };
+        check_strict(&scenario, std::slice::from_ref(&good)).unwrap();
+        for bad in [
+            Row { frames_lost: Some(1), ..good.clone() },
+            Row { frames_lost: None, ..good.clone() },
+            Row { viewer_failures: 1, ..good.clone() },
+            Row { cpu_s_per_gb: None, ..good.clone() },
+        ] {
+            check_strict(&scenario, &[bad]).unwrap_err();
+        }
+    }
+}
