@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::interval;
 
 use super::child;
-use super::report::{self, Counters, Frames, Stop};
+use super::report::{self, Counters, Frames, Steady, Stop};
 use super::sink::Receive;
 
 /// Bytes of a datagram: what passes every tunnel, as the server sends.
@@ -171,10 +171,10 @@ impl Sender {
         picture: Arc<[u8]>,
         every: Duration,
         counters: Arc<Counters>,
-        steady: mpsc::Sender<()>,
+        said: mpsc::Sender<()>,
     ) -> anyhow::Result<()> {
         let mut due = interval(every);
-        let mut steady = Some(steady);
+        let mut steady = Steady::after(1, said);
         loop {
             due.tick().await;
             for index in 0..self.peers.len() {
@@ -182,9 +182,7 @@ impl Sender {
                 counters.add_bytes(self.run.len());
                 counters.add_frame();
             }
-            if let Some(steady) = steady.take() {
-                steady.send(()).await.context("floor has gone")?;
-            }
+            steady.saw(self.run.len()).await?;
         }
     }
 

@@ -48,13 +48,13 @@ impl Fetching {
     }
 }
 
-/// Fetches the playlist and a part in each interval, for ever.
+/// Fetches the playlist and a part in each interval from `start` on, for ever.
 ///
 /// # Errors
 /// When the server closes, or answers anything but 200.
-pub(super) async fn fetch_at_pace(fetching: Fetching, offset: Duration) -> anyhow::Result<()> {
+pub(super) async fn fetch_at_pace(fetching: Fetching, start: Instant) -> anyhow::Result<()> {
     let mut connection = Connection::open(fetching.address).await?;
-    let mut due = Instant::now() + offset;
+    let mut due = start;
     for index in (0..fetching.parts).cycle() {
         sleep_until(due).await;
         due += fetching.interval;

@@ -13,17 +13,19 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::report::{self, Counters, Frames, Stop};
+use super::report::{self, Counters, Frames, Steady, Stop};
 use super::rtsp::{self, Playing};
 
 /// The most bytes of one read.
 pub(super) const READ_BYTES: usize = 64 << 10;
+/// A camera is steady after these: more than the sound and the reports that may come before its first picture.
+pub(super) const STEADY_BYTES: usize = 64 << 10;
 /// Cameras end a session after 60 s without a request (RFC 2326 s12.37).
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
@@ -77,17 +79,14 @@ pub(super) async fn play_all(args: &ReaderArgs) -> anyhow::Result<Vec<Playing>> 
 pub(super) async fn throw_away(
     mut camera: Camera,
     counters: Arc<Counters>,
-    steady: mpsc::Sender<()>,
+    said: mpsc::Sender<()>,
 ) -> anyhow::Result<()> {
-    let mut steady = Some(steady);
+    let mut steady = Steady::after(STEADY_BYTES, said);
     loop {
-        match read(&mut camera.stream).await.context("read from camera")? {
-            0 => bail!("camera closed its connection"),
-            count => counters.add_bytes(count),
-        }
-        if let Some(steady) = steady.take() {
-            steady.send(()).await.context("floor has gone")?;
-        }
+        let count = read(&mut camera.stream).await.context("read from camera")?;
+        ensure!(count > 0, "camera closed its connection");
+        counters.add_bytes(count);
+        steady.saw(count).await?;
     }
 }
 

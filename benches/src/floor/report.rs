@@ -69,6 +69,34 @@ impl Stop {
     }
 }
 
+/// One task's word that its media flows, given once.
+#[derive(Debug)]
+pub(super) struct Steady {
+    said: Option<mpsc::Sender<()>>,
+    bytes_left: usize,
+}
+
+impl Steady {
+    /// To be said after `bytes_left` bytes have been seen.
+    pub(super) fn after(bytes_left: usize, said: mpsc::Sender<()>) -> Self {
+        Self { said: Some(said), bytes_left }
+    }
+
+    /// Notes bytes that were moved.
+    ///
+    /// # Errors
+    /// When nobody listens any more.
+    pub(super) async fn saw(&mut self, bytes: usize) -> anyhow::Result<()> {
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        if self.bytes_left == 0
+            && let Some(said) = self.said.take()
+        {
+            said.send(()).await.context("floor has gone")?;
+        }
+        Ok(())
+    }
+}
+
 /// Floors are compared with the server's media runtime, which has a worker for each core.
 pub(super) fn require_worker_threads() -> anyhow::Result<()> {
     if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {

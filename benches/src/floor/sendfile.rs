@@ -14,10 +14,10 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{Instant, interval_at};
 
 use super::child;
-use super::report::{self, Counters, Frames, Stop};
+use super::report::{self, Counters, Frames, Steady, Stop};
 
 /// Parts in the file: ten seconds of them at 200 ms, more than a processor's cache holds.
 const PARTS_IN_FILE: u64 = 50;
@@ -76,12 +76,17 @@ pub(super) async fn send_to_all(
     steady: &mpsc::Sender<()>,
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let file = Arc::new(media_file(args.pace)?);
-    let mut tasks = JoinSet::new();
+    let mut viewers = Vec::with_capacity(args.connections);
     for _ in 0..args.connections {
         let (stream, _) = listener.accept().await.context("accept")?;
         stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        let viewer = Viewer { stream, file: Arc::clone(&file), pace: args.pace };
-        tasks.spawn(viewer.send(Arc::clone(counters), steady.clone()));
+        viewers.push(Viewer { stream, file: Arc::clone(&file), pace: args.pace });
+    }
+    // All at once, as viewers of one camera get its next part.
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for viewer in viewers {
+        tasks.spawn(viewer.send(start, Arc::clone(counters), steady.clone()));
     }
     Ok(tasks)
 }
@@ -104,17 +109,20 @@ struct Viewer {
 }
 
 impl Viewer {
-    async fn send(self, counters: Arc<Counters>, steady: mpsc::Sender<()>) -> anyhow::Result<()> {
-        let mut steady = Some(steady);
-        let mut due = interval(self.pace.interval());
+    async fn send(
+        self,
+        start: Instant,
+        counters: Arc<Counters>,
+        said: mpsc::Sender<()>,
+    ) -> anyhow::Result<()> {
+        let mut steady = Steady::after(1, said);
+        let mut due = interval_at(start, self.pace.interval());
         for part in (0..PARTS_IN_FILE).cycle() {
             due.tick().await;
             let sent = self.send_part(part * self.pace.part_bytes()).await.context("send to viewer")?;
             counters.add_bytes(sent);
             counters.add_frame();
-            if let Some(steady) = steady.take() {
-                steady.send(()).await.context("floor has gone")?;
-            }
+            steady.saw(sent).await?;
         }
         Ok(())
     }

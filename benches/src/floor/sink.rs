@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::http::{self, Fetching};
 use super::report;
@@ -166,11 +167,10 @@ async fn fetch_parts(args: HttpSinkArgs) -> anyhow::Result<()> {
     let interval = Duration::from_millis(args.part_ms.max(1));
     let fetching = Fetching::new(args.connect, args.parts, interval);
     let mut tasks = JoinSet::new();
-    for number in 0..args.clients {
-        // Viewers of one camera ask when a part is there, all at once; here they are spread over the interval, so
-        // that the floor is never short of time.
-        let offset = interval.mul_f64(number_of(number) / number_of(args.clients.max(1)));
-        tasks.spawn(http::fetch_at_pace(fetching.clone(), offset));
+    // All at once, as viewers of one camera ask when its next part is there.
+    let start = Instant::now() + interval;
+    for _ in 0..args.clients {
+        tasks.spawn(http::fetch_at_pace(fetching.clone(), start));
     }
     let mut every_second = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -182,8 +182,4 @@ async fn fetch_parts(args: HttpSinkArgs) -> anyhow::Result<()> {
             },
         }
     }
-}
-
-fn number_of(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

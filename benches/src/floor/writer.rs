@@ -11,14 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::reader::{self, Camera, KeepAlives, READ_BYTES, ReaderArgs};
-use super::report::{self, Counters, Frames, Stop};
+use super::reader::{self, Camera, KeepAlives, READ_BYTES, ReaderArgs, STEADY_BYTES};
+use super::report::{self, Counters, Frames, Steady, Stop};
 
 /// Media gathered before it is written: a part, so that a write is as large as the server's.
 const WRITE_INTERVAL: Duration = Duration::from_millis(200);
@@ -62,26 +62,22 @@ async fn write_down(
     mut camera: Camera,
     mut file: BoundedFile,
     counters: Arc<Counters>,
-    steady: mpsc::Sender<()>,
+    said: mpsc::Sender<()>,
 ) -> anyhow::Result<()> {
-    let mut steady = Some(steady);
+    let mut steady = Steady::after(STEADY_BYTES, said);
     let mut gathered = std::mem::take(&mut camera.first_media);
     let mut written_at = Instant::now();
     loop {
         gathered.reserve(READ_BYTES);
-        match camera.stream.read_buf(&mut gathered).await.context("read from camera")? {
-            0 => bail!("camera closed its connection"),
-            count => counters.add_bytes(count),
-        }
+        let count = camera.stream.read_buf(&mut gathered).await.context("read from camera")?;
+        ensure!(count > 0, "camera closed its connection");
+        counters.add_bytes(count);
+        steady.saw(count).await?;
         let now = Instant::now();
-        if now.duration_since(written_at) < WRITE_INTERVAL {
-            continue;
-        }
-        file.append(&gathered).context("write to file")?;
-        gathered.clear();
-        written_at = now;
-        if let Some(steady) = steady.take() {
-            steady.send(()).await.context("floor has gone")?;
+        if now.duration_since(written_at) >= WRITE_INTERVAL {
+            file.append(&gathered).context("write to file")?;
+            gathered.clear();
+            written_at = now;
         }
     }
 }
