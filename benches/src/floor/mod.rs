@@ -1,31 +1,67 @@
-//! Floors: the least that the same work can cost on this machine, measured in the same run.
+//! Floor: the least that a job can cost on this machine, as a program to be measured beside the server.
 //!
-//! Belongs here: modes of this program that do one bare thing, so that their CPU can be read from
-//! outside. Does not: starting and measuring them (-> round).
+//! | floor | its job | what it leaves out |
+//! | --- | --- | --- |
+//! | `bare-reader` | RTSP over TCP, one read per wake-up into a buffer that stays in the cache | everything after the socket |
+//! | `bare-writer` | the same, the bytes written to a file per camera, 200 ms at once | framing, remuxing, an index |
+//! | `sendfile` | one file over many TCP connections, a part's worth at a time, never in user space | HTTP |
+//! | `nginx` | parts and playlists as static files over HTTP/1.1 | making them, blocking reloads |
+//! | `gso-gcm` | RTP-sized packets, AES-128-GCM each, one UDP send (GSO) per picture | ICE, RTCP, retransmission, anything shared |
 //!
-//! Each prints `{"ready": true, "pid": N}` when steady, runs until SIGTERM, and prints
-//! `{"bytes": N, "frames": N}` at its end.
+//! A floor prints `{"ready":true,"pid":N}` once it is steady (`pid` is the process to measure), runs until
+//! SIGTERM or SIGINT, and prints `{"bytes":..,"frames":..,"secs":..}`: what it moved since it was
+//! ready. `frames` is what the job counts in (parts, pictures), or null where it does not look. What
+//! receives runs in a process of its own, so that its CPU time is not the floor's.
+//!
+//! Belongs here: floors and their sinks. Does not: measuring them, starting the simulator (-> the load program).
+//! Invariants: a floor that loses a peer ends with an error, never with a smaller figure.
 
-use anyhow::bail;
+mod child;
+mod gso;
+mod http;
+mod nginx;
+mod reader;
+mod report;
+mod rtsp;
+mod sendfile;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod writer;
 
-/// Which floor.
-#[derive(Debug, clap::Subcommand)]
+use self::report::Stop;
+
+/// Which floor, and how much of it.
+#[derive(Clone, Debug, clap::Subcommand)]
 pub(crate) enum FloorArgs {
-    /// RTSP clients that throw away what they read.
-    BareReader {
-        /// Where the simulator serves RTSP.
-        #[arg(long)]
-        simulator: std::net::SocketAddr,
-        /// How many of its cameras.
-        #[arg(long)]
-        cameras: usize,
-    },
+    /// Plays cameras over TCP and throws the bytes away.
+    BareReader(reader::ReaderArgs),
+    /// Plays cameras over TCP and appends the bytes to a file for each.
+    BareWriter(writer::WriterArgs),
+    /// Sends one file over TCP connections with sendfile, at a live pace.
+    Sendfile(sendfile::SendfileArgs),
+    /// Serves parts as static files with nginx, to clients that fetch them at a live pace.
+    Nginx(nginx::NginxArgs),
+    /// Encrypts packets with AES-128-GCM and sends them with UDP GSO, at a live pace.
+    GsoGcm(gso::GsoArgs),
+    /// The receiving process of another floor.
+    #[command(subcommand, hide = true)]
+    Sink(sink::SinkArgs),
 }
 
-/// Runs a floor until SIGTERM.
+/// Runs a floor until it is told to stop.
 ///
 /// # Errors
-/// When it can't be what it should be.
+/// When it can't start, or a peer is lost meanwhile: its figures would mean nothing.
 pub(crate) async fn run(args: FloorArgs) -> anyhow::Result<()> {
-    bail!("{args:?} is not built in")
+    report::require_worker_threads()?;
+    let stop = Stop::listen()?;
+    match args {
+        FloorArgs::BareReader(args) => reader::run(args, stop).await,
+        FloorArgs::BareWriter(args) => writer::run(args, stop).await,
+        FloorArgs::Sendfile(args) => sendfile::run(args, stop).await,
+        FloorArgs::Nginx(args) => nginx::run(args, stop).await,
+        FloorArgs::GsoGcm(args) => gso::run(args, stop).await,
+        FloorArgs::Sink(args) => sink::run(args).await,
+    }
 }
