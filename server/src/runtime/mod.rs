@@ -1,5 +1,7 @@
 //! Runtime: the clock, the tasks and the waiting times that everything in the server shares.
 
 pub(crate) mod clock;
+#[cfg(test)]
+pub(crate) mod fuse;
 pub(crate) mod retry;
 pub(crate) mod tasks;

@@ -267,3 +267,5 @@ fn ports(server: &WebRtcServer, source_ips: Vec<IpAddr>) -> Ports {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod viewer_tests;
