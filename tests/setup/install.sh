@@ -25,6 +25,7 @@ wanted=(
   "gstreamer1.0-plugins-base gstreamer1.0-plugins-good | gst decodebin && gst rtph264pay | RTP payloaders, demuxers"
   "gstreamer1.0-plugins-bad | gst h265parse | H.264 and H.265 parsers"
   "gstreamer1.0-plugins-ugly gstreamer1.0-libav | gst x264enc && gst avenc_aac | encoders for the test camera"
+  "glib-networking | ls /usr/lib/*/gio/modules/libgiognutls.so | TLS of the camera that is not ours"
   "openssl | command -v openssl | a certificate for the TLS listeners under test"
 )
 missing=()
@@ -54,7 +55,7 @@ if ! fresh .cache/node/installed tests/peers/package-lock.json; then
   cp tests/peers/package-lock.json .cache/node/installed
 fi
 if ! fresh .cache/venv/installed tests/peers/requirements.txt; then
-  echo "installing Python packages into .cache/venv (aiortc)"
+  echo "installing Python packages into .cache/venv (aiortc, pycurl)"
   rm -rf .cache/venv
   /usr/bin/python3 -m venv .cache/venv
   .cache/venv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/peers/requirements.txt
