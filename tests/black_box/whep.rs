@@ -23,6 +23,8 @@ struct Watched {
     #[serde(default)]
     body: String,
     #[serde(default)]
+    answer: String,
+    #[serde(default)]
     deleted: Option<u16>,
     #[serde(default)]
     first_frame_ms: Option<f64>,
@@ -116,6 +118,23 @@ async fn lost_packets_are_sent_again_and_nothing_is_missing() -> anyhow::Result<
     let clip = bitstream::of_clip(&setting.clip).await?;
     bitstream::check_same(&clip, &units(&watched)?)?;
     ensure!(watched.video.len() >= 8 * 25, "{} frames in 10 s", watched.video.len());
+    Ok(())
+}
+
+/// A link that loses one RTP packet in 20, also of those sent again; with a retransmission stream (RFC 4588) and without, where
+/// the packet itself must come once more (RFC 4585 s6.2.1).
+#[tokio::test]
+async fn frames_arrive_whole_over_a_lossy_link_with_and_without_rtx() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    let setting = setting(USUAL).await?;
+    let clip = bitstream::of_clip(&setting.clip).await?;
+    for rtx in ["yes", "no"] {
+        let watched = watch(&setting.server, "10", &["--link-loss", "0.05", "--rtx", rtx]).await?;
+        ensure!(watched.status == 201, "{} {}", watched.status, watched.body);
+        ensure!(watched.answer.contains(" rtx/") == (rtx == "yes"), "{}", watched.answer);
+        ensure!(watched.video.len() >= 8 * 25, "rtx {rtx}: {} frames in 10 s", watched.video.len());
+        bitstream::check_same(&clip, &units(&watched)?).with_context(|| format!("rtx {rtx}"))?;
+    }
     Ok(())
 }
 

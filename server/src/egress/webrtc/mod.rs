@@ -20,6 +20,7 @@ mod ice_servers;
 mod negotiate;
 mod outbox;
 mod packets;
+mod resend;
 mod routes;
 mod sender;
 mod session;
