@@ -128,6 +128,60 @@ async fn h265_plays_over_ll_hls_in_firefox() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Chromium learns of a goodbye from the DTLS transport; its connection says so only 7 s later.
+#[tokio::test]
+async fn a_session_that_the_server_closes_is_opened_again_within_two_seconds() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    let file = USUAL.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &file)]).await?;
+    let server = Server::start(&server::pull(&[("cam_1", simulator.url("cam_1"))])).await?;
+    server.wait_online("cam_1").await?;
+    let (page, frames) = (server.webrtc_page("cam_1"), USUAL.fps * USUAL.seconds);
+    let args = ["--end-session-after", "4"];
+    let watched =
+        browser::watch_with(Browser::Chromium, &page, Duration::from_secs(6), frames, &args).await?;
+    let ended = watched.session_ended_unix_us.context("the session was not ended")?;
+    let dark_ms = longest_dark_ms(&watched, ended)?;
+    latency::report("Chromium WebRTC, session closed by the server: without picture", dark_ms, 2000.0)?;
+    ensure!(watched.page["reconnects"].as_u64() == Some(1), "{:?}", watched.page);
+    ensure!(watched.page["mode"] == "webrtc", "{:?}", watched.page);
+    Ok(())
+}
+
+/// The same when the whole server goes and comes back.
+#[tokio::test]
+async fn a_webrtc_page_is_back_soon_after_the_server_is() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    let file = USUAL.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &file)]).await?;
+    let mut server = Server::start(&server::pull(&[("cam_1", simulator.url("cam_1"))])).await?;
+    server.wait_online("cam_1").await?;
+    let (page, frames) = (server.webrtc_page("cam_1"), USUAL.fps * USUAL.seconds);
+    let watching = browser::watch(Browser::Chromium, &page, Duration::from_secs(14), frames);
+    let restarting = async {
+        // The page's two visits and some seconds of watching.
+        gtvision_tests::wait::run_for(Duration::from_secs(7)).await;
+        let from = simulator.sent("cam_1", 1).await?.last().context("nothing sent")?.sent_unix_us;
+        server.restart().await?;
+        anyhow::Ok(from)
+    };
+    let (watched, from) = tokio::try_join!(watching, restarting)?;
+    // Stop, start, the camera's next key frame (2 s at most), the page's next try (2 s at most).
+    let dark_ms = longest_dark_ms(&watched, from)?;
+    latency::report("Chromium WebRTC, server restarted: without picture", dark_ms, 5000.0)?;
+    Ok(())
+}
+
+/// The longest time without a new picture from `from_unix_us` on; the last picture must be of the end.
+fn longest_dark_ms(watched: &Watched, from_unix_us: u64) -> anyhow::Result<f64> {
+    let after: Vec<u64> =
+        watched.seen.iter().map(|seen| seen.seen_unix_us).filter(|at| *at > from_unix_us).collect();
+    ensure!(after.len() > 25, "{} pictures after the end of the session: {watched:?}", after.len());
+    let starts = std::iter::once(from_unix_us).chain(after.iter().copied());
+    let longest = starts.zip(after.iter().copied()).map(|(from, to)| to.saturating_sub(from)).max();
+    Ok(Duration::from_micros(longest.context("no pictures")?).as_secs_f64() * 1000.0)
+}
+
 /// A player that is watching rides through an outage by itself.
 #[tokio::test]
 async fn a_player_recovers_by_itself_when_the_camera_comes_back() -> anyhow::Result<()> {

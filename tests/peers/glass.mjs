@@ -1,7 +1,7 @@
 // Glass: opens a player page in a real browser and says which pictures it showed, and when.
 //
 //   node glass.mjs --browser chrome|firefox --url URL --seconds N --frames FRAMES_IN_CLIP
-//                  [--first SECONDS] [--screenshot FILE]
+//                  [--first SECONDS] [--screenshot FILE] [--end-session-after SECONDS]
 //
 // A picture is read back from the screen side (requestVideoFrameCallback + canvas), and its
 // frame number from the bar code in its top rows (fixtures/barcode.js). Prints one line of
@@ -14,6 +14,7 @@ import { installed, read, root } from './arguments.mjs';
 
 const args = read({
   browser: 'chrome', url: undefined, seconds: '10', frames: '0', first: '30', screenshot: '',
+  'end-session-after': '',
 });
 
 const LAUNCH = {
@@ -90,6 +91,14 @@ function judge(pictures, frames) {
   return result;
 }
 
+/** Ends the page's WHEP session behind its back, so that it is the server that closes it. */
+async function endSession(location) {
+  if (location === null) throw new Error('the page has opened no WHEP session');
+  const { status } = await fetch(location, { method: 'DELETE' });
+  if (status !== 200) throw new Error(`DELETE ${location}: ${status}`);
+  return Math.round((performance.timeOrigin + performance.now()) * 1000);
+}
+
 async function main() {
   const puppeteer = await installed('puppeteer-core');
   const barcode = await readFile(path.join(root, 'fixtures/barcode.js'), 'utf8');
@@ -103,6 +112,11 @@ async function main() {
     page.on('pageerror', (error) => errors.push(String(error)));
     page.on('console', (message) => {
       if (message.type() === 'error') errors.push(message.text());
+    });
+    let session = null;
+    page.on('response', (response) => {
+      const { location } = response.headers();
+      if (response.status() === 201 && location) session = new URL(location, response.url()).href;
     });
     const reader = barcode.replace(/^export\s+(default\s+)?/gm, '');
     await page.evaluateOnNewDocument(`${reader};(${watchPictures})()`);
@@ -118,7 +132,13 @@ async function main() {
     const cold = await visit();
     if (cold) await page.goto('about:blank');
     const first = cold && (await visit());
-    if (first) await new Promise((done) => setTimeout(done, Number(args.seconds) * 1000));
+    const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+    let ended = null;
+    if (first && args['end-session-after'] !== '') {
+      await pause(Number(args['end-session-after']));
+      ended = await endSession(session);
+    }
+    if (first) await pause(Number(args.seconds));
     if (args.screenshot) await page.screenshot({ path: args.screenshot });
     const found = await page.evaluate(async () => {
       const page = window.gtvision;
@@ -141,6 +161,7 @@ async function main() {
       seen,
       ...judge(found.pictures, Number(args.frames)),
       dropped: found.dropped,
+      session_ended_unix_us: ended,
       page: found.page,
       errors,
     };
