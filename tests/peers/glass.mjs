@@ -2,6 +2,7 @@
 //
 //   node glass.mjs --browser chrome|firefox --url URL --seconds N --frames FRAMES_IN_CLIP
 //                  [--first SECONDS] [--screenshot FILE] [--end-session-after SECONDS]
+//                  [--sent URL --gop FRAMES --begin-at FRAME]
 //
 // A picture is read back from the screen side (requestVideoFrameCallback + canvas), and its
 // frame number from the bar code in its top rows (fixtures/barcode.js). Prints one line of
@@ -14,7 +15,7 @@ import { installed, read, root } from './arguments.mjs';
 
 const args = read({
   browser: 'chrome', url: undefined, seconds: '10', frames: '0', first: '30', screenshot: '',
-  'end-session-after': '',
+  'end-session-after': '', sent: '', gop: '0', 'begin-at': '0',
 });
 
 const LAUNCH = {
@@ -99,6 +100,17 @@ async function endSession(location) {
   return Math.round((performance.timeOrigin + performance.now()) * 1000);
 }
 
+/** Waits until the camera is that far in its GOP; `sent` lists the frames that it sent last. */
+async function reachFrame(sent, gop, wanted) {
+  const limit = performance.now() + 60_000;
+  while (performance.now() < limit) {
+    const frames = await (await fetch(sent)).json();
+    if (frames.length > 0 && frames.at(-1).frame % gop >= wanted) return;
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  throw new Error(`the camera did not reach frame ${wanted} of its GOP`);
+}
+
 async function main() {
   const puppeteer = await installed('puppeteer-core');
   const barcode = await readFile(path.join(root, 'fixtures/barcode.js'), 'utf8');
@@ -131,6 +143,7 @@ async function main() {
     };
     const cold = await visit();
     if (cold) await page.goto('about:blank');
+    if (cold && args.sent !== '') await reachFrame(args.sent, Number(args.gop), Number(args['begin-at']));
     const first = cold && (await visit());
     const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
     let ended = null;
