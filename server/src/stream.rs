@@ -109,6 +109,9 @@ pub(crate) struct Stream {
     pub(crate) counters: StreamCounters,
     /// Ingest's own counters as of the last unit; a gauge set by the supervisor.
     pub(crate) ingest: Mutex<IngestSnapshot>,
+    /// Makes a task of this stream panic, in tests.
+    #[cfg(test)]
+    pub(crate) fuse: crate::runtime::fuse::Fuse,
 }
 
 /// What ingest reports of a source for metrics: totals over all connections.
@@ -137,6 +140,8 @@ impl Stream {
             has_b_frames: AtomicBool::new(false),
             counters: StreamCounters::default(),
             ingest: Mutex::default(),
+            #[cfg(test)]
+            fuse: crate::runtime::fuse::Fuse::default(),
         })
     }
 
@@ -240,7 +245,11 @@ impl Publisher {
     /// Publishes one access unit and wakes the readers.
     pub(crate) fn publish(&self, format: &SharedFormat, unit: AccessUnit) {
         self.stream.counters.units.fetch_add(1, Ordering::Relaxed);
-        self.stream.lock_ring().push(format, unit);
+        let mut ring = self.stream.lock_ring();
+        #[cfg(test)]
+        self.stream.fuse.burn(crate::runtime::fuse::FuseAt::Publisher);
+        ring.push(format, unit);
+        drop(ring);
         self.stream.format.send_if_modified(|current| {
             let changed = current.as_ref().is_none_or(|current| !Arc::ptr_eq(current, format));
             if changed {
@@ -306,7 +315,10 @@ impl Subscription {
 
     /// The next entry, or news of a lag, without waiting; [`Read::Empty`] when there is none.
     pub(crate) fn try_next(&mut self) -> Read {
-        self.seat.stream.lock_ring().read(&mut self.cursor)
+        let ring = self.seat.stream.lock_ring();
+        #[cfg(test)]
+        self.seat.stream.fuse.burn(crate::runtime::fuse::FuseAt::Reader(self.seat.kind));
+        ring.read(&mut self.cursor)
     }
 
     /// The next entry, or news of a lag; waits for the writer. Never [`Read::Empty`]. Cancel-safe.

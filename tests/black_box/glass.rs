@@ -98,6 +98,55 @@ async fn webrtc_shows_its_first_picture_at_once_with_a_gop_of_ten_seconds() -> a
     Ok(())
 }
 
+/// A camera with a GOP that lasts longer than cameras usually take to come online.
+async fn long_gop(gop: u32) -> anyhow::Result<(Simulator, Server)> {
+    let file = Clip { gop, ..USUAL }.file().await?;
+    // It sends at once, from the middle of its GOP, as most cameras do.
+    let simulator = Simulator::start_with(&[("cam_1", &file)], &["--join", "mid-gop"]).await?;
+    let server = Server::start(&server::pull(&[("cam_1", simulator.url("cam_1"))])).await?;
+    server.wait_state("cam_1", "online", Duration::from_secs(30)).await?;
+    Ok((simulator, server))
+}
+
+/// The worst moment to join a long GOP over LL-HLS is just before its end: all its parts are needed for one picture.
+#[tokio::test]
+async fn ll_hls_shows_its_first_picture_soon_at_the_end_of_a_long_gop() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    for (gop, bar_ms) in [(250, 1500.0), (500, 2500.0)] {
+        let (simulator, server) = long_gop(gop).await?;
+        let (sent, gop, begin) = (simulator.sent_url("cam_1"), gop.to_string(), (gop * 9 / 10).to_string());
+        let args = ["--sent", sent.as_str(), "--gop", &gop, "--begin-at", &begin];
+        let (page, frames) = (server.hls_page("cam_1"), USUAL.fps * USUAL.seconds);
+        let watched =
+            browser::watch_with(Browser::Chromium, &page, Duration::from_secs(6), frames, &args).await?;
+        let first_ms = watched.first_picture_ms.with_context(|| format!("no picture: {watched:?}"))?;
+        latency::report(
+            &format!("Chromium LL-HLS, GOP of {gop} frames, at its end: first picture"),
+            first_ms,
+            bar_ms,
+        )?;
+        ensure!(watched.backward == 0, "pictures jumped back: {watched:?}");
+    }
+    Ok(())
+}
+
+/// The grid's tiles are some seconds behind, also where a segment lasts 20.
+#[tokio::test]
+async fn a_tile_of_the_grid_is_seconds_behind_with_a_gop_of_twenty() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    let (simulator, server) = long_gop(500).await?;
+    let frames = USUAL.fps * USUAL.seconds;
+    let watched = browser::watch(Browser::Chromium, &server.control("/"), WATCHED, frames).await?;
+    let sent = simulator.sent("cam_1", ALL_SENT).await?;
+    let ages = latency::glass_to_glass(&sent, &watched.seen)?;
+    latency::note("grid, GOP of 20 s: glass to glass", &ages)?;
+    latency::report("grid, GOP of 20 s: p95", ages.p95_ms, 8000.0)?;
+    // A quarter of what was sent: a browser beside everything else on two cores. A tile that waits for whole segments shows less.
+    let due = usize::try_from(WATCHED.as_secs() * u64::from(USUAL.fps) / 4)?;
+    ensure!(watched.seen.len() >= due, "{} pictures in {WATCHED:?}: {:?}", watched.seen.len(), watched.page);
+    Ok(())
+}
+
 /// Browsers show B-frames out of order over WebRTC: the page goes to LL-HLS by itself.
 #[tokio::test]
 async fn the_webrtc_page_plays_b_frames_over_ll_hls() -> anyhow::Result<()> {
@@ -126,6 +175,60 @@ async fn h265_plays_over_ll_hls_in_firefox() -> anyhow::Result<()> {
     ensure!(watched.seen.len() >= due, "{} pictures: {watched:?}", watched.seen.len());
     ensure!(watched.backward == 0, "pictures jumped back: {watched:?}");
     Ok(())
+}
+
+/// Chromium learns of a goodbye from the DTLS transport; its connection says so only 7 s later.
+#[tokio::test]
+async fn a_session_that_the_server_closes_is_opened_again_within_two_seconds() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    let file = USUAL.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &file)]).await?;
+    let server = Server::start(&server::pull(&[("cam_1", simulator.url("cam_1"))])).await?;
+    server.wait_online("cam_1").await?;
+    let (page, frames) = (server.webrtc_page("cam_1"), USUAL.fps * USUAL.seconds);
+    let args = ["--end-session-after", "4"];
+    let watched =
+        browser::watch_with(Browser::Chromium, &page, Duration::from_secs(6), frames, &args).await?;
+    let ended = watched.session_ended_unix_us.context("the session was not ended")?;
+    let dark_ms = longest_dark_ms(&watched, ended)?;
+    latency::report("Chromium WebRTC, session closed by the server: without picture", dark_ms, 2000.0)?;
+    ensure!(watched.page["reconnects"].as_u64() == Some(1), "{:?}", watched.page);
+    ensure!(watched.page["mode"] == "webrtc", "{:?}", watched.page);
+    Ok(())
+}
+
+/// The same when the whole server goes and comes back.
+#[tokio::test]
+async fn a_webrtc_page_is_back_soon_after_the_server_is() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    let file = USUAL.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &file)]).await?;
+    let mut server = Server::start(&server::pull(&[("cam_1", simulator.url("cam_1"))])).await?;
+    server.wait_online("cam_1").await?;
+    let (page, frames) = (server.webrtc_page("cam_1"), USUAL.fps * USUAL.seconds);
+    let watching = browser::watch(Browser::Chromium, &page, Duration::from_secs(14), frames);
+    let restarting = async {
+        // The page's two visits and some seconds of watching.
+        gtvision_tests::wait::run_for(Duration::from_secs(7)).await;
+        let from = simulator.sent("cam_1", 1).await?.last().context("nothing sent")?.sent_unix_us;
+        server.restart().await?;
+        anyhow::Ok(from)
+    };
+    let (watched, from) = tokio::try_join!(watching, restarting)?;
+    // Stop, start, the camera's next key frame (2 s at most), the page's next try (2 s at most).
+    let dark_ms = longest_dark_ms(&watched, from)?;
+    latency::report("Chromium WebRTC, server restarted: without picture", dark_ms, 5000.0)?;
+    Ok(())
+}
+
+/// The longest time without a new picture from `from_unix_us` on; the last picture must be of the end.
+fn longest_dark_ms(watched: &Watched, from_unix_us: u64) -> anyhow::Result<f64> {
+    let after: Vec<u64> =
+        watched.seen.iter().map(|seen| seen.seen_unix_us).filter(|at| *at > from_unix_us).collect();
+    ensure!(after.len() > 25, "{} pictures after the end of the session: {watched:?}", after.len());
+    let starts = std::iter::once(from_unix_us).chain(after.iter().copied());
+    let longest = starts.zip(after.iter().copied()).map(|(from, to)| to.saturating_sub(from)).max();
+    Ok(Duration::from_micros(longest.context("no pictures")?).as_secs_f64() * 1000.0)
 }
 
 /// A player that is watching rides through an outage by itself.

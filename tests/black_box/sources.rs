@@ -2,10 +2,13 @@
 //!
 //! Shown by 2: GStreamer's RTSP server, which is not ours, over TCP and UDP with Digest.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use gtvision_tests::clips::USUAL;
+use gtvision_tests::process::Process;
 use gtvision_tests::{Server, Simulator, bitstream, ffmpeg, http, llhls, machine, peers, server, wait};
 use serde_json::{Value, json};
 
@@ -86,6 +89,140 @@ async fn every_way_to_sign_in_works_with_special_characters() -> anyhow::Result<
         server.wait_online("cam_1").await.context(scheme)?;
     }
     Ok(())
+}
+
+/// What `digest_door.py` said of the requests it has seen.
+fn requests(door: &Process) -> Vec<Value> {
+    let lines = door.log.lines();
+    lines
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|said: &Value| said["method"].is_string())
+        .collect()
+}
+
+/// Our answers to a challenge, checked by hashlib; the simulator behind the door asks nobody.
+#[tokio::test]
+async fn an_independent_checker_takes_our_digests_with_md5_and_sha_256() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = USUAL.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
+    let to = simulator.ready["rtsp"].as_str().context("address")?.to_owned();
+    let ways = [
+        ("md5_plain", "MD5", "none"),
+        ("md5_qop", "MD5", "auth"),
+        ("sha256_plain", "SHA-256", "none"),
+        ("sha256_qop", "SHA-256", "auth"),
+    ];
+    let mut config = String::from("paths:\n");
+    let mut doors = Vec::new();
+    for (name, algorithm, qop) in ways {
+        let user = ["--user", "ad min", "--password", "p@ss:w/rd?#%\u{e9}"];
+        let args = [&["--to", &to, "--algorithm", algorithm, "--qop", qop][..], &user[..]].concat();
+        let (door, ready) = peers::serve("digest_door.py", &args, Duration::from_secs(20)).await?;
+        let address = ready["rtsp"].as_str().context("address")?;
+        config += &format!(
+            "  {name}:\n    source: rtsp://ad%20min:p%40ss%3Aw%2Frd%3F%23%25%C3%A9@{address}/cam_1\n    rtspTransport: tcp\n"
+        );
+        doors.push((name, door));
+    }
+    let server = Server::start(&config).await?;
+    for (name, door) in &doors {
+        server.wait_online(name).await?;
+        let requests = requests(door);
+        let refused: Vec<_> = requests.iter().filter(|request| request["let_in"] == false).collect();
+        ensure!(refused.len() == 1 && refused[0]["why"] == "no digest", "{name}: {refused:?}");
+        let let_in = |method: &str| {
+            requests.iter().any(|request| request["method"] == method && request["let_in"] == true)
+        };
+        ensure!(["DESCRIBE", "SETUP", "PLAY"].into_iter().all(let_in), "{name}: {requests:?}");
+    }
+    Ok(())
+}
+
+/// And the simulator's own check of a digest, with libcurl as the client.
+#[tokio::test]
+async fn the_simulators_digest_is_that_of_libcurl() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = USUAL.file().await?;
+    for scheme in ["digest", "digest-sha256"] {
+        let args = ["--auth", scheme, "--user", "viewer", "--password", "p@ss:w/rd"];
+        let simulator = Simulator::start_with(&[("cam_1", &clip)], &args).await?;
+        let url = format!("rtsp://{}/cam_1", simulator.ready["rtsp"].as_str().context("address")?);
+        for (password, status) in [("p@ss:w/rd", 200), ("wrong", 401)] {
+            let args = ["--url", url.as_str(), "--user", "viewer", "--password", password];
+            let answer = peers::script("curl_rtsp.py", &args, Duration::from_secs(20)).await?;
+            ensure!(answer["status"] == status, "{scheme}, {password:?}: {answer}");
+            let asked_sha_256 = answer["challenge"].to_string().contains("SHA-256");
+            ensure!(asked_sha_256 == (scheme == "digest-sha256"), "{scheme}: {answer}");
+            let has_video = answer["sdp"].as_str().is_some_and(|sdp| sdp.contains("m=video"));
+            ensure!(has_video == (status == 200), "{scheme}: {answer}");
+        }
+    }
+    Ok(())
+}
+
+/// GStreamer's server over TLS (GnuTLS behind GLib), with a certificate of openssl's.
+#[tokio::test]
+async fn a_gstreamer_camera_is_pulled_over_rtsps_by_its_fingerprint() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let dir = tempfile::tempdir()?;
+    let (identity, fingerprint) = self_signed(dir.path()).await?;
+    let identity = identity.to_string_lossy();
+    let args = ["--user", "viewer", "--password", "secret", "--tls", &identity, "a=h264"];
+    let (_camera, ready) = peers::serve("gst_camera.py", &args, Duration::from_secs(20)).await?;
+    let address = ready["rtsp"].as_str().context("address")?;
+    let mut config = String::from("paths:\n");
+    let wrong = "0a".repeat(32);
+    for (name, fingerprint) in [("right", fingerprint.as_str()), ("wrong", wrong.as_str())] {
+        let url = format!("rtsps://viewer:secret@{address}/a");
+        config += &format!("  {name}:\n    source: {url}\n    sourceFingerprint: \"{fingerprint}\"\n");
+    }
+    // Without a fingerprint the certificate must be one that the system trusts.
+    config += &format!("  unstated:\n    source: rtsps://viewer:secret@{address}/a\n");
+    let server = Server::start(&config).await?;
+    plays(&server, "right", None).await?;
+    for name in ["wrong", "unstated"] {
+        // By now it may have been tried so often that the circuit is open.
+        let refused = |path: &Value| path["state"] == "backingOff" || path["state"] == "openCircuit";
+        let refused = server.wait_path(name, "refused", Duration::from_secs(15), refused).await?;
+        let reason = refused["stateReason"].as_str().unwrap_or_default().to_lowercase();
+        ensure!(reason.contains("certificate"), "{refused}");
+    }
+    Ok(())
+}
+
+/// A file with a key and a certificate, and the certificate's SHA-256 as openssl says it.
+async fn self_signed(dir: &Path) -> anyhow::Result<(PathBuf, String)> {
+    let openssl = async |args: &[&str]| {
+        let mut command = Command::new("openssl");
+        command.current_dir(dir).args(args);
+        let output = peers::run(command, Duration::from_secs(20)).await?;
+        ensure!(output.success, "openssl {args:?}: {}", output.stderr);
+        Ok(output.stdout)
+    };
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=camera",
+        "-keyout",
+        "key",
+        "-out",
+        "cert",
+    ])
+    .await?;
+    let said = openssl(&["x509", "-in", "cert", "-noout", "-fingerprint", "-sha256"]).await?;
+    let fingerprint = said.trim().rsplit('=').next().context("fingerprint")?.to_owned();
+    let identity = std::fs::read_to_string(dir.join("key"))? + &std::fs::read_to_string(dir.join("cert"))?;
+    let file = dir.join("identity.pem");
+    std::fs::write(&file, identity)?;
+    Ok((file, fingerprint))
 }
 
 #[tokio::test]

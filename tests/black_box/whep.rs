@@ -23,6 +23,8 @@ struct Watched {
     #[serde(default)]
     body: String,
     #[serde(default)]
+    answer: String,
+    #[serde(default)]
     deleted: Option<u16>,
     #[serde(default)]
     first_frame_ms: Option<f64>,
@@ -116,6 +118,43 @@ async fn lost_packets_are_sent_again_and_nothing_is_missing() -> anyhow::Result<
     let clip = bitstream::of_clip(&setting.clip).await?;
     bitstream::check_same(&clip, &units(&watched)?)?;
     ensure!(watched.video.len() >= 8 * 25, "{} frames in 10 s", watched.video.len());
+    Ok(())
+}
+
+/// H.265 where the viewer offers it; GStreamer's webrtcbin does, and decodes what it gets.
+#[tokio::test]
+async fn h265_goes_to_a_viewer_that_offers_it() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    for codec in ["h265", "h264"] {
+        let setting = setting(Clip { codec, ..USUAL }).await?;
+        let (url, offered) = (setting.server.whep("cam_1"), codec.to_uppercase());
+        let args = ["--url", url.as_str(), "--codec", &offered, "--seconds", "8"];
+        let watched = peers::script("gst_whep.py", &args, Duration::from_secs(60)).await?;
+        ensure!(watched["status"] == 201, "{codec}: {watched}");
+        let count = |what: &str| watched[what].as_u64().unwrap_or(0);
+        // 25 a second, less what ICE and DTLS take; the GOP begun before comes on top.
+        ensure!(count("access_units") >= 4 * 25, "{codec}: {watched}");
+        ensure!(count("key_frames") >= 2, "{codec}: {watched}");
+        ensure!(count("pictures") + 2 >= count("access_units"), "{codec}: not all decoded: {watched}");
+        ensure!(watched["size"] == json!([640, 360]), "{codec}: {watched}");
+    }
+    Ok(())
+}
+
+/// A link that loses one RTP packet in 20, also of those sent again; with a retransmission stream (RFC 4588) and without, where
+/// the packet itself must come once more (RFC 4585 s6.2.1).
+#[tokio::test]
+async fn frames_arrive_whole_over_a_lossy_link_with_and_without_rtx() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    let setting = setting(USUAL).await?;
+    let clip = bitstream::of_clip(&setting.clip).await?;
+    for rtx in ["yes", "no"] {
+        let watched = watch(&setting.server, "10", &["--link-loss", "0.05", "--rtx", rtx]).await?;
+        ensure!(watched.status == 201, "{} {}", watched.status, watched.body);
+        ensure!(watched.answer.contains(" rtx/") == (rtx == "yes"), "{}", watched.answer);
+        ensure!(watched.video.len() >= 8 * 25, "rtx {rtx}: {} frames in 10 s", watched.video.len());
+        bitstream::check_same(&clip, &units(&watched)?).with_context(|| format!("rtx {rtx}"))?;
+    }
     Ok(())
 }
 

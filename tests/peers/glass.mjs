@@ -1,7 +1,8 @@
 // Glass: opens a player page in a real browser and says which pictures it showed, and when.
 //
 //   node glass.mjs --browser chrome|firefox --url URL --seconds N --frames FRAMES_IN_CLIP
-//                  [--first SECONDS] [--screenshot FILE]
+//                  [--first SECONDS] [--screenshot FILE] [--end-session-after SECONDS]
+//                  [--sent URL --gop FRAMES --begin-at FRAME]
 //
 // A picture is read back from the screen side (requestVideoFrameCallback + canvas), and its
 // frame number from the bar code in its top rows (fixtures/barcode.js). Prints one line of
@@ -14,6 +15,7 @@ import { installed, read, root } from './arguments.mjs';
 
 const args = read({
   browser: 'chrome', url: undefined, seconds: '10', frames: '0', first: '30', screenshot: '',
+  'end-session-after': '', sent: '', gop: '0', 'begin-at': '0',
 });
 
 const LAUNCH = {
@@ -90,6 +92,25 @@ function judge(pictures, frames) {
   return result;
 }
 
+/** Ends the page's WHEP session behind its back, so that it is the server that closes it. */
+async function endSession(location) {
+  if (location === null) throw new Error('the page has opened no WHEP session');
+  const { status } = await fetch(location, { method: 'DELETE' });
+  if (status !== 200) throw new Error(`DELETE ${location}: ${status}`);
+  return Math.round((performance.timeOrigin + performance.now()) * 1000);
+}
+
+/** Waits until the camera is that far in its GOP; `sent` lists the frames that it sent last. */
+async function reachFrame(sent, gop, wanted) {
+  const limit = performance.now() + 60_000;
+  while (performance.now() < limit) {
+    const frames = await (await fetch(sent)).json();
+    if (frames.length > 0 && frames.at(-1).frame % gop >= wanted) return;
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  throw new Error(`the camera did not reach frame ${wanted} of its GOP`);
+}
+
 async function main() {
   const puppeteer = await installed('puppeteer-core');
   const barcode = await readFile(path.join(root, 'fixtures/barcode.js'), 'utf8');
@@ -104,6 +125,11 @@ async function main() {
     page.on('console', (message) => {
       if (message.type() === 'error') errors.push(message.text());
     });
+    let session = null;
+    page.on('response', (response) => {
+      const { location } = response.headers();
+      if (response.status() === 201 && location) session = new URL(location, response.url()).href;
+    });
     const reader = barcode.replace(/^export\s+(default\s+)?/gm, '');
     await page.evaluateOnNewDocument(`${reader};(${watchPictures})()`);
     const visit = async () => {
@@ -117,8 +143,15 @@ async function main() {
     };
     const cold = await visit();
     if (cold) await page.goto('about:blank');
+    if (cold && args.sent !== '') await reachFrame(args.sent, Number(args.gop), Number(args['begin-at']));
     const first = cold && (await visit());
-    if (first) await new Promise((done) => setTimeout(done, Number(args.seconds) * 1000));
+    const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+    let ended = null;
+    if (first && args['end-session-after'] !== '') {
+      await pause(Number(args['end-session-after']));
+      ended = await endSession(session);
+    }
+    if (first) await pause(Number(args.seconds));
     if (args.screenshot) await page.screenshot({ path: args.screenshot });
     const found = await page.evaluate(async () => {
       const page = window.gtvision;
@@ -141,6 +174,7 @@ async function main() {
       seen,
       ...judge(found.pictures, Number(args.frames)),
       dropped: found.dropped,
+      session_ended_unix_us: ended,
       page: found.page,
       errors,
     };

@@ -1,11 +1,11 @@
 """The camera that is not ours: an RTSP server of GStreamer (GstRtspServer).
 
-  gst_camera.py [--user NAME --password WORD] MOUNT=KIND ...
+  gst_camera.py [--user NAME --password WORD [--tls PEM]] MOUNT=KIND ...
 
 KIND is h264, h265, h264+aac, h264+pcma or h264+opus: a moving test picture at
 25 frames a second, GOP of 2 s, 640x360. A viewer may ask for TCP or UDP, as it likes.
-With a user it asks for Digest. Prints {"rtsp": "127.0.0.1:PORT"} when it is ready and
-serves until SIGTERM.
+With a user it asks for Digest. With --tls, a file with a private key and a certificate, it speaks
+RTSPS only. Prints {"rtsp": "127.0.0.1:PORT"} when it is ready and serves until SIGTERM.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 PICTURE = (
     "videotestsrc is-live=true pattern=ball"
@@ -56,19 +56,26 @@ def mount(server, name, kind, needs_sign_in):
     server.get_mount_points().add_factory("/" + name, factory)
 
 
-def require_digest(server, user, password):
+def require_digest(auth, user, password):
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "viewer")
-    auth = GstRtspServer.RTSPAuth()
     auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
     auth.add_digest(user, password, token)
-    server.set_auth(auth)
+
+
+def make_auth(arguments):
+    auth = GstRtspServer.RTSPAuth()
+    require_digest(auth, arguments.user, arguments.password)
+    if arguments.tls:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(arguments.tls))
+    return auth
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--user")
     parser.add_argument("--password")
+    parser.add_argument("--tls")
     parser.add_argument("mounts", nargs="+", metavar="MOUNT=KIND")
     arguments = parser.parse_args()
 
@@ -77,7 +84,7 @@ def main():
     server.set_address("127.0.0.1")
     server.set_service("0")
     if arguments.user:
-        require_digest(server, arguments.user, arguments.password)
+        server.set_auth(make_auth(arguments))
     for name, kind in (item.split("=", 1) for item in arguments.mounts):
         mount(server, name, kind, bool(arguments.user))
     server.attach(None)

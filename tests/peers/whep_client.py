@@ -1,11 +1,13 @@
 """A WebRTC viewer that is not a browser: aiortc over WHEP, keeping encoded frames.
 
   whep_client.py --url http://HOST/PATH/whep --seconds N [--audio yes] [--lose SHARE]
-                 [--vanish yes]
+                 [--link-loss SHARE] [--rtx no] [--vanish yes]
 
 Audio is asked for only with --audio: aiortc can't take an answer that refuses a track.
 With --lose that share of the video's first transmissions is thrown away on arrival (fixed
 seed), so that only retransmission brings it back; the first 50 packets are kept. With
+--link-loss everything goes through a UDP proxy that drops that share of the server's RTP packets,
+first transmissions and others alike. With --rtx no the offer has no retransmission stream. With
 --vanish it ends without a word to the server.
 
 Prints one line of JSON:
@@ -91,6 +93,63 @@ def lose(share):
 VIDEO_PAYLOAD_TYPE = [None]
 
 
+class Forward(asyncio.DatagramProtocol):
+    """One side of the lossy link: what it hears, the other side says."""
+
+    def __init__(self, peer=None, drops=lambda datagram: False):
+        self.peer, self.drops, self.other, self.transport = peer, drops, None, None
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, datagram, source):
+        self.peer = source
+        if not self.drops(datagram) and self.other.peer is not None:
+            self.other.transport.sendto(datagram, self.other.peer)
+
+
+async def lossy_link(answer, share):
+    """Opens the link to the answer's UDP candidate and puts its own address in its place."""
+    lines = answer.splitlines()
+    is_udp = [line.startswith("a=candidate:") and " udp " in line.lower() for line in lines]
+    fields = lines[is_udp.index(True)].split()
+    dice, rtp_packets = random.Random(20), [0]
+
+    def drops(datagram):
+        is_rtp = 128 <= datagram[0] <= 191 and not 192 <= datagram[1] <= 223
+        rtp_packets[0] += is_rtp
+        return is_rtp and rtp_packets[0] > KEPT_AT_START and dice.random() < share
+
+    loop = asyncio.get_running_loop()
+    viewer, server = Forward(), Forward((fields[4], int(fields[5])), drops)
+    viewer.other, server.other = server, viewer
+    here = ("127.0.0.1", 0)
+    await loop.create_datagram_endpoint(lambda: viewer, local_addr=here)
+    await loop.create_datagram_endpoint(lambda: server, local_addr=here)
+    port = str(viewer.transport.get_extra_info("sockname")[1])
+    kept = [line for line, udp in zip(lines, is_udp) if udp or not line.startswith("a=candidate:")]
+    link = " ".join(fields[:4] + ["127.0.0.1", port] + fields[6:])
+    return "\r\n".join(link if line.startswith("a=candidate:") else line for line in kept) + "\r\n"
+
+
+def without_candidates(offer):
+    """The server must answer by the link, not look for a way of its own."""
+    return "".join(line for line in offer.splitlines(True) if not line.startswith("a=candidate:"))
+
+
+def without_rtx(offer):
+    lines = offer.splitlines(True)
+    rtx = {line.split(":")[1].split()[0] for line in lines if line.startswith("a=rtpmap:") and " rtx/" in line}
+    kept = []
+    for line in lines:
+        if line.startswith("m="):
+            line = " ".join(word for word in line.split() if word not in rtx) + "\r\n"
+        elif line.startswith(("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")) and line.split(":")[1].split()[0] in rtx:
+            continue
+        kept.append(line)
+    return "".join(kept)
+
+
 def video_payload_type(answer):
     media = next(line for line in answer.splitlines() if line.startswith("m=video"))
     return int(media.split()[3])
@@ -106,25 +165,32 @@ def request(method, url, body=None, content_type=None):
         return error.code, dict(error.headers), error.read().decode()
 
 
-async def watch(url, seconds, audio, vanish):
+async def watch(arguments):
+    url, audio, vanish = arguments.url, arguments.audio == "yes", arguments.vanish == "yes"
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     peer.addTransceiver("video", direction="recvonly")
     if audio:
         peer.addTransceiver("audio", direction="recvonly")
     await peer.setLocalDescription(await peer.createOffer())
     asked = time.monotonic()
-    offer = peer.localDescription.sdp.encode()
+    offer = peer.localDescription.sdp
+    if arguments.rtx == "no":
+        offer = without_rtx(offer)
+    if arguments.link_loss:
+        offer = without_candidates(offer)
     status, headers, body = await asyncio.to_thread(
-        request, "POST", url, offer, "application/sdp"
+        request, "POST", url, offer.encode(), "application/sdp"
     )
     report = {"status": status, "headers": {k.lower(): v for k, v in headers.items()}}
     if status != 201:
         await peer.close()
         return report | {"body": body}
     VIDEO_PAYLOAD_TYPE[0] = video_payload_type(body)
+    if arguments.link_loss:
+        body = await lossy_link(body, arguments.link_loss)
     await peer.setRemoteDescription(RTCSessionDescription(body, "answer"))
     location = urllib.parse.urljoin(url, report["headers"]["location"])
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(arguments.seconds)
     deleted = None
     if not vanish:
         deleted, _, _ = await asyncio.to_thread(request, "DELETE", location)
@@ -145,15 +211,14 @@ def main():
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--audio", default="no")
     parser.add_argument("--lose", type=float, default=0)
+    parser.add_argument("--link-loss", type=float, default=0)
+    parser.add_argument("--rtx", default="yes")
     parser.add_argument("--vanish", default="no")
     arguments = parser.parse_args()
     if arguments.lose:
         lose(arguments.lose)
-    vanish = arguments.vanish == "yes"
-    audio = arguments.audio == "yes"
-    report = asyncio.run(watch(arguments.url, arguments.seconds, audio, vanish))
-    print(json.dumps(report), flush=True)
-    if vanish:
+    print(json.dumps(asyncio.run(watch(arguments))), flush=True)
+    if arguments.vanish == "yes":
         os._exit(0)
 
 

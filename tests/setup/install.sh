@@ -23,8 +23,10 @@ wanted=(
   "python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0 | gi GstRtspServer | the camera that is not ours"
   "gstreamer1.0-tools | command -v gst-inspect-1.0 | GStreamer's own parts"
   "gstreamer1.0-plugins-base gstreamer1.0-plugins-good | gst decodebin && gst rtph264pay | RTP payloaders, demuxers"
-  "gstreamer1.0-plugins-bad | gst h265parse | H.264 and H.265 parsers"
+  "gstreamer1.0-plugins-bad | gst h265parse && gst webrtcbin | H.264 and H.265 parsers, the WebRTC viewer that is GStreamer's"
+  "gstreamer1.0-nice gir1.2-gst-plugins-bad-1.0 | gst nicesrc && gi GstWebRTC | its ICE, and Python's way to it"
   "gstreamer1.0-plugins-ugly gstreamer1.0-libav | gst x264enc && gst avenc_aac | encoders for the test camera"
+  "glib-networking | ls /usr/lib/*/gio/modules/libgiognutls.so | TLS of the camera that is not ours"
   "openssl | command -v openssl | a certificate for the TLS listeners under test"
 )
 missing=()
@@ -54,7 +56,7 @@ if ! fresh .cache/node/installed tests/peers/package-lock.json; then
   cp tests/peers/package-lock.json .cache/node/installed
 fi
 if ! fresh .cache/venv/installed tests/peers/requirements.txt; then
-  echo "installing Python packages into .cache/venv (aiortc)"
+  echo "installing Python packages into .cache/venv (aiortc, pycurl)"
   rm -rf .cache/venv
   /usr/bin/python3 -m venv .cache/venv
   .cache/venv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/peers/requirements.txt

@@ -37,6 +37,9 @@ pub struct Watched {
     pub repeated: u32,
     /// Pictures older than the one before, except where the clip starts again.
     pub backward: u32,
+    /// When the page's session was ended from outside, where that was asked for.
+    #[serde(default)]
+    pub session_ended_unix_us: Option<u64>,
     /// `window.gtvision` of our pages at the end: state and counters.
     #[serde(default)]
     pub page: serde_json::Value,
@@ -51,12 +54,27 @@ pub struct Watched {
 /// # Errors
 /// When the browser can't be driven. No picture is not an error here: the caller says.
 pub async fn watch(browser: Browser, url: &str, length: Duration, frames: u32) -> anyhow::Result<Watched> {
+    watch_with(browser, url, length, frames, &[]).await
+}
+
+/// The same with more arguments of `glass.mjs`.
+///
+/// # Errors
+/// As [`watch`].
+pub async fn watch_with(
+    browser: Browser,
+    url: &str,
+    length: Duration,
+    frames: u32,
+    more: &[&str],
+) -> anyhow::Result<Watched> {
     let name = match browser {
         Browser::Chromium => "chrome",
         Browser::Firefox => "firefox",
     };
     let (seconds, frames) = (length.as_secs().to_string(), frames.to_string());
     let args = ["--browser", name, "--url", url, "--seconds", &seconds, "--frames", &frames];
+    let args = [&args[..], more].concat();
     let report = peers::script("glass.mjs", &args, length + Duration::from_secs(60)).await?;
     Ok(serde_json::from_value(report)?)
 }

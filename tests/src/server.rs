@@ -44,7 +44,7 @@ pub struct Ports {
 pub struct Server {
     process: Process,
     expected_errors: Vec<String>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     /// Where it listens.
     pub ports: Ports,
 }
@@ -67,13 +67,22 @@ impl Server {
             control: ports::free()?,
         };
         let dir = tempfile::tempdir()?;
-        let file = dir.path().join("gtvision.yml");
-        std::fs::write(&file, full_config(config, &ports)?)?;
-        let binary = workspace::program("gtvision", "GTVISION_BIN")?;
-        let process = Process::start("gtvision", Command::new(binary).arg(&file).current_dir(dir.path()))?;
-        let mut server = Self { process, expected_errors: Vec::new(), _dir: dir, ports };
+        std::fs::write(dir.path().join(CONFIG_FILE), full_config(config, &ports)?)?;
+        let process = run_in(&dir)?;
+        let mut server = Self { process, expected_errors: Vec::new(), dir, ports };
         server.wait_started().await?;
         Ok(server)
+    }
+
+    /// Stops it as SIGTERM does and starts it again with the same configuration and ports.
+    ///
+    /// # Errors
+    /// When it does not end cleanly or does not start again.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let status = self.process.stop()?;
+        ensure!(status.success(), "gtvision ended with {status}:\n{}", self.log_tail());
+        self.process = run_in(&self.dir)?;
+        self.wait_started().await
     }
 
     async fn wait_started(&mut self) -> anyhow::Result<()> {
@@ -235,6 +244,15 @@ impl Drop for Server {
             }
         }
     }
+}
+
+/// The configuration in a server's own directory.
+const CONFIG_FILE: &str = "gtvision.yml";
+
+fn run_in(dir: &tempfile::TempDir) -> anyhow::Result<Process> {
+    let binary = workspace::program("gtvision", "GTVISION_BIN")?;
+    let mut command = Command::new(binary);
+    Process::start("gtvision", command.arg(dir.path().join(CONFIG_FILE)).current_dir(dir.path()))
 }
 
 /// What a process uses of the machine.

@@ -138,6 +138,12 @@ impl Simulator {
         Ok(())
     }
 
+    /// Where the frame that a camera sent last can be asked for.
+    #[must_use]
+    pub fn sent_url(&self, camera: &str) -> String {
+        format!("http://{}/cameras/{camera}/sent?last=1", self.control)
+    }
+
     /// The last `count` access units that a camera has sent, oldest first.
     ///
     /// # Errors

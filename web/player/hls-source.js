@@ -63,13 +63,32 @@ const CATCH_UP_RATE_MAX = 1.3;
  */
 const LATENCY_MAX_TARGET_DURATIONS = 6;
 
-/** Whole segments, no blocking reload: see `withoutBlockingReload`. */
+/** Whole segments, no blocking reload: see `tilePlaylist`. */
 const TILE = Object.freeze({
   lowLatencyMode: false,
   liveSyncDurationCount: 2,
   maxBufferLength: 10,
   backBufferLength: 0,
 });
+
+/**
+ * With longer segments than this, s (a camera whose GOP is long), a tile would be two of them behind, up to 42 s. It then takes
+ * their parts, some at each poll, and keeps to a distance in seconds: the poll's interval and room for a late one.
+ */
+const TILE_SEGMENT_MAX_S = 4;
+const TILE_POLL_S = 2;
+const TILE_OF_PARTS = Object.freeze({
+  lowLatencyMode: true,
+  liveSyncDuration: 2 * TILE_POLL_S + 1,
+  liveMaxLatencyDuration: 15,
+});
+
+/**
+ * Playlists whose parts came too slowly for a first picture (a hundred requests for a GOP of 20 s, beside fifteen other tiles): a tile of
+ * them takes whole segments from then on, and is further behind.
+ * @type {Set<string>}
+ */
+const tooManyParts = new Set();
 
 /**
  * @param {SourceContext & {profile: Profile}} context
@@ -105,7 +124,10 @@ export function openHls(context) {
  * @returns {Source}
  */
 function openWithLibrary(Hls, { video, url, profile, onFailure }) {
-  const settings = profile === 'page' ? PAGE : { ...TILE, pLoader: pollingLoader(Hls) };
+  const mayTakeParts = !tooManyParts.has(url);
+  const pLoader = () => tileLoader(Hls, mayTakeParts, (of) => Object.assign(hls.config, of));
+  const settings = profile === 'page' ? PAGE : { ...TILE, pLoader: pLoader() };
+  /** @type {any} */
   const hls = new Hls({ ...COMMON, ...settings });
   hls.config.liveMaxLatencyDurationCount = LATENCY_MAX_TARGET_DURATIONS;
   let open = true;
@@ -131,6 +153,8 @@ function openWithLibrary(Hls, { video, url, profile, onFailure }) {
   return {
     close() {
       open = false;
+      const isWithoutPicture = stage === 'connected' && video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA;
+      if (profile === 'tile' && isWithoutPicture) tooManyParts.add(url);
       video.removeEventListener('timeupdate', onTime);
       video.playbackRate = 1;
       hls.destroy();
@@ -189,16 +213,23 @@ export function kindOfError({ type, details, response }) {
 }
 
 /**
- * A playlist that hls.js polls instead of asking the server to hold each request. Browsers open six connections to a
- * plain HTTP host: sixteen players that each keep one waiting would starve one another.
+ * A playlist as a tile reads it: polled instead of asking the server to hold each request, because browsers open six
+ * connections to a plain HTTP host and sixteen players that each keep one waiting would starve one another. hls.js polls once a
+ * TARGETDURATION, so a long one is told to it as TILE_POLL_S.
  * @param {string} playlist
+ * @param {boolean} [mayTakeParts]
+ * @returns {{playlist: string, settings: object}} and what hls.js must be set to
  */
-export function withoutBlockingReload(playlist) {
-  return playlist.replace(/^(#EXT-X-SERVER-CONTROL:.*?)CAN-BLOCK-RELOAD=YES/m, '$1CAN-BLOCK-RELOAD=NO');
+export function tilePlaylist(playlist, mayTakeParts = true) {
+  const polled = playlist.replace(/^(#EXT-X-SERVER-CONTROL:.*?)CAN-BLOCK-RELOAD=YES/m, '$1CAN-BLOCK-RELOAD=NO');
+  const hasParts = mayTakeParts && polled.includes('\n#EXT-X-PART:');
+  const target = /^#EXT-X-TARGETDURATION:(\d+)/m;
+  if (!hasParts || Number(target.exec(polled)?.[1]) <= TILE_SEGMENT_MAX_S) return { playlist: polled, settings: {} };
+  return { playlist: polled.replace(target, `#EXT-X-TARGETDURATION:${TILE_POLL_S}`), settings: TILE_OF_PARTS };
 }
 
-/** @param {HlsClass} Hls */
-function pollingLoader(Hls) {
+/** @param {HlsClass} Hls @param {boolean} mayTakeParts @param {(settings: object) => void} set */
+function tileLoader(Hls, mayTakeParts, set) {
   return class extends Hls.DefaultConfig.loader {
     /** @param {any} context @param {any} config @param {any} callbacks */
     load(context, config, callbacks) {
@@ -206,7 +237,11 @@ function pollingLoader(Hls) {
         ...callbacks,
         /** @param {any} response @param {any[]} rest */
         onSuccess(response, ...rest) {
-          if (typeof response.data === 'string') response.data = withoutBlockingReload(response.data);
+          if (typeof response.data === 'string') {
+            const { playlist, settings } = tilePlaylist(response.data, mayTakeParts);
+            response.data = playlist;
+            set(settings);
+          }
           callbacks.onSuccess(response, ...rest);
         },
       });

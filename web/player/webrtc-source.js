@@ -56,6 +56,7 @@ export function openWebRtc({ video, url, onFailure, iceServers }) {
     .open(performance.now())
     .then(() => {
       if (stage === 'asking') stage = 'connecting';
+      onTransportEnd(peer, (how) => fail(new WhepError('network', `media ${how} by the server`)));
     })
     .catch((error) => {
       fail(error instanceof WhepError ? error : new WhepError('media', String(error)));
@@ -71,6 +72,21 @@ export function openWebRtc({ video, url, onFailure, iceServers }) {
     stage: () => stage,
     stats: () => ({ connection: peer.connectionState, latencyS: null }),
   };
+}
+
+/**
+ * Calls back when the server says goodbye (DTLS close_notify, an alert). The connection's own state tells so only when
+ * ICE has missed its checks for some seconds, in Chromium as in Firefox.
+ * @param {RTCPeerConnection} peer with its answer
+ * @param {(how: 'closed' | 'failed') => void} onEnd
+ */
+function onTransportEnd(peer, onEnd) {
+  // One for all media (max-bundle); an older browser may not show it.
+  const transport = peer.getReceivers().find((receiver) => receiver.transport)?.transport;
+  transport?.addEventListener('statechange', () => {
+    const { state } = transport;
+    if (state === 'closed' || state === 'failed') onEnd(state);
+  });
 }
 
 /**

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { catchUpRate, kindOfError, withoutBlockingReload } from '../player/hls-source.js';
+import { catchUpRate, kindOfError, tilePlaylist } from '../player/hls-source.js';
 import { playlistUrl } from '../player/player.js';
 
 test('a camera not yet seen, a closed door and a dead server are told apart', () => {
@@ -35,14 +35,26 @@ test('a player behind live speeds up by little, more when far, and never without
 
 test('a tile polls: its playlist offers no blocking reload and keeps the rest', () => {
   const control = '#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=0.6,CAN-SKIP-UNTIL=12.0';
+  const rest = '#EXT-X-TARGETDURATION:2\n#EXT-X-PART:DURATION=0.2,URI="a"\n#EXTINF:1,CAN-BLOCK-RELOAD=YES\n';
+  assert.deepEqual(tilePlaylist(`#EXTM3U\n${control}\n${rest}`), {
+    playlist: `#EXTM3U\n${control.replace('=YES', '=NO')}\n${rest}`,
+    settings: {},
+  });
   assert.equal(
-    withoutBlockingReload(`#EXTM3U\n${control}\n#EXTINF:1,CAN-BLOCK-RELOAD=YES\n`),
-    `#EXTM3U\n${control.replace('=YES', '=NO')}\n#EXTINF:1,CAN-BLOCK-RELOAD=YES\n`,
-  );
-  assert.equal(
-    withoutBlockingReload('#EXT-X-SERVER-CONTROL:PART-HOLD-BACK=0.6,CAN-BLOCK-RELOAD=YES'),
+    tilePlaylist('#EXT-X-SERVER-CONTROL:PART-HOLD-BACK=0.6,CAN-BLOCK-RELOAD=YES').playlist,
     '#EXT-X-SERVER-CONTROL:PART-HOLD-BACK=0.6,CAN-BLOCK-RELOAD=NO',
   );
+});
+
+test('a tile of a camera with a long GOP takes parts and is seconds behind, not two GOPs', () => {
+  const parts = '#EXT-X-PART:DURATION=0.2,URI="a"\n';
+  const { playlist, settings } = tilePlaylist(`#EXTM3U\n#EXT-X-TARGETDURATION:21\n${parts}`);
+  assert.equal(playlist, `#EXTM3U\n#EXT-X-TARGETDURATION:2\n${parts}`);
+  assert.equal(settings.lowLatencyMode, true);
+  assert.ok(settings.liveSyncDuration <= 6 && settings.liveMaxLatencyDuration > settings.liveSyncDuration);
+  assert.deepEqual(tilePlaylist(`#EXTM3U\n#EXT-X-TARGETDURATION:21\n${parts}`, false).settings, {}, 'they came too slowly');
+  // hlsVariant fmp4 has no parts to take.
+  assert.deepEqual(tilePlaylist('#EXTM3U\n#EXT-X-TARGETDURATION:21\n#EXTINF:20,\n').settings, {});
 });
 
 test('a camera page leads to its playlist, a playlist to itself', () => {

@@ -15,5 +15,8 @@ mod session;
 mod supervisor;
 mod udp;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use session::SessionTimes;
 pub(crate) use supervisor::{Camera, Supervisor, SupervisorTimes};

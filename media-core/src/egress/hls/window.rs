@@ -38,8 +38,8 @@ pub const SEGMENTS_LISTED_UNWATCHED: usize = 3;
 pub const SEGMENTS_LISTED_MAX: usize = 128;
 /// Parts are listed while their segment begins within so many target durations of the end (correctness: H11)...
 const PARTS_LISTED_TARGETS: i64 = 3;
-/// ...and no longer than this, which is more than any player at the live edge looks back: a player reads the whole list
-/// with each part, and 3 target durations of a 20 s GOP would be 300 of them.
+/// ...and, but for the last whole segment, no longer than this, which is more than any player at the live edge looks back: a
+/// player reads the whole list with each part, and 3 target durations of a 20 s GOP would be 300 of them.
 const PARTS_LISTED_US_MAX: i64 = 6_000_000;
 /// Listed in target durations without memory pressure: one more than a client at HOLD-BACK needs.
 const LISTED_TARGETS: i64 = 4;
@@ -376,8 +376,14 @@ impl Window {
 
     pub(super) fn lists_parts_of(&self, segment: &Segment) -> bool {
         let age_us = self.age_us(segment);
-        age_us + segment.duration_us <= PARTS_LISTED_TARGETS * self.target_us()
-            && age_us <= PARTS_LISTED_US_MAX
+        let is_recent = age_us <= PARTS_LISTED_US_MAX || self.is_before_open(segment);
+        age_us + segment.duration_us <= PARTS_LISTED_TARGETS * self.target_us() && is_recent
+    }
+
+    /// The segment before the open one. hls.js (1.7) begins with the parts of an open segment only where the list has parts that
+    /// are older than it by its own length; else it waits until that segment is whole, which took 10 s of a 20 s GOP.
+    fn is_before_open(&self, segment: &Segment) -> bool {
+        segment.msn + 1 == self.next_msn
     }
 
     fn target_us(&self) -> i64 {

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use http_auth::digest::Algorithm;
 use http_auth::{PasswordClient, PasswordParams};
 use rtsp_types::headers::{self, HeaderName};
 use rtsp_types::{Method, Request, Response, StatusCode, Version};
@@ -547,10 +548,23 @@ impl Client {
                 body: Some(&[]),
             };
             if let Ok(answer) = auth.respond(&params) {
-                request = request.header(headers::AUTHORIZATION, answer);
+                request = request.header(headers::AUTHORIZATION, with_algorithm(auth, answer));
             }
         }
         request.empty()
+    }
+}
+
+/// An answer to a challenge without qop leaves the algorithm out (RFC 2069 knew one only), which then reads as MD5
+/// (RFC 7616 s3.4): cameras that ask for SHA-256 that way refuse it.
+fn with_algorithm(auth: &PasswordClient, answer: String) -> String {
+    match auth {
+        PasswordClient::Digest(digest)
+            if digest.rfc2069_compat() && digest.algorithm() == Algorithm::Sha256 =>
+        {
+            answer + ", algorithm=SHA-256"
+        }
+        _ => answer,
     }
 }
 

@@ -127,6 +127,22 @@ fn digest_challenge_is_answered_with_the_uri_of_the_request() {
 }
 
 #[test]
+fn sha_256_challenge_without_qop_is_answered_with_its_algorithm() {
+    let mut dialogue = Dialogue::new(Some(("admin", "p@ss/w#rd")));
+    dialogue.sent();
+    dialogue.camera_says("RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n").unwrap();
+    dialogue.sent();
+    let challenge = "RTSP/1.0 401 Unauthorized\r\nCSeq: 2\r\n\
+        WWW-Authenticate: Digest realm=\"cam\", nonce=\"8b84a3b789283a8bea8da7fa7d41f08b\", algorithm=SHA-256\r\n\r\n";
+    assert_eq!(dialogue.camera_says(challenge), Ok(None));
+    let sent = dialogue.sent();
+    assert!(sent.contains("algorithm=SHA-256"), "{sent}");
+    // By Python's hashlib: H(H(user:realm:password):nonce:H(method:uri)).
+    let response = "408ae145943ed42ae3981acb189b813849bf45fc5cd6ba284819395c3a5e09c7";
+    assert!(sent.contains(response), "{sent}");
+}
+
+#[test]
 fn missing_credentials_and_refusals_are_told_apart() {
     let refuse = |status: &str| {
         let mut dialogue = Dialogue::new(None);

@@ -23,8 +23,9 @@ use super::{Asset, HlsDeps, HlsServer, Pages};
 use crate::config::resolved::{HlsConfig, HlsMuxers, HlsVariant, HttpConfig, TlsFiles};
 use crate::registry::{PathEntry, Registry};
 use crate::runtime::clock;
+use crate::runtime::fuse::FuseAt;
 use crate::runtime::tasks::TaskSet;
-use crate::stream::{Publisher, SourceStatus, Stream};
+use crate::stream::{Publisher, ReaderKind, SourceStatus, Stream};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -65,6 +66,8 @@ struct Bench {
     registry: Arc<Registry>,
     stream: Arc<Stream>,
     publisher: Publisher,
+    /// A second camera, which plays the same at the same time.
+    beside: Option<Publisher>,
     tasks: TaskSet,
     units: Vec<AccessUnit>,
     format: SharedFormat,
@@ -94,6 +97,7 @@ impl Bench {
             registry,
             stream,
             publisher,
+            beside: None,
             tasks,
             units,
             format,
@@ -108,6 +112,9 @@ impl Bench {
             self.units.get(self.next).filter(|unit| unit.wall.unix_us() < from + secs * 1_000_000)
         {
             self.publisher.publish(&self.format, unit.clone());
+            if let Some(beside) = &self.beside {
+                beside.publish(&self.format, unit.clone());
+            }
             self.next += 1;
             // The muxer's turn, as between the packets of a real camera.
             tokio::task::yield_now().await;
@@ -123,9 +130,21 @@ impl Bench {
     }
 
     async fn playlist(&self) -> String {
-        let response = self.get("/city/cam/main_stream.m3u8").await;
+        self.playlist_of("city/cam").await
+    }
+
+    async fn playlist_of(&self, path: &str) -> String {
+        let response = self.get(&format!("/{path}/main_stream.m3u8")).await;
         assert_eq!(response.status(), StatusCode::OK);
         text(response).await
+    }
+
+    /// Puts a second camera beside the first.
+    fn add_beside(&mut self, path: &str) {
+        let path = PathName::parse(path).unwrap();
+        let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
+        self.beside = Some(Publisher::new(&stream));
+        self.registry.insert(&path, PathEntry { stream, start_timeout: Duration::from_secs(10) });
     }
 }
 
@@ -419,17 +438,45 @@ async fn viewers_ride_through_a_reconnect_with_a_discontinuity() {
     assert!(sequence(&after) >= sequence(&before));
 }
 
+/// MEDIA-SEQUENCE and DISCONTINUITY-SEQUENCE.
+fn numbers(playlist: &str) -> (u64, u64) {
+    let number = |tag: &str| -> u64 {
+        playlist.lines().find_map(|line| line.strip_prefix(tag)).unwrap().parse().unwrap()
+    };
+    (number("#EXT-X-MEDIA-SEQUENCE:"), number("#EXT-X-DISCONTINUITY-SEQUENCE:"))
+}
+
+// correctness: H14
+#[tokio::test]
+async fn panic_in_a_muxer_starts_its_playlist_again_above_its_numbers_and_leaves_the_others_alone() {
+    let mut bench = Bench::new(config());
+    bench.add_beside("city/well");
+    bench.play(10).await;
+    let before = [bench.playlist().await, bench.playlist_of("city/well").await];
+    bench.stream.fuse.light(FuseAt::Reader(ReaderKind::HlsMuxer));
+    bench.play(2).await;
+    assert_eq!(bench.tasks.panics(), 1);
+    // Asked for while the muxer is not there: held until it is back.
+    let restarted = bench.playlist().await;
+    let segments = before[0].matches("#EXTINF").count() as u64;
+    assert!(numbers(&restarted).0 >= numbers(&before[0]).0 + segments, "{restarted}");
+    assert!(numbers(&restarted).1 > numbers(&before[0]).1, "{restarted}");
+    // Longer than the clip's GOP of 4.8 s.
+    bench.play(5).await;
+    let well = bench.playlist_of("city/well").await;
+    let [last, next] =
+        [&before[1], &well].map(|text| text.matches("#EXTINF").count() as u64 + numbers(text).0);
+    assert!(next > last && !well.contains("#EXT-X-DISCONTINUITY\n"), "{well}");
+    assert_eq!(numbers(&well).1, numbers(&before[1]).1);
+    let restarts: Vec<u64> = bench.server.snapshot().iter().map(|muxer| muxer.restarts).collect();
+    assert_eq!((restarts, bench.tasks.panics()), (vec![1, 0], 1));
+}
+
 // correctness: H14
 #[tokio::test]
 async fn a_muxer_made_again_goes_on_above_the_numbers_of_the_last() {
     let mut bench = Bench::new(HlsConfig { muxer_close_after: Duration::ZERO, ..config() });
     bench.play(10).await;
-    let numbers = |text: &str| {
-        let number = |tag: &str| -> u64 {
-            text.lines().find_map(|line| line.strip_prefix(tag)).unwrap().parse().unwrap()
-        };
-        (number("#EXT-X-MEDIA-SEQUENCE:"), number("#EXT-X-DISCONTINUITY-SEQUENCE:"))
-    };
     let first = bench.playlist().await;
     let last_segment = first.matches("#EXTINF").count() as u64;
     bench.server.muxers.close_idle();

@@ -20,6 +20,7 @@ mod ice_servers;
 mod negotiate;
 mod outbox;
 mod packets;
+mod resend;
 mod routes;
 mod sender;
 mod session;
@@ -267,3 +268,5 @@ fn ports(server: &WebRtcServer, source_ips: Vec<IpAddr>) -> Ports {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod viewer_tests;

@@ -16,6 +16,8 @@ use str0m::media::{Frequency, Mid, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, Rtc, RtcConfig, RtcError};
 
+use super::resend;
+
 /// Sender reports each second, so that a player can place pictures in time soon after it joined.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often str0m tells its statistics (loss, round trip).
@@ -141,6 +143,8 @@ fn config(identity: &Identity, map: &TrackMap) -> RtcConfig {
         .set_crypto_provider(Arc::clone(&identity.crypto))
         .set_dtls_cert(identity.certificate.clone())
         .set_rtp_mode(true)
+        // The only way to see a NACK that str0m does not answer; copies each packet, for these viewers alone.
+        .enable_raw_packets(resend::payload_type(map).is_some())
         .clear_codecs()
         .set_extension_map(extensions)
         .set_rtcp_report_interval_audio(REPORT_INTERVAL)

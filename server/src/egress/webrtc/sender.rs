@@ -394,8 +394,12 @@ impl Outgoing {
     }
 }
 
-/// The instant at which a unit was captured. A capture time ahead of our clock counts as now: sender
-/// reports can't be about the future.
+/// The instant at which a unit was captured, from which str0m draws its sender reports (RFC 3550 s6.4.1).
+///
+/// A capture time ahead of our clock counts as now: str0m pairs our clock's now with the RTP time of now, and has no RTP
+/// time for a picture of the future. So the reports of a camera whose clock is ahead say our clock instead of the camera's, by
+/// what it is ahead: less than `CAMERA_OFFSET_MAX_US` (1 s), beyond which ingest does not believe it either. One that is behind
+/// is carried exactly, and abs-capture-time carries both.
 fn capture_instant(wall: WallTime, now: Instant) -> Instant {
     let age_us = u64::try_from(clock::wall_now().us_since(wall)).unwrap_or(0);
     now.checked_sub(Duration::from_micros(age_us)).unwrap_or(now)

@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use str0m::net::{Protocol, Receive, Transmit};
+use str0m::rtp::RawPacket;
+use str0m::rtp::rtcp::{Nack, Rtcp};
 use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,7 @@ use tracing::{debug, info};
 
 use super::negotiate::{self, NegotiateError};
 use super::outbox::{Outbox, Ports};
+use super::resend::Resend;
 use super::routes::{Incoming, Route};
 use super::sender::{MediaSender, Step};
 use super::stats::{SelectedPair, SessionRecord};
@@ -101,6 +104,8 @@ pub(crate) struct SessionParts {
     pub(crate) local: Vec<(Protocol, SocketAddr)>,
     /// The payload type of retransmitted video.
     pub(crate) rtx_pt: Option<u8>,
+    /// Answers NACKs where there is none.
+    pub(crate) resend: Option<Resend>,
     /// The viewer's media.
     pub(crate) sender: MediaSender,
     /// The session's entries in the routes.
@@ -351,11 +356,29 @@ impl Session {
                     counters.retransmitted_packets.fetch_add(1, Ordering::Relaxed);
                     self.parts.sender.lost(now);
                 }
+                if let Some(resend) = &mut self.parts.resend {
+                    resend.keep(transmit, now);
+                }
             }
             // STUN checks go out before the viewer was heard from there.
             _ => self.parts.route.bind_if_free(transmit.proto, transmit.destination),
         }
         self.outbox.push(transmit, self.segments_max);
+    }
+
+    /// Answers a NACK that str0m leaves unanswered.
+    fn send_again(&mut self, nack: &Nack, now: Instant) {
+        let Some(resend) = &mut self.parts.resend else { return };
+        let answers = resend.answer(*nack.ssrc, nack.reports.iter().copied(), now);
+        let counters = &self.parts.record.counters;
+        for answer in &answers {
+            counters.outbound_rtp_packets.fetch_add(1, Ordering::Relaxed);
+            counters.retransmitted_packets.fetch_add(1, Ordering::Relaxed);
+            self.outbox.push(answer, self.segments_max);
+        }
+        if !answers.is_empty() {
+            self.parts.sender.lost(now);
+        }
     }
 
     fn event(&mut self, event: Event, now: Instant) {
@@ -379,6 +402,11 @@ impl Session {
                 let restarted = self.parts.sender.key_frame_requested(now);
                 debug!(kind = ?request.kind, restarted, "key frame requested");
                 counters.restarts.fetch_add(u64::from(restarted), Ordering::Relaxed);
+            }
+            Event::RawPacket(packet) => {
+                if let RawPacket::RtcpRx(Rtcp::Nack(nack)) = &*packet {
+                    self.send_again(nack, now);
+                }
             }
             Event::PeerStats(stats) => {
                 if let Some(pair) = stats.selected_candidate_pair {

@@ -11,7 +11,7 @@ use media_core::access_unit::AccessUnit;
 use media_core::path_name::PathName;
 use media_core::ring::Retention;
 use media_core::time::{Timescale, WallTime};
-use media_core::track::{CodecConfig, H264Config, StreamFormat, TrackId, TrackInfo};
+use media_core::track::{CodecConfig, H264Config, SharedFormat, StreamFormat, TrackId, TrackInfo};
 use tower::ServiceExt as _;
 
 use super::*;
@@ -22,7 +22,7 @@ use crate::stream::{HasBFrames, Publisher, Stream};
 
 /// A real browser's offer (origin: `media-core/src/egress/webrtc/track_map/offers/README.md`).
 const OFFER: &str = include_str!("../../../../media-core/src/egress/webrtc/track_map/offers/chromium.sdp");
-const SDP: &str = "application/sdp";
+pub(super) const SDP: &str = "application/sdp";
 const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 const FRAGMENT_OF_A_RESTART: &str = "a=ice-ufrag:anew\r\na=ice-pwd:anewpasswordof24characters\r\n\
     m=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 2122260223 127.0.0.1 50000 typ host\r\n";
@@ -44,10 +44,10 @@ pub(super) fn config_for_tests() -> WebRtcConfig {
     }
 }
 
-struct Answered {
-    status: StatusCode,
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
     headers: HeaderMap,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Answered {
@@ -57,7 +57,7 @@ impl Answered {
 }
 
 /// A server with `cam_1` (H.264), `reordered` (H.264 with B-frames) and `dark` (no picture yet).
-async fn server_with(config: WebRtcConfig) -> Arc<WebRtcServer> {
+pub(super) async fn server_with(config: WebRtcConfig) -> Arc<WebRtcServer> {
     let registry = Arc::new(Registry::default());
     for name in ["cam_1", "reordered", "dark"] {
         let name = PathName::parse(name).unwrap();
@@ -84,6 +84,10 @@ async fn server_with(config: WebRtcConfig) -> Arc<WebRtcServer> {
 }
 
 fn publish_key_frame(publisher: &Publisher) {
+    publisher.publish(&h264_format(), key_frame(0));
+}
+
+pub(super) fn h264_format() -> SharedFormat {
     let (sps, pps) = (Bytes::from_static(&[0x67, 0x42, 0xe0, 0x1f]), Bytes::from_static(&[0x68]));
     let codec = CodecConfig::H264(H264Config {
         sps,
@@ -95,16 +99,19 @@ fn publish_key_frame(publisher: &Publisher) {
         level_idc: 31,
     });
     let track = TrackInfo { id: TrackId(0), timescale: Timescale::VIDEO, codec, transcoded_from: None };
-    let format = Arc::new(StreamFormat { generation: 0, tracks: vec![track] });
-    let unit = AccessUnit {
+    Arc::new(StreamFormat { generation: 0, tracks: vec![track] })
+}
+
+/// The `n`-th picture of a camera with 25 a second, all of them key frames.
+pub(super) fn key_frame(n: i64) -> AccessUnit {
+    AccessUnit {
         track: TrackId(0),
-        dts_ticks: 0,
-        pts_ticks: 0,
-        wall: WallTime(0),
+        dts_ticks: n * 3600,
+        pts_ticks: n * 3600,
+        wall: WallTime(n * 40_000),
         is_random_access: true,
         payload: Bytes::from_static(&[0, 0, 0, 2, 0x65, 0x88]),
-    };
-    publisher.publish(&format, unit);
+    }
 }
 
 async fn ask(server: &Arc<WebRtcServer>, request: Request<Body>) -> Answered {
@@ -125,7 +132,7 @@ fn request(method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> R
     builder.body(Body::from(body.to_owned())).unwrap()
 }
 
-async fn post(server: &Arc<WebRtcServer>, uri: &str, content_type: &str, body: &str) -> Answered {
+pub(super) async fn post(server: &Arc<WebRtcServer>, uri: &str, content_type: &str, body: &str) -> Answered {
     ask(server, request(Method::POST, uri, &[("content-type", content_type)], body)).await
 }
 

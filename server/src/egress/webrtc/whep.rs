@@ -38,6 +38,7 @@ use uuid::Uuid;
 
 use super::candidates::{host_candidates, local_ips};
 use super::negotiate::{self, NegotiateError, Negotiated};
+use super::resend::{self, Resend};
 use super::sender::MediaSender;
 use super::session::{COMMANDS, Command, Restarted, SessionParts};
 use super::stats::SessionRecord;
@@ -269,6 +270,7 @@ async fn open(
         narrowed_offer,
         local,
         rtx_pt: map.video.as_ref().and_then(|video| video.payload.rtx_pt),
+        resend: resend::payload_type(map).map(Resend::new),
         sender: MediaSender::new(subscription, server.packets.of(stream), map, seed),
         route,
         inbox,
