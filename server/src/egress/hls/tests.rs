@@ -144,7 +144,7 @@ impl Bench {
         let path = PathName::parse(path).unwrap();
         let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
         self.beside = Some(Publisher::new(&stream));
-        self.registry.insert(&path, PathEntry { stream, start_timeout: Duration::from_secs(10) });
+        self.registry.insert(&path, PathEntry { stream, start_timeout: Duration::from_secs(10), home: None });
     }
 }
 
