@@ -100,7 +100,10 @@ pub struct Recordings {
 pub struct ClipPlan {
     start: WallTime,
     until: WallTime,
-    files: Vec<(FileRow, Vec<GopEntry>)>,
+    /// At least one; each continues the one before.
+    files: Vec<FileRow>,
+    first_gops: Vec<GopEntry>,
+    last_gops: Vec<GopEntry>,
 }
 
 impl Recordings {
@@ -162,15 +165,17 @@ impl Recordings {
         let until = start.plus_us(us);
         let range = Range { from: Some(start), until: Some(until) };
         let rows = self.catalogue.files(grant.path(), range).await?;
-        let mut files: Vec<(FileRow, Vec<GopEntry>)> = Vec::new();
+        let mut files: Vec<FileRow> = Vec::new();
         for row in rows.into_iter().take(CLIP_FILES_MAX) {
-            if files.last().is_some_and(|(last, _)| !continues(last, &row)) {
+            if files.last().is_some_and(|last| !continues(last, &row)) {
                 break;
             }
-            let gops = self.catalogue.gops(&row).await?;
-            files.push((row, gops));
+            files.push(row);
         }
-        Ok((!files.is_empty()).then_some(ClipPlan { start, until, files }))
+        let (Some(first), Some(last)) = (files.first(), files.last()) else { return Ok(None) };
+        let first_gops = self.catalogue.gops(first).await?;
+        let last_gops = self.catalogue.gops(last).await?;
+        Ok(Some(ClipPlan { start, until, files, first_gops, last_gops }))
     }
 }
 
@@ -185,25 +190,33 @@ impl ClipPlan {
     /// # Errors
     /// [`PlaybackError`] when a file can't be read or is not what the catalogue says.
     pub fn clip(&self, _grant: &CameraGrant) -> Result<Option<Clip>, PlaybackError> {
-        let Some((first, gops)) = self.files.first() else { return Ok(None) };
-        let opened = OpenedFile::open(first, gops)?;
+        let (Some(first), Some(last)) = (self.files.first(), self.files.last()) else { return Ok(None) };
+        let opened = OpenedFile::open(first, &self.first_gops)?;
         let asked_ticks = first.timescale.us_to_ticks(self.start.us_since(first.start)).max(0);
-        let composition = gops_of(first, gops).first().map_or(0, |gop| gop.composition_offset_ticks);
+        let composition = opened.gops.first().map_or(0, |gop| gop.composition_offset_ticks);
         let head = opened.head(first.first_ticks + composition + asked_ticks)?;
-        let mut ranges = Vec::new();
-        let mut start = self.start.min(first.start);
-        for (position, (row, gops)) in self.files.iter().enumerate() {
-            // Files of a run follow each other in media time, whatever the wall clock says of them.
-            start = if position == 0 { first.start } else { start };
-            let opened = OpenedFile::open(row, gops)?;
-            let from = if position == 0 { opened.gop_at(asked_ticks) } else { row.first_offset };
-            let to = opened.end_at(row.timescale.us_to_ticks(self.until.us_since(start)))?;
-            if from < to {
-                ranges.push(FileRange { name: row.name.clone(), from, to });
-            }
-            start = start.plus_us(row.duration_us);
+        // Files of a run follow each other in media time, whatever the wall clock says of them.
+        let before_last_us = self.files.iter().rev().skip(1).map(|row| row.duration_us).sum();
+        let end_us = self.until.us_since(first.start.plus_us(before_last_us));
+        // A picture before the end may be decoded later than it: as much as the first one is shown later.
+        let end_ticks = last.timescale.us_to_ticks(end_us) + composition;
+        let end = OpenedFile::open(last, &self.last_gops)?.end_at(end_ticks)?;
+        let mut ranges: Vec<FileRange> = self.files.iter().map(FileRange::whole).collect();
+        if let Some(range) = ranges.first_mut() {
+            range.from = opened.gop_at(asked_ticks);
         }
+        if let Some(range) = ranges.last_mut() {
+            range.to = end;
+        }
+        ranges.retain(|range| range.from < range.to);
         Ok((!ranges.is_empty()).then_some(Clip { head, ranges }))
+    }
+}
+
+impl FileRange {
+    /// All parts of a file.
+    fn whole(row: &FileRow) -> Self {
+        Self { name: row.name.clone(), from: row.first_offset, to: row.extent.bytes }
     }
 }
 
@@ -248,7 +261,7 @@ impl<'a> OpenedFile<'a> {
         before.last().map_or(self.row.first_offset, |gop| gop.offset)
     }
 
-    /// Where the part ends that holds the last picture before `ticks`.
+    /// Where the part ends that holds the last picture decoded before `ticks`.
     fn end_at(&self, ticks: i64) -> Result<u64, PlaybackError> {
         if ticks >= self.row.extent.duration_ticks {
             return Ok(self.row.extent.bytes);
