@@ -9,7 +9,11 @@ mod formats;
 #[cfg(test)]
 mod glass;
 #[cfg(test)]
+mod playback;
+#[cfg(test)]
 mod program;
+#[cfg(test)]
+mod recording;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
