@@ -75,7 +75,7 @@ async fn shown_ms(file: &Path) -> anyhow::Result<Vec<i64>> {
 #[tokio::test]
 async fn get_starts_at_the_exact_time_and_crosses_files() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
-    let clip = Clip { bframes: 2, audio: "aac", ..USUAL }.file().await?;
+    let clip = Clip { bframes: 2, ..USUAL }.file().await?;
     let recording = recording(&clip).await?;
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("clip.mp4");

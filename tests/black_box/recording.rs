@@ -61,14 +61,15 @@ async fn check_bit_exact(files: &[PathBuf], clip: &Path) -> anyhow::Result<usize
 
 // correctness: F1, F2, F5
 #[tokio::test]
-async fn two_cameras_are_recorded_whole_and_play_while_they_are_written_and_afterwards() -> anyhow::Result<()>
-{
+async fn cameras_are_recorded_whole_and_play_while_they_are_written_and_afterwards() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
-    let clips = [Clip { bframes: 2, audio: "aac", ..USUAL }, Clip { audio: "pcma", ..USUAL }];
-    let (first, second) = (clips[0].file().await?, clips[1].file().await?);
-    let simulator = Simulator::start(&[("cam_1", &first), ("cam_2", &second)]).await?;
+    let reordered = Clip { bframes: 2, ..USUAL }.file().await?;
+    let aac = Clip { audio: "aac", ..USUAL }.file().await?;
+    let g711 = Clip { audio: "pcma", ..USUAL }.file().await?;
+    let played = [("cam_1", reordered.as_path()), ("cam_2", &aac), ("cam_3", &g711)];
+    let simulator = Simulator::start(&played).await?;
     let archive = Archive::new()?;
-    let cameras = ["cam_1", "cam_2"];
+    let cameras = ["cam_1", "cam_2", "cam_3"];
     let server = start(&archive, &simulator, &cameras, &["recordSegmentDuration: 3s"]).await?;
     for camera in cameras {
         wait_recorded(&archive, camera, 3).await?;
@@ -81,10 +82,10 @@ async fn two_cameras_are_recorded_whole_and_play_while_they_are_written_and_afte
         check_plays(&copy).await.context("while it is written")?;
     }
     let metrics = server.metrics().await?;
-    ensure!(metrics.sum("gtvision_recorder_recording", &[]) == Some(2.0), "not both are being recorded");
+    ensure!(metrics.sum("gtvision_recorder_recording", &[]) == Some(3.0), "not all are being recorded");
     ensure!(metrics.sum("gtvision_recorder_dropped_parts_total", &[]) == Some(0.0), "parts were dropped");
     drop(server);
-    for (camera, clip) in [("cam_1", &first), ("cam_2", &second)] {
+    for (camera, clip) in played {
         let files = archive.files(camera)?;
         for file in &files {
             check_plays(file).await?;
@@ -93,12 +94,12 @@ async fn two_cameras_are_recorded_whole_and_play_while_they_are_written_and_afte
         let pictures = check_bit_exact(&files, clip).await?;
         ensure!(pictures > 150, "{pictures} pictures");
         let audio = gtvision_tests::ffmpeg::packets(&files[0], &["-select_streams", "a"]).await?;
-        ensure!(audio.len() > 50, "{} packets of sound", audio.len());
+        ensure!(camera == "cam_1" || audio.len() > 50, "{camera}: {} packets of sound", audio.len());
     }
     archive.check_agrees(&cameras).await?;
     ensure!(archive.markers()? == 0, "markers are left");
     let gaps = archive.ask("SELECT reason FROM gaps WHERE until_us IS NULL").await?;
-    ensure!(gaps == ["server", "server"], "after the stop: {gaps:?}");
+    ensure!(gaps == ["server"; 3], "after the stop: {gaps:?}");
     Ok(())
 }
 
@@ -250,7 +251,7 @@ async fn a_camera_that_changes_or_goes_away_begins_a_new_file_and_its_absence_is
 {
     let _machine = machine::shared().await;
     let clip = USUAL.file().await?;
-    let other = Clip { size: "320x180", ..USUAL }.file().await?;
+    let other = Clip { size: "480x272", ..USUAL }.file().await?;
     let plan = json!({ "cam_1": { "second_clip": other.to_string_lossy() } });
     let simulator = Simulator::start_planned(&[("cam_1", &clip)], &[], &plan).await?;
     let archive = Archive::new()?;
