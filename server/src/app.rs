@@ -1,12 +1,13 @@
 //! App: every subsystem, in the order of its start and stop.
 //!
 //! ```text
-//!  shards:          supervisors ─► streams ─► HLS muxers
+//!  shards:          supervisors ─► streams ─► HLS muxers, recorders
 //!  media runtime:   HLS listener, WebRTC sessions and listener
-//!  control runtime: API, metrics, page
+//!  control runtime: API, metrics, page, playback of recordings, catalogue
 //! ```
 //!
-//! Stop order: control listeners, media listeners and sessions, supervisors. Each is given [`STOP_PATIENCE`].
+//! Start order: streams, storage (repair), recorders, listeners. Stop order: control listeners, media listeners, sessions and
+//! recorders, storage (files closed and synced), supervisors. Each is given [`STOP_PATIENCE`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use control_api::model::{Info, Time};
 use media_core::gate::Gate;
 use media_core::path_name::PathName;
 use media_core::ring::Retention;
+use storage::CatalogueError;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -30,9 +32,11 @@ use crate::config::resolved::{Config, HlsConfig, HlsMuxers, HttpConfig, PathSour
 use crate::config::{self, Loaded};
 use crate::control::Observer;
 use crate::egress::hls::{HlsDeps, HlsServer};
+use crate::egress::recorder::{self, Recorders};
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcDeps, WebRtcServer};
 use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
+use crate::playback;
 use crate::registry::{FIRST_PICTURE_WAIT, PathEntry, Registry};
 use crate::runtime::clock;
 use crate::runtime::shards::Shards;
@@ -41,7 +45,7 @@ use crate::stream::Stream;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::{MetricsDeps, MetricsSource, metrics_router};
 
-/// How long each stage of the shutdown may take; three stages stay under what init systems grant.
+/// How long each stage of the shutdown may take; the stages together stay under what init systems grant.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Threads of the control runtime: API, metrics and page. They can't take time from video.
@@ -81,11 +85,13 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
     let tasks = Tasks::new();
     let registry = Arc::new(Registry::default());
     start_paths(config, &registry, &tasks.cameras, shards);
+    let recorders = start_recorders(config, &registry, control, &tasks).await?;
     let media = match Media::start(config, &registry, &tasks.media).await {
         Ok(media) => media,
         Err(error) => return bind_failed(&error),
     };
-    let observer = Arc::new(Observer { registry, hls: media.hls, webrtc: media.webrtc });
+    let observer =
+        Arc::new(Observer { registry, hls: media.hls, webrtc: media.webrtc, recorders: recorders.clone() });
     let control_config = config.clone();
     let control_tasks = tasks.control.clone();
     let started =
@@ -97,14 +103,43 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
         _ = interrupt.recv() => info!("stopping: SIGINT"),
         _ = terminate.recv() => info!("stopping: SIGTERM"),
     }
-    tasks.shutdown().await;
+    tasks.shutdown(recorders.as_deref()).await;
     Ok(Exit::Done)
+}
+
+/// Opens storage and starts recording. Live video does not depend on it: when it can't be had, that is an error in the log
+/// and nothing is recorded.
+async fn start_recorders(
+    config: &Config,
+    registry: &Arc<Registry>,
+    control: &Runtime,
+    tasks: &Tasks,
+) -> anyhow::Result<Option<Arc<Recorders>>> {
+    if !recorder::is_wanted(config) {
+        return Ok(None);
+    }
+    // The database belongs to the control runtime, with all that it starts there.
+    let (wanted, set) = (config.clone(), tasks.storage.clone());
+    let opened = control.spawn(async move {
+        let (storage, driver) = recorder::open(&wanted).await?;
+        set.spawn(tracing::info_span!("catalogue"), driver.run());
+        Ok::<_, CatalogueError>(storage)
+    });
+    let started = match opened.await.context("open storage")? {
+        Ok(storage) => Recorders::start(config, storage, registry, &tasks.media).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &started {
+        tracing::error!(%error, "recordings are off");
+    }
+    Ok(started.ok())
 }
 
 /// The tasks of each stage of the shutdown.
 struct Tasks {
     control: TaskSet,
     media: TaskSet,
+    storage: TaskSet,
     cameras: TaskSet,
 }
 
@@ -113,13 +148,18 @@ impl Tasks {
         Self {
             control: TaskSet::new("control"),
             media: TaskSet::new("media"),
+            storage: TaskSet::new("storage"),
             cameras: TaskSet::new("cameras"),
         }
     }
 
-    async fn shutdown(self) {
+    async fn shutdown(self, recorders: Option<&Recorders>) {
         self.control.shutdown(STOP_PATIENCE).await;
         self.media.shutdown(STOP_PATIENCE).await;
+        if let Some(recorders) = recorders {
+            recorders.stop(STOP_PATIENCE).await;
+        }
+        self.storage.shutdown(STOP_PATIENCE).await;
         self.cameras.shutdown(STOP_PATIENCE).await;
     }
 }
@@ -232,6 +272,10 @@ async fn start_control(
             trusted_proxies: TrustedProxies(metrics.http.trusted_proxies.clone().into()),
         };
         listen("metrics", &metrics.http, metrics_router(deps), tasks).await?;
+    }
+    if let (Some(playback), Some(recorders)) = (&config.playback, &observer.recorders) {
+        let router = playback::router(playback, recorders.recordings(), Gate::default());
+        listen("playback", &playback.http, router, tasks).await?;
     }
     if let Some(control) = &config.control {
         let host_guard = if control.address.ip().is_loopback() {

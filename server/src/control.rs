@@ -14,6 +14,7 @@ use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
 use crate::egress::hls::HlsServer;
+use crate::egress::recorder::Recorders;
 use crate::egress::webrtc::WebRtcServer;
 use crate::egress::webrtc::stats::SessionRecord;
 use crate::registry::Registry;
@@ -23,6 +24,7 @@ use crate::telemetry::metrics::{
     WebRtcSessionMetrics,
 };
 use crate::telemetry::process::ProcessMetrics;
+use crate::telemetry::recording_metrics::RecordingMetrics;
 
 /// Looks at everything that runs.
 pub(crate) struct Observer {
@@ -32,6 +34,8 @@ pub(crate) struct Observer {
     pub(crate) hls: Option<Arc<HlsServer>>,
     /// WebRTC, when it is on.
     pub(crate) webrtc: Option<Arc<WebRtcServer>>,
+    /// Recording, when something is recorded or played back.
+    pub(crate) recorders: Option<Arc<Recorders>>,
 }
 
 impl Observer {
@@ -169,6 +173,7 @@ impl MetricsSource for Observer {
                 .webrtc
                 .as_ref()
                 .map_or(0, |webrtc| webrtc.unroutable_datagrams()),
+            recording: self.recorders.as_ref().map(|recorders| RecordingMetrics::of(recorders.snapshot())),
             process: ProcessMetrics::read(),
         }
     }

@@ -8,6 +8,7 @@ mod control;
 mod egress;
 mod http_listener;
 mod ingest;
+mod playback;
 mod registry;
 mod runtime;
 mod stream;

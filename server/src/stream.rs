@@ -73,6 +73,8 @@ pub(crate) enum ReaderKind {
     HlsMuxer,
     /// One WebRTC viewer.
     WebRtcSession,
+    /// The recorder. It takes no seat: as in MediaMTX, an on-demand source runs for viewers, and is recorded meanwhile.
+    Recorder,
     /// Waits for an on-demand source to start; not shown as a reader.
     Waiting,
 }
@@ -172,6 +174,11 @@ impl Stream {
     /// Where the source stands.
     pub(crate) fn state(&self) -> SourceState {
         self.state.borrow().clone()
+    }
+
+    /// Follows where the source stands.
+    pub(crate) fn state_changes(&self) -> watch::Receiver<SourceState> {
+        self.state.subscribe()
     }
 
     /// Sets the state; the time moves only when status or reason change.
@@ -284,7 +291,9 @@ pub(crate) struct Seat {
 
 impl Seat {
     fn new(stream: &Arc<Stream>, kind: ReaderKind) -> Self {
-        stream.readers.send_modify(|readers| readers.push(kind));
+        if kind != ReaderKind::Recorder {
+            stream.readers.send_modify(|readers| readers.push(kind));
+        }
         Self { stream: Arc::clone(stream), kind }
     }
 }

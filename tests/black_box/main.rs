@@ -11,7 +11,11 @@ mod glass;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod playback;
+#[cfg(test)]
 mod program;
+#[cfg(test)]
+mod recording;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]

@@ -23,6 +23,14 @@ pub type UnitHash = [u8; 32];
 /// # Errors
 /// When ffmpeg can't read it.
 pub async fn of_clip(clip: &Path) -> anyhow::Result<Vec<UnitHash>> {
+    Ok(frames_of_clip(clip).await?.concat())
+}
+
+/// The same, picture by picture in decode order.
+///
+/// # Errors
+/// When ffmpeg can't read it.
+pub async fn frames_of_clip(clip: &Path) -> anyhow::Result<Vec<Vec<UnitHash>>> {
     let mut command = tokio::process::Command::new("ffmpeg");
     let flags = "frag_keyframe+empty_moov+default_base_moof+skip_trailer";
     command
@@ -35,7 +43,7 @@ pub async fn of_clip(clip: &Path) -> anyhow::Result<Vec<UnitHash>> {
     let (init, media) = fmp4::split_init(&Bytes::from(output.stdout))?;
     let init = Init::parse(&init)?;
     let samples = init.fragments(&media)?.into_iter().flat_map(|fragment| fragment.samples);
-    of_samples(&init, &samples.collect::<Vec<_>>())
+    samples.map(|sample| of_samples(&init, &[sample])).collect()
 }
 
 /// The same of samples that a viewer got.

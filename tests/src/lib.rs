@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod peers;
 pub mod ports;
 pub mod process;
+pub mod recording;
 pub mod server;
 pub mod simulator;
 pub mod wait;

@@ -117,6 +117,17 @@ impl Process {
         }
     }
 
+    /// Ends it at once, without asking.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.join_followers();
+        Ok(())
+    }
+
     /// Asks it to end, waits, and gives its exit status.
     ///
     /// # Errors

@@ -38,12 +38,15 @@ pub struct Ports {
     pub metrics: u16,
     /// `controlAddress`
     pub control: u16,
+    /// `playbackAddress`
+    pub playback: u16,
 }
 
 /// A running server.
 pub struct Server {
     process: Process,
     expected_errors: Vec<String>,
+    killed: bool,
     dir: tempfile::TempDir,
     /// Where it listens.
     pub ports: Ports,
@@ -65,11 +68,12 @@ impl Server {
             api: ports::free()?,
             metrics: ports::free()?,
             control: ports::free()?,
+            playback: ports::free()?,
         };
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join(CONFIG_FILE), full_config(config, &ports)?)?;
         let process = run_in(&dir)?;
-        let mut server = Self { process, expected_errors: Vec::new(), dir, ports };
+        let mut server = Self { process, expected_errors: Vec::new(), killed: false, dir, ports };
         server.wait_started().await?;
         Ok(server)
     }
@@ -98,6 +102,21 @@ impl Server {
         .await;
         ensure!(ended.is_none(), "gtvision ended at once:\n{}", self.log_tail());
         started.with_context(|| format!("log:\n{}", self.log_tail()))
+    }
+
+    /// Ends it with SIGKILL, as a crash or the kernel would, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it can't be killed.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.killed = true;
+        self.process.kill()
+    }
+
+    /// An endpoint of the playback server, without the leading slash.
+    #[must_use]
+    pub fn playback(&self, endpoint: &str) -> String {
+        format!("http://127.0.0.1:{}/{endpoint}", self.ports.playback)
     }
 
     /// Announces that a log line with `text` is part of this test.
@@ -226,6 +245,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.killed {
+            return;
+        }
         if std::thread::panicking() {
             // The process ends in its own drop; the log helps to see why the test failed.
             process::fail(&format!("server log:\n{}", self.log_tail()));
@@ -294,6 +316,7 @@ fn full_config(config: &str, ports: &Ports) -> anyhow::Result<String> {
         ("apiAddress", ports.api),
         ("metricsAddress", ports.metrics),
         ("controlAddress", ports.control),
+        ("playbackAddress", ports.playback),
     ];
     for (key, port) in addresses.into_iter().filter(|(key, _)| !has(key)) {
         writeln!(text, "{key}: 127.0.0.1:{port}")?;

@@ -1,4 +1,5 @@
 //! Egress: what a viewer's protocol asks for, decided without I/O.
 
 pub mod hls;
+pub mod recorder;
 pub mod webrtc;

@@ -220,14 +220,14 @@ mod tests {
 
     #[test]
     fn keys_without_effect_are_gathered_with_reasons() {
-        let yaml = "rtmp: yes\nrtmpAddress: :1935\nsrt: no\nwriteQueueSize: 1024\npathDefaults:\n  record: no\n\
-                    paths:\n  a: {record: yes}\n  b: {record: yes}\n  c: {record: yes}\n  d: {record: yes}\n";
+        let yaml = "rtmp: yes\nrtmpAddress: :1935\nsrt: no\nwriteQueueSize: 1024\npathDefaults:\n  rtspAnyPort: no\n\
+                    paths:\n  a: {rtspAnyPort: yes}\n  b: {rtspAnyPort: yes}\n  c: {rtspAnyPort: yes}\n  d: {rtspAnyPort: yes}\n";
         let (_, findings, faults) = checked(yaml);
         assert_eq!(faults, Vec::<String>::new());
         assert_eq!(
             findings.no_effect.to_string(),
             "these settings have no effect: rtmp (RTMP is not implemented yet); \
-             record of a, b, c and 1 more (recording is not implemented yet); \
+             rtspAnyPort of a, b, c and 1 more (RTSP sources do not have this yet); \
              writeQueueSize (this server sizes its own buffers)"
         );
     }

@@ -19,6 +19,7 @@ mod fault;
 mod keys;
 mod paths;
 mod reader;
+mod record;
 mod resolve;
 pub(crate) mod resolved;
 pub(crate) mod source_url;
@@ -226,6 +227,11 @@ fn understand(text: &str, variables: &[(String, String)]) -> Result<(Config, Vec
         faults if faults.is_empty() => Ok((config, warnings)),
         faults => Err(faults),
     }
+}
+
+/// A duration as configurations write it, for other places where MediaMTX takes one.
+pub(crate) fn duration_value(text: &str) -> Option<std::time::Duration> {
+    values::duration(text).ok()
 }
 
 fn find_file() -> Option<PathBuf> {

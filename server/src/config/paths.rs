@@ -15,6 +15,7 @@ use super::Warning;
 use super::check::is_default;
 use super::fault::{FaultKind, Faults, Place};
 use super::reader::Reader;
+use super::record;
 use super::resolved::{OnDemand, PathConfig, PathSource, RtspSource, RtspTransport};
 use super::source_url::{SourceScheme, SourceUrl, split_scheme};
 use super::tree::{Entry, Node};
@@ -115,7 +116,8 @@ fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome 
                 max => Some(max),
             };
             let on_demand = on_demand(&mut reader).filter(|_| source != PathSource::Publisher);
-            Outcome::Path(name, Box::new(PathConfig { source, on_demand, readers_max }))
+            let record = record::resolve(&mut reader, entry);
+            Outcome::Path(name, Box::new(PathConfig { source, on_demand, readers_max, record }))
         }
         Some(Source::Later(scheme)) => Outcome::LeftOut(format!("{scheme} sources are not implemented yet")),
         None => Outcome::Wrong,

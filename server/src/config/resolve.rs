@@ -12,7 +12,8 @@ use super::fault::{FaultKind, Faults};
 use super::reader::Reader;
 use super::resolved::{
     ApiConfig, Config, ControlConfig, HlsConfig, HlsMuxers, HlsVariant, HttpConfig, IceServer, InterfaceIps,
-    LogFormat, LogLevel, LogSink, LoggingConfig, MetricsConfig, TimeoutsConfig, TlsFiles, WebRtcConfig,
+    LogFormat, LogLevel, LogSink, LoggingConfig, MetricsConfig, PlaybackConfig, TimeoutsConfig, TlsFiles,
+    WebRtcConfig,
 };
 use super::source_url::Secret;
 use super::tree::Node;
@@ -38,6 +39,7 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
     // Read even where a server is off, so that a wrong value does not wait for the day it is turned on.
     let (api, metrics) = (http(&mut reader, "api", 9997), http(&mut reader, "metrics", 9998));
     let (hls, webrtc) = (hls(&mut reader, warnings), webrtc(&mut reader));
+    let playback = http(&mut reader, "playback", 9996);
     let control = control(&mut reader);
     let config = Config {
         logging: logging(&mut reader, warnings),
@@ -47,6 +49,8 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
         control: reader.on("control").then_some(control),
         hls: reader.on("hls").then_some(hls),
         webrtc: reader.on("webrtc").then_some(webrtc),
+        playback: reader.off("playback").then_some(PlaybackConfig { http: playback }),
+        database: database(&mut reader),
         paths,
     };
     if let Some(webrtc) = &config.webrtc {
@@ -95,7 +99,7 @@ enum Destination {
     Syslog,
 }
 
-/// What the key prefix `api`, `metrics`, `hls` or `webrtc` has in common.
+/// What the key prefix `api`, `metrics`, `hls`, `webrtc` or `playback` has in common.
 fn http(reader: &mut Reader<'_>, prefix: &str, port: u16) -> HttpConfig {
     let key = |suffix: &str| format!("{prefix}{suffix}");
     let everywhere = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
@@ -250,6 +254,13 @@ fn ice_server(item: &Node, faults: &mut Faults) -> Option<IceServer> {
     })
 }
 
+fn database(reader: &mut Reader<'_>) -> String {
+    reader.value("database", "sqlite:gtvision.db".to_owned(), |text| {
+        let file = text.strip_prefix("sqlite:").filter(|file| !file.is_empty());
+        file.map(|_| text.to_owned()).ok_or(Expected::Other("a database: write sqlite:FILE"))
+    })
+}
+
 /// Notes a fault between settings, at the place of the first one if it is written.
 fn conflict(reader: &mut Reader<'_>, key: &str, message: &str) {
     let place = reader.find(key).map_or(super::fault::Place::Whole, |node| node.place.clone());
@@ -264,6 +275,7 @@ fn check_addresses(config: &Config, reader: &mut Reader<'_>) {
         ("controlAddress", config.control.as_ref().map(|control| control.address)),
         ("hlsAddress", config.hls.as_ref().map(|hls| hls.http.address)),
         ("webrtcAddress", config.webrtc.as_ref().map(|webrtc| webrtc.http.address)),
+        ("playbackAddress", config.playback.as_ref().map(|playback| playback.http.address)),
         ("webrtcLocalTCPAddress", config.webrtc.as_ref().and_then(|webrtc| webrtc.local_tcp_address)),
     ]
     .into_iter()

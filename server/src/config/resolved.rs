@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use media_core::path_name::PathName;
+use storage::RecordPath;
 
 use super::source_url::{Secret, SourceUrl};
 
@@ -32,6 +33,10 @@ pub(crate) struct Config {
     pub(crate) hls: Option<HlsConfig>,
     /// WebRTC, key `webrtc`; on by default.
     pub(crate) webrtc: Option<WebRtcConfig>,
+    /// Playback of recordings, key `playback`; off by default.
+    pub(crate) playback: Option<PlaybackConfig>,
+    /// The catalogue of recordings, key `database`; ours, default `sqlite:gtvision.db`.
+    pub(crate) database: String,
     /// The cameras.
     pub(crate) paths: BTreeMap<PathName, PathConfig>,
 }
@@ -121,6 +126,13 @@ pub(crate) struct ApiConfig {
 /// Metrics, `:9998`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MetricsConfig {
+    /// The listener.
+    pub(crate) http: HttpConfig,
+}
+
+/// Playback of recordings, `:9996`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlaybackConfig {
     /// The listener.
     pub(crate) http: HttpConfig,
 }
@@ -226,6 +238,23 @@ pub(crate) struct PathConfig {
     pub(crate) on_demand: Option<OnDemand>,
     /// `maxReaders`; `None`, key 0, is no limit.
     pub(crate) readers_max: Option<usize>,
+    /// Set when it is recorded, key `record`.
+    pub(crate) record: Option<RecordConfig>,
+}
+
+/// How a camera is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordConfig {
+    /// `recordPath`, default `./recordings/%path/%Y-%m-%d_%H-%M-%S-%f`; UTC.
+    pub(crate) path: RecordPath,
+    /// `recordPartDuration`, default 1 s. With HLS on, its shorter parts are what is recorded.
+    pub(crate) part_duration: Duration,
+    /// `recordMaxPartSize`, default 50 MiB.
+    pub(crate) part_bytes_max: u64,
+    /// `recordSegmentDuration`, default 1 h, at most a day: a new file begins after it.
+    pub(crate) segment_duration: Duration,
+    /// `recordDeleteAfter`; `None`, key 0, keeps for ever. Default 7 days, MediaMTX's is one.
+    pub(crate) delete_after: Option<Duration>,
 }
 
 /// Where a path's media comes from.

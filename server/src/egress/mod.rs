@@ -1,4 +1,5 @@
 //! Egress: moves to viewers what media-core decides.
 
 pub(crate) mod hls;
+pub(crate) mod recorder;
 pub(crate) mod webrtc;

@@ -21,6 +21,7 @@ use serde::Deserialize;
 
 use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
+use super::recording_metrics::{self, RecordingMetrics};
 
 /// Everything that metrics are made of, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) webrtc_sessions: Option<Vec<WebRtcSessionMetrics>>,
     /// Datagrams on the WebRTC port that no session claimed.
     pub(crate) webrtc_unroutable_datagrams: u64,
+    /// Recorders and their disks; `None` when nothing is recorded or played back.
+    pub(crate) recording: Option<RecordingMetrics>,
     /// This process.
     pub(crate) process: ProcessMetrics,
 }
@@ -204,20 +207,28 @@ async fn metrics(State(deps): State<MetricsDeps>, filter: Query<Filter>) -> Resp
 }
 
 /// A family whose samples come from one field of each object.
-struct Column<T> {
+pub(super) struct Column<T> {
     family: Family,
     value: fn(&T) -> Option<Number>,
 }
 
-const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> Option<Number>) -> Column<T> {
+pub(super) const fn counter<T>(
+    name: &'static str,
+    help: &'static str,
+    value: fn(&T) -> Option<Number>,
+) -> Column<T> {
     Column { family: Family { name, kind: Kind::Counter, help }, value }
 }
 
-const fn gauge<T>(name: &'static str, help: &'static str, value: fn(&T) -> Option<Number>) -> Column<T> {
+pub(super) const fn gauge<T>(
+    name: &'static str,
+    help: &'static str,
+    value: fn(&T) -> Option<Number>,
+) -> Column<T> {
     Column { family: Family { name, kind: Kind::Gauge, help }, value }
 }
 
-const fn whole(value: u64) -> Option<Number> {
+pub(super) const fn whole(value: u64) -> Option<Number> {
     Some(Number::Whole(value))
 }
 
@@ -253,6 +264,10 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
             ]
         });
     }
+    if let Some(recording) = snapshot.recording.as_ref().filter(|_| filter.shows("recordings", &filter.path))
+    {
+        recording_metrics::write(&mut text, recording, |path| chosen(&filter.path, path));
+    }
     if filter.is_empty() {
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
         write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
@@ -266,7 +281,7 @@ fn chosen(filter: &str, name: &str) -> bool {
 
 /// What a family without objects says.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Empty {
+pub(super) enum Empty {
     /// 0 without labels, as MediaMTX.
     Zero,
     /// Nothing.
@@ -277,7 +292,7 @@ fn none_at_all<T>(objects: &[T], filter: &str) -> Empty {
     if objects.is_empty() && filter.is_empty() { Empty::Zero } else { Empty::Silent }
 }
 
-fn write_columns<'a, T>(
+pub(super) fn write_columns<'a, T>(
     text: &mut Text,
     columns: &[Column<T>],
     objects: &[&'a T],
@@ -544,6 +559,7 @@ mod tests {
             paths: vec![cam_1, push],
             hls_muxers: Some(vec![muxer]),
             webrtc_sessions: Some(Vec::new()),
+            recording: None,
             webrtc_unroutable_datagrams: 0,
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
         }

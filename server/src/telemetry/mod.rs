@@ -4,3 +4,4 @@ pub(crate) mod logging;
 pub(crate) mod metrics;
 mod metrics_text;
 pub(crate) mod process;
+pub(crate) mod recording_metrics;

@@ -15,6 +15,8 @@ pub mod fragment;
 pub mod init;
 mod pace;
 pub mod part;
+pub mod read;
+pub mod seek;
 pub mod segmenter;
 mod silence;
 mod targets;

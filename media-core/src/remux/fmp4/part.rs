@@ -8,7 +8,7 @@ use super::fragment::{TrackRun, fragment_head};
 use super::init::InitSegment;
 use crate::time::{Timescale, WallTime};
 
-/// Exactly one moof + mdat: an LL-HLS partial segment, and later a piece of a recording. Immutable.
+/// Exactly one moof + mdat: an LL-HLS partial segment, and a piece of a recording. Immutable.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Media sequence number of the segment it belongs to.
@@ -27,6 +27,8 @@ pub struct Part {
     pub duration_ticks: i64,
     /// The leading track's.
     pub timescale: Timescale,
+    /// Presentation minus decode time of that sample, ticks of `timescale`.
+    pub composition_offset_ticks: i64,
     /// It begins with a random access point.
     pub is_independent: bool,
     /// When its first picture was taken.
@@ -55,6 +57,8 @@ impl Part {
         init: &Arc<InitSegment>,
     ) -> Self {
         let head = fragment_head(sequence_number, &runs);
+        let lead = runs.first().and_then(|run| run.samples.first());
+        let composition_offset_ticks = lead.map_or(0, |sample| i64::from(sample.composition_offset_ticks));
         let payloads: Vec<Bytes> =
             runs.into_iter().flat_map(|run| run.samples).map(|sample| sample.payload).collect();
         let len_bytes = head.len() + payloads.iter().map(Bytes::len).sum::<usize>();
@@ -68,6 +72,7 @@ impl Part {
             start_ticks,
             duration_ticks,
             timescale,
+            composition_offset_ticks,
             is_independent,
             wall,
             init: Arc::clone(init),

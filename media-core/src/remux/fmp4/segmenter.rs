@@ -219,6 +219,23 @@ impl Segmenter {
         Ok(())
     }
 
+    /// Nothing more comes for now: what is held is cut into a last part, and the segment ends. The
+    /// timeline breaks before the next unit.
+    ///
+    /// # Errors
+    /// As [`Segmenter::push`], of what was only looked at so far.
+    pub fn finish(&mut self) -> Result<(), InitError> {
+        if self.running.is_none() {
+            self.start_running()?;
+        }
+        let wanted = self.wanted();
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let mut cut =
+            Cutter { wanted, config: &self.config, events: &mut self.events, stats: &mut self.stats };
+        running.end_run(&mut cut);
+        Ok(())
+    }
+
     /// Units were missed: the timeline breaks before the next one.
     pub fn handle_lag(&mut self) {
         match &mut self.running {

@@ -1,0 +1,62 @@
+//! Record: the `record*` settings of one path.
+//!
+//! They are read only where `record` is on: a stock configuration file may ask for what this server does not do
+//! (MPEG-TS) on paths that are not recorded.
+
+use std::time::Duration;
+
+use storage::RecordPath;
+
+use super::fault::FaultKind;
+use super::reader::Reader;
+use super::resolved::RecordConfig;
+use super::tree::Entry;
+use super::values::{self, Expected};
+
+/// MediaMTX's default, in UTC.
+const DEFAULT_PATH: &str = "./recordings/%path/%Y-%m-%d_%H-%M-%S-%f";
+/// The longest file, MediaMTX's limit too.
+const SEGMENT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Kept so long when nothing is said.
+const DELETE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A century.
+const DELETE_AFTER_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// How a path is recorded; `None` where it is not.
+pub(crate) fn resolve(reader: &mut Reader<'_>, entry: &Entry) -> Option<RecordConfig> {
+    if !reader.off("record") {
+        return None;
+    }
+    let (ms, second) = (Duration::from_millis(1), Duration::from_secs(1));
+    reader.value("recordFormat", (), |text| match text {
+        "fmp4" => Ok(()),
+        _ => Err(Expected::OneOf(&["fmp4"])),
+    });
+    let template = |text: &str| {
+        let here =
+            std::env::current_dir().map_err(|_| Expected::Other("usable: the working directory is gone"))?;
+        let refused = |error: storage::RecordPathError| Expected::Within(format!("usable: it {error}"));
+        RecordPath::parse(text, &here).map(Some).map_err(refused)
+    };
+    let path = match reader.find("recordPath") {
+        Some(_) => reader.value("recordPath", None, template),
+        None => template(DEFAULT_PATH).ok().flatten(),
+    };
+    let segment_duration = reader.duration("recordSegmentDuration", 3600 * second, second..=SEGMENT_MAX);
+    let delete_after = reader.duration("recordDeleteAfter", DELETE_AFTER, Duration::ZERO..=DELETE_AFTER_MAX);
+    if !delete_after.is_zero() && delete_after < segment_duration {
+        let place = reader.find("recordDeleteAfter").map_or(&entry.place, |node| &node.place);
+        let message = format!(
+            "path {:?}: \"recordDeleteAfter\" must be 0 or at least \"recordSegmentDuration\"",
+            entry.key
+        );
+        reader.faults().add(place, FaultKind::Conflict(message));
+    }
+    Some(RecordConfig {
+        path: path?,
+        part_duration: reader.duration("recordPartDuration", second, 50 * ms..=60 * second),
+        part_bytes_max: reader.value("recordMaxPartSize", 50 << 20, values::size_bytes),
+        segment_duration,
+        delete_after: (!delete_after.is_zero()).then_some(delete_after),
+    })
+}

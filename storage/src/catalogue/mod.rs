@@ -1,0 +1,136 @@
+//! Catalogue: which files there are, what is missing between them, what was deleted: a SQL database.
+//!
+//! Invariants:
+//! - a file's row is written after its bytes and its folder's entry are on the disk, and deleted before the file is:
+//!   the catalogue never names a file that is not there;
+//! - an update may be repeated: each is an upsert by name, so an answer that got lost does no harm.
+//!
+//! Every commit is synced (`synchronous = FULL`): there is about one a second, for all streams.
+//! Belongs here: SQL. Does not: files (-> `disk`, `repair`, `retention`).
+
+mod read;
+mod write;
+
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use media_core::egress::recorder::index::GopEntry;
+use media_core::egress::recorder::{Gap, RunId};
+use media_core::path_name::PathName;
+use media_core::time::{Timescale, WallTime};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+pub(crate) use read::Range;
+
+use crate::segment_file::{Extent, FileFacts};
+
+/// Connections: one writes, the others answer `/list` and `/get` meanwhile.
+const CONNECTIONS_MAX: u32 = 4;
+/// How long a statement waits for another process that holds the database, a backup for instance.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The catalogue can't be used or does not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogueError {
+    /// The database said no.
+    #[error("catalogue: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// Its tables can't be made or brought up to date.
+    #[error("catalogue migration: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A URL of a database that is not supported.
+    #[error("database {url:?} is not supported: write sqlite:FILE")]
+    Unsupported {
+        /// The URL's scheme only: the rest may hold a password.
+        url: String,
+    },
+    /// A row that we would not have written.
+    #[error("catalogue row of {name:?} makes no sense: {what}")]
+    Row {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+/// The database, shared by everyone.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalogue {
+    pool: SqlitePool,
+}
+
+/// Something to be written down.
+#[derive(Clone, Debug)]
+pub(crate) enum Update {
+    File(FileUpdate),
+    Gap(PathName, Gap),
+}
+
+/// How far a file has come, once that is on the disk.
+#[derive(Clone, Debug)]
+pub(crate) struct FileUpdate {
+    pub(crate) facts: FileFacts,
+    pub(crate) extent: Extent,
+    /// GOPs completed since the last update, and how many stood before.
+    pub(crate) new_gops: Vec<GopEntry>,
+    pub(crate) gops_before: usize,
+    /// The whole index, when the file is closed.
+    pub(crate) closed: Option<Vec<GopEntry>>,
+    /// What is to be removed once this is written: the file's marker (-> `marker`).
+    pub(crate) marker: Option<PathBuf>,
+}
+
+/// A file as the catalogue knows it, without its index.
+#[derive(Clone, Debug)]
+pub(crate) struct FileRow {
+    pub(crate) id: i64,
+    pub(crate) name: PathBuf,
+    pub(crate) is_open: bool,
+    pub(crate) run: RunId,
+    pub(crate) number: u32,
+    pub(crate) start: WallTime,
+    pub(crate) duration_us: i64,
+    pub(crate) first_offset: u64,
+    pub(crate) extent: Extent,
+    pub(crate) timescale: Timescale,
+    pub(crate) first_ticks: i64,
+}
+
+impl FileRow {
+    pub(crate) fn end(&self) -> WallTime {
+        self.start.plus_us(self.duration_us)
+    }
+}
+
+impl Catalogue {
+    /// Opens the database of `url` (`sqlite:FILE`), made when it is not there, and brings its tables up to date.
+    pub(crate) async fn open(url: &str) -> Result<Self, CatalogueError> {
+        if !url.starts_with("sqlite:") {
+            let scheme = url.split(':').next().unwrap_or_default().to_owned();
+            return Err(CatalogueError::Unsupported { url: scheme });
+        }
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
+        sqlx::migrate!("migrations/sqlite").run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// Closes all connections.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// The catalogue holds what fits 63 bits; more can't be, and saturates.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

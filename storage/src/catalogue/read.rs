@@ -1,0 +1,216 @@
+//! Read: rows back into what they say.
+
+use std::path::PathBuf;
+
+use media_core::egress::recorder::index::{self, GopEntry};
+use media_core::egress::recorder::{Gap, GapReason, RunId};
+use media_core::path_name::PathName;
+use media_core::time::{Timescale, WallTime};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Catalogue, CatalogueError, FileRow};
+use crate::segment_file::Extent;
+
+/// The columns of a [`FileRow`], in the order that [`file_row`] reads them.
+macro_rules! file_query {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name, state, run, number, start_us, duration_us, first_offset, bytes, timescale, ",
+            "first_ticks, duration_ticks, path FROM files ",
+            $rest
+        )
+    };
+}
+
+/// Files are at most a day long (`recordSegmentDuration`) and a little: where to begin to look for one that covers a
+/// time.
+const FILE_US_MAX: i64 = 25 * 3600 * 1_000_000;
+
+/// A time range; an end that is not there is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) from: Option<WallTime>,
+    pub(crate) until: Option<WallTime>,
+}
+
+impl Catalogue {
+    /// The files of a path with media in a range, the oldest first.
+    pub(crate) async fn files(&self, path: &PathName, range: Range) -> Result<Vec<FileRow>, CatalogueError> {
+        let from = range.from.map_or(i64::MIN, WallTime::unix_us);
+        let until = range.until.map_or(i64::MAX, WallTime::unix_us);
+        let rows = sqlx::query(file_query!(
+            "WHERE path = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us > ? ORDER BY start_us"
+        ))
+        .bind(path.as_str())
+        .bind(from.saturating_sub(FILE_US_MAX))
+        .bind(until)
+        .bind(from)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(file_row).collect()
+    }
+
+    /// The files that are not closed, with the path they are of.
+    pub(crate) async fn open_files(&self) -> Result<Vec<FileRow>, CatalogueError> {
+        let rows = sqlx::query(file_query!("WHERE state = 'open'")).fetch_all(&self.pool).await?;
+        rows.iter().map(file_row).collect()
+    }
+
+    /// The file of a name.
+    pub(crate) async fn file(&self, name: &str) -> Result<Option<FileRow>, CatalogueError> {
+        let row = sqlx::query(file_query!("WHERE name = ?")).bind(name).fetch_optional(&self.pool).await?;
+        row.as_ref().map(file_row).transpose()
+    }
+
+    /// Closed files of a path whose media is older than `before`, the oldest first, `limit` at most.
+    pub(crate) async fn expired(
+        &self,
+        path: &PathName,
+        before: WallTime,
+        limit: u32,
+    ) -> Result<Vec<FileRow>, CatalogueError> {
+        let rows = sqlx::query(file_query!(
+            "WHERE path = ? AND start_us < ? AND start_us + duration_us < ? AND state = 'closed' \
+             ORDER BY start_us LIMIT ?"
+        ))
+        .bind(path.as_str())
+        .bind(before.unix_us())
+        .bind(before.unix_us())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(file_row).collect()
+    }
+
+    /// The index of a file, as far as it is known.
+    pub(crate) async fn gops(&self, file: &FileRow) -> Result<Vec<GopEntry>, CatalogueError> {
+        if file.is_open {
+            return self.open_gops(file).await;
+        }
+        let row = sqlx::query("SELECT gops FROM files WHERE id = ?")
+            .bind(file.id)
+            .fetch_optional(&self.pool)
+            .await?;
+        let bytes: Vec<u8> = row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
+        decoded(file, &bytes)
+    }
+
+    /// Up to the first hole: a round of syncing that failed leaves one.
+    async fn open_gops(&self, file: &FileRow) -> Result<Vec<GopEntry>, CatalogueError> {
+        let rows = sqlx::query("SELECT position, gops FROM open_gops WHERE file = ? ORDER BY position")
+            .bind(file.id)
+            .fetch_all(&self.pool)
+            .await?;
+        let mut gops = Vec::new();
+        for row in rows {
+            let position: i64 = row.try_get(0)?;
+            if usize::try_from(position).ok() != Some(gops.len()) {
+                break;
+            }
+            let bytes: Vec<u8> = row.try_get(1)?;
+            gops.extend(decoded(file, &bytes)?);
+        }
+        Ok(gops)
+    }
+
+    /// The gap that begins where a path's recording ends: the one noted, else one that the server left.
+    pub(crate) async fn left_gap(&self, path: &PathName) -> Result<Option<Gap>, CatalogueError> {
+        let noted = sqlx::query(
+            "SELECT from_us, reason FROM gaps WHERE path = ? AND until_us IS NULL ORDER BY from_us DESC LIMIT 1",
+        )
+        .bind(path.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
+        let last: Option<i64> = sqlx::query(
+            "SELECT start_us + duration_us FROM files WHERE path = ? ORDER BY start_us DESC LIMIT 1",
+        )
+        .bind(path.as_str())
+        .fetch_optional(&self.pool)
+        .await?
+        .map(|row| row.try_get(0))
+        .transpose()?;
+        let noted = match noted {
+            Some(row) => {
+                let reason: String = row.try_get(1)?;
+                let reason = GapReason::parse(&reason).unwrap_or(GapReason::Server);
+                Some(Gap { from: WallTime(row.try_get(0)?), until: None, reason })
+            }
+            None => None,
+        };
+        let server = last.map(|end| Gap { from: WallTime(end), until: None, reason: GapReason::Server });
+        // A gap that was noted before the last file was written is an old one.
+        Ok(match (noted, server) {
+            (Some(noted), Some(server)) if noted.from < server.from => Some(server),
+            (noted, server) => noted.or(server),
+        })
+    }
+
+    /// Gaps of a path in a range, the oldest first.
+    pub(crate) async fn gaps(&self, path: &PathName, range: Range) -> Result<Vec<Gap>, CatalogueError> {
+        let rows = sqlx::query(
+            "SELECT from_us, until_us, reason FROM gaps WHERE path = ? AND from_us < ? \
+             AND (until_us IS NULL OR until_us > ?) ORDER BY from_us",
+        )
+        .bind(path.as_str())
+        .bind(range.until.map_or(i64::MAX, WallTime::unix_us))
+        .bind(range.from.map_or(i64::MIN, WallTime::unix_us))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let reason: String = row.try_get(2)?;
+                let until: Option<i64> = row.try_get(1)?;
+                Ok(Gap {
+                    from: WallTime(row.try_get(0)?),
+                    until: until.map(WallTime),
+                    reason: GapReason::parse(&reason).unwrap_or(GapReason::Server),
+                })
+            })
+            .collect()
+    }
+
+    /// Deleted files that may still be on the disk: the server ended between the row and the file.
+    pub(crate) async fn unfinished_deletions(&self) -> Result<Vec<(i64, PathBuf)>, CatalogueError> {
+        let rows =
+            sqlx::query("SELECT id, name FROM deletions WHERE unlinked = 0").fetch_all(&self.pool).await?;
+        rows.iter()
+            .map(|row| {
+                let name: String = row.try_get(1)?;
+                Ok((row.try_get(0)?, PathBuf::from(name)))
+            })
+            .collect()
+    }
+}
+
+fn decoded(file: &FileRow, bytes: &[u8]) -> Result<Vec<GopEntry>, CatalogueError> {
+    let wrong = || CatalogueError::Row { name: file.name.display().to_string(), what: "index" };
+    index::decode(bytes).ok_or_else(wrong)
+}
+
+fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
+    let name: String = row.try_get(1)?;
+    let wrong = |what| CatalogueError::Row { name: name.clone(), what };
+    let state: String = row.try_get(2)?;
+    let number: i64 = row.try_get(4)?;
+    let first_offset: i64 = row.try_get(7)?;
+    let bytes: i64 = row.try_get(8)?;
+    let timescale: i64 = row.try_get(9)?;
+    let timescale = u32::try_from(timescale).ok().and_then(Timescale::new);
+    Ok(FileRow {
+        id: row.try_get(0)?,
+        is_open: state == "open",
+        run: RunId(row.try_get(3)?),
+        number: u32::try_from(number).map_err(|_| wrong("number"))?,
+        start: WallTime(row.try_get(5)?),
+        duration_us: row.try_get(6)?,
+        first_offset: u64::try_from(first_offset).map_err(|_| wrong("offset"))?,
+        extent: Extent {
+            bytes: u64::try_from(bytes).map_err(|_| wrong("size"))?,
+            duration_ticks: row.try_get(11)?,
+        },
+        timescale: timescale.ok_or_else(|| wrong("timescale"))?,
+        first_ticks: row.try_get(10)?,
+        name: PathBuf::from(name),
+    })
+}

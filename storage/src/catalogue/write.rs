@@ -1,0 +1,122 @@
+//! Write: updates and deletions.
+
+use media_core::egress::recorder::Gap;
+use media_core::egress::recorder::index;
+use media_core::path_name::PathName;
+use media_core::time::WallTime;
+use sqlx::{Row as _, SqliteConnection};
+
+use super::{Catalogue, CatalogueError, FileRow, FileUpdate, Update, signed};
+
+impl Catalogue {
+    /// Writes all updates or none.
+    pub(crate) async fn apply(&self, updates: &[Update]) -> Result<(), CatalogueError> {
+        let mut transaction = self.pool.begin().await?;
+        for update in updates {
+            match update {
+                Update::File(file) => write_file(&mut transaction, file).await?,
+                Update::Gap(path, gap) => write_gap(&mut transaction, path, gap).await?,
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Deletes a file's row and notes by which rule; the file itself is still there.
+    pub(crate) async fn delete(
+        &self,
+        path: &PathName,
+        file: &FileRow,
+        rule: &str,
+        now: WallTime,
+    ) -> Result<i64, CatalogueError> {
+        let mut transaction = self.pool.begin().await?;
+        let noted = sqlx::query(
+            "INSERT INTO deletions (at_us, rule, path, name, start_us, duration_us, bytes, unlinked) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, 0) RETURNING id",
+        )
+        .bind(now.unix_us())
+        .bind(rule)
+        .bind(path.as_str())
+        .bind(file.name.to_string_lossy())
+        .bind(file.start.unix_us())
+        .bind(file.duration_us)
+        .bind(signed(file.extent.bytes))
+        .fetch_one(&mut *transaction)
+        .await?;
+        sqlx::query("DELETE FROM files WHERE id = ?").bind(file.id).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(noted.try_get(0)?)
+    }
+
+    /// Takes the row of a file that is gone out, without a word about a deletion.
+    pub(crate) async fn forget(&self, name: &str) -> Result<(), CatalogueError> {
+        sqlx::query("DELETE FROM files WHERE name = ?").bind(name).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Notes that a deleted file is gone from the disk.
+    pub(crate) async fn unlinked(&self, deletion: i64) -> Result<(), CatalogueError> {
+        sqlx::query("UPDATE deletions SET unlinked = 1 WHERE id = ?")
+            .bind(deletion)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+async fn write_file(connection: &mut SqliteConnection, file: &FileUpdate) -> Result<(), CatalogueError> {
+    let facts = &file.facts;
+    let is_closed = file.closed.is_some();
+    let row = sqlx::query(
+        "INSERT INTO files (path, name, state, run, number, start_us, duration_us, first_offset, bytes, \
+         timescale, first_ticks, duration_ticks, gops) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         ON CONFLICT (name) DO UPDATE SET state = excluded.state, duration_us = excluded.duration_us, \
+         bytes = excluded.bytes, duration_ticks = excluded.duration_ticks, gops = excluded.gops RETURNING id",
+    )
+    .bind(facts.continuity.path.as_str())
+    .bind(facts.name.to_string_lossy())
+    .bind(if is_closed { "closed" } else { "open" })
+    .bind(facts.continuity.run.0)
+    .bind(i64::from(facts.continuity.number))
+    .bind(facts.continuity.start.unix_us())
+    .bind(facts.timescale.ticks_to_us(file.extent.duration_ticks))
+    .bind(signed(facts.first_offset))
+    .bind(signed(file.extent.bytes))
+    .bind(i64::from(facts.timescale.hz()))
+    .bind(facts.first_ticks)
+    .bind(file.extent.duration_ticks)
+    .bind(file.closed.as_deref().map(index::encode).unwrap_or_default())
+    .fetch_one(&mut *connection)
+    .await?;
+    let id: i64 = row.try_get(0)?;
+    if is_closed {
+        sqlx::query("DELETE FROM open_gops WHERE file = ?").bind(id).execute(connection).await?;
+    } else if !file.new_gops.is_empty() {
+        sqlx::query("INSERT OR REPLACE INTO open_gops (file, position, gops) VALUES (?, ?, ?)")
+            .bind(id)
+            .bind(i64::try_from(file.gops_before).unwrap_or(i64::MAX))
+            .bind(index::encode(&file.new_gops))
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn write_gap(
+    connection: &mut SqliteConnection,
+    path: &PathName,
+    gap: &Gap,
+) -> Result<(), CatalogueError> {
+    sqlx::query(
+        "INSERT INTO gaps (path, from_us, until_us, reason) VALUES (?, ?, ?, ?) \
+         ON CONFLICT (path, from_us) DO UPDATE SET until_us = excluded.until_us, reason = excluded.reason",
+    )
+    .bind(path.as_str())
+    .bind(gap.from.unix_us())
+    .bind(gap.until.map(WallTime::unix_us))
+    .bind(gap.reason.as_str())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Writer: the thread that carries out the commands of all streams of a disk, in order.
+//!
+//! A file that can't be written is cut back to its last whole part and closed; the stream's recorder is told and begins
+//! another when it sees fit. Commands that come for it meanwhile are passed over.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+
+use media_core::egress::recorder::{Command, FileStart};
+use media_core::path_name::PathName;
+use media_core::remux::fmp4::Part;
+
+use super::stats::DiskStats;
+use super::syncer::{Grown, Progress, lock};
+use super::{Failure, Job, Stream, count};
+use crate::marker;
+use crate::segment_file::{SegmentFile, free_name};
+
+pub(super) struct Writer {
+    root: PathBuf,
+    progress: Arc<Mutex<Progress>>,
+    stats: Arc<DiskStats>,
+    open: HashMap<PathName, OpenFile>,
+}
+
+struct OpenFile {
+    stream: Arc<Stream>,
+    file: SegmentFile,
+    marker: PathBuf,
+}
+
+impl Writer {
+    pub(super) fn new(root: PathBuf, progress: Arc<Mutex<Progress>>, stats: Arc<DiskStats>) -> Self {
+        Self { root, progress, stats, open: HashMap::new() }
+    }
+
+    /// Works until all senders are gone, then closes what is open.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            for command in &job.commands {
+                self.carry_out(&job.stream, command);
+            }
+            job.done(&self.stats);
+            self.stats
+                .open_files
+                .store(u64::try_from(self.open.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        let open: Vec<OpenFile> = self.open.drain().map(|(_, open)| open).collect();
+        open.into_iter().for_each(|open| self.close(open));
+    }
+
+    fn carry_out(&mut self, stream: &Arc<Stream>, command: &Command) {
+        match command {
+            Command::Open(start) => self.open(stream, start),
+            Command::Append(part) => self.append(stream, part),
+            Command::Close => {
+                if let Some(open) = self.open.remove(&stream.path) {
+                    self.close(open);
+                }
+            }
+            Command::Gap(gap) => lock(&self.progress).gaps.push((stream.path.clone(), *gap)),
+        }
+    }
+
+    fn open(&mut self, stream: &Arc<Stream>, start: &FileStart) {
+        // The recorder closes first; should it not, what is open is whole.
+        if let Some(open) = self.open.remove(&stream.path) {
+            self.close(open);
+        }
+        match self.create(stream, start) {
+            Ok(open) => {
+                tracing::info!(path = %stream.path, file = %open.file.facts.name.display(), "recording");
+                self.open.insert(stream.path.clone(), open);
+            }
+            Err(error) => {
+                count(&stream.stats.write_errors);
+                tracing::warn!(path = %stream.path, %error, "recording can't be opened");
+                let failure = Failure { run: start.run, number: start.number, end: None };
+                stream.tell(failure);
+            }
+        }
+    }
+
+    fn create(&self, stream: &Arc<Stream>, start: &FileStart) -> io::Result<OpenFile> {
+        let wanted = stream.template.file(&stream.path, start.start);
+        if let Some(folder) = wanted.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let name = free_name(wanted)?;
+        let marker = marker::place(&self.root, &name, start)?;
+        match SegmentFile::create(name, &stream.path, start) {
+            Ok(file) => Ok(OpenFile { stream: Arc::clone(stream), file, marker }),
+            Err(error) => {
+                marker::remove(&marker)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn append(&mut self, stream: &Arc<Stream>, part: &Part) {
+        let Some(open) = self.open.get_mut(&stream.path) else { return };
+        match open.file.append(part) {
+            Ok(gop) => {
+                let written = u64::try_from(part.len_bytes).unwrap_or(0);
+                stream.stats.written_bytes.fetch_add(written, Ordering::Relaxed);
+                lock(&self.progress).grew(&open.file, stream, gop);
+            }
+            Err(error) => {
+                if let Some(open) = self.open.remove(&stream.path) {
+                    self.fail(open, &error);
+                }
+            }
+        }
+    }
+
+    fn fail(&self, mut open: OpenFile, error: &io::Error) {
+        let stream = Arc::clone(&open.stream);
+        count(&stream.stats.write_errors);
+        let name = open.file.facts.name.display().to_string();
+        tracing::warn!(path = %stream.path, file = name, %error, "recording failed; a gap begins");
+        if let Err(error) = open.file.cut() {
+            // Start-up repair will find it by its marker.
+            tracing::warn!(file = name, %error, "torn end of a recording can't be cut off");
+        }
+        let end = (!open.file.is_empty()).then(|| open.file.end());
+        let continuity = &open.file.facts.continuity;
+        let failure = Failure { run: continuity.run, number: continuity.number, end };
+        self.close(open);
+        stream.tell(failure);
+    }
+
+    fn close(&self, mut open: OpenFile) {
+        if open.file.is_empty() {
+            self.discard(&open);
+            return;
+        }
+        if let Err(error) = open.file.finalise().or_else(|error| open.file.cut().and(Err(error))) {
+            tracing::warn!(file = %open.file.facts.name.display(), %error, "recording stays without its index");
+        }
+        lock(&self.progress).closed(&open.file, &open.stream, open.marker);
+    }
+
+    /// A file without a part is none.
+    fn discard(&self, open: &OpenFile) {
+        let removed = std::fs::remove_file(&open.file.facts.name).and_then(|()| marker::remove(&open.marker));
+        if let Err(error) = removed {
+            tracing::warn!(file = %open.file.facts.name.display(), %error, "empty recording can't be removed");
+        }
+        lock(&self.progress).forget(&open.file.facts.name);
+    }
+}
+
+impl Progress {
+    fn entry(&mut self, file: &SegmentFile, stream: &Arc<Stream>) -> &mut Grown {
+        let grown = self.files.entry(file.facts.name.clone());
+        let grown = grown.or_insert_with(|| Grown::of(file, stream));
+        grown.update.extent = file.extent;
+        grown
+    }
+
+    fn grew(
+        &mut self,
+        file: &SegmentFile,
+        stream: &Arc<Stream>,
+        gop: Option<media_core::egress::recorder::index::GopEntry>,
+    ) {
+        self.entry(file, stream).update.new_gops.extend(gop);
+    }
+
+    fn closed(&mut self, file: &SegmentFile, stream: &Arc<Stream>, marker: PathBuf) {
+        let grown = self.entry(file, stream);
+        grown.update.closed = Some(file.all_gops());
+        grown.update.marker = Some(marker);
+    }
+
+    fn forget(&mut self, name: &std::path::Path) {
+        self.files.remove(name);
+    }
+}

@@ -1,0 +1,230 @@
+//! Repair: at start-up, files that were open when the server ended become whole and closed.
+//!
+//! ```text
+//!  markers, rows that say 'open' ─► walk from the last known GOP ─► cut off the torn end ─► index ─► sync
+//!                                                                        └─ no part at all: remove
+//!  ─► row 'closed' ─► marker removed
+//! ```
+//!
+//! The time it takes depends on how many files were open, not on how many there are.
+//! It may be interrupted anywhere and begun again.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use media_core::egress::recorder::index::{GopEntry, IndexBuilder, IndexedPart};
+use media_core::remux::fmp4::read::ReadError;
+use media_core::remux::fmp4::seek::{LeadTrack, lead_track};
+
+use crate::catalogue::{Catalogue, CatalogueError, FileRow, FileUpdate, Update};
+use crate::continuity::Continuity;
+use crate::marker;
+use crate::segment_file::{Extent, FileFacts, Found, SegmentFile};
+use crate::walk::{Standing, header_at, pictures_are_whole, standing_at};
+
+/// The boxes before the first part; a file with more is not ours.
+const HEAD_BYTES_MAX: u64 = 1 << 20;
+
+/// What repair did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// Files closed.
+    pub closed: u64,
+    /// Files without a whole part, removed.
+    pub removed: u64,
+    /// Bytes of torn ends cut off.
+    pub cut_bytes: u64,
+    /// Files that could not be repaired; they stay as they are.
+    pub failed: u64,
+    /// Rows of files that are gone.
+    pub forgotten: u64,
+}
+
+/// Why one file stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MendError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("it does not say whose it is")]
+    NoContinuity,
+}
+
+/// What became of a file.
+pub(crate) enum Mended {
+    Closed { update: Box<FileUpdate>, cut_bytes: u64 },
+    Removed { cut_bytes: u64 },
+}
+
+/// Repairs everything below `roots`.
+pub(crate) async fn repair(catalogue: &Catalogue, roots: &[PathBuf]) -> Result<RepairReport, CatalogueError> {
+    let mut report = RepairReport::default();
+    let mut candidates: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    for root in roots {
+        match marker::all(root) {
+            Ok(found) => {
+                found.into_iter().for_each(|(marker, name)| candidates.entry(name).or_default().push(marker));
+            }
+            Err(error) => tracing::error!(root = %root.display(), %error, "recordings can't be looked at"),
+        }
+    }
+    for row in catalogue.open_files().await? {
+        candidates.entry(row.name).or_default();
+    }
+    for (name, markers) in candidates {
+        if repair_file(catalogue, &name, &mut report).await? {
+            for marker in markers {
+                if let Err(error) = marker::remove(&marker) {
+                    tracing::warn!(marker = %marker.display(), %error, "marker can't be removed");
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Repairs one file; whether it needs no more.
+async fn repair_file(
+    catalogue: &Catalogue,
+    name: &Path,
+    report: &mut RepairReport,
+) -> Result<bool, CatalogueError> {
+    let text = name.to_string_lossy();
+    let row = catalogue.file(&text).await?;
+    let known = match &row {
+        Some(row) => catalogue.gops(row).await?,
+        None => Vec::new(),
+    };
+    match mend(name, row.as_ref(), known) {
+        Ok(Mended::Closed { update, cut_bytes }) => {
+            catalogue.apply(&[Update::File(*update)]).await?;
+            report.closed += 1;
+            report.cut_bytes += cut_bytes;
+            tracing::info!(file = %text, cut_bytes, "recording repaired");
+        }
+        Ok(Mended::Removed { cut_bytes }) => {
+            catalogue.forget(&text).await?;
+            report.removed += 1;
+            report.cut_bytes += cut_bytes;
+        }
+        Err(MendError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+            catalogue.forget(&text).await?;
+            report.forgotten += u64::from(row.is_some());
+        }
+        Err(error) => {
+            tracing::error!(file = %text, %error, "recording can't be repaired and stays as it is");
+            report.failed += 1;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Makes a file whole.
+pub(crate) fn mend(name: &Path, row: Option<&FileRow>, known: Vec<GopEntry>) -> Result<Mended, MendError> {
+    let file = File::options().read(true).write(true).open(name)?;
+    let len = file.metadata()?.len();
+    let Some(head) = read_head(&file, len)? else { return remove(name, len) };
+    let Some(continuity) = Continuity::find(&head) else { return Err(MendError::NoContinuity) };
+    let track = lead_track(&head)?;
+    let first_offset = u64::try_from(head.len()).unwrap_or(u64::MAX);
+    let Standing::Part(first) = standing_at(&file, first_offset, len)? else { return remove(name, len) };
+    let facts = FileFacts {
+        name: name.to_owned(),
+        continuity,
+        timescale: track.timescale,
+        first_ticks: first.summary.base_ticks,
+        first_offset,
+    };
+    let known_end = first_offset + known.iter().map(|gop| gop.len_bytes).sum::<u64>();
+    let known = if row.is_some() && known_end <= len { known } else { Vec::new() };
+    let walked = walk(&file, len, known, &facts, track)?;
+    if walked.found.extent.duration_ticks == 0 {
+        return remove(name, len);
+    }
+    let mut mended = SegmentFile::resumed(file, facts, head, walked.found);
+    let cut_bytes = if walked.has_index { 0 } else { len - mended.extent.bytes };
+    mended.cut()?;
+    mended.finalise()?;
+    mended.file.sync_all()?;
+    let update = FileUpdate {
+        facts: mended.facts.clone(),
+        extent: mended.extent,
+        new_gops: Vec::new(),
+        gops_before: 0,
+        closed: Some(mended.all_gops()),
+        marker: None,
+    };
+    Ok(Mended::Closed { update: Box::new(update), cut_bytes })
+}
+
+fn remove(name: &Path, cut_bytes: u64) -> Result<Mended, MendError> {
+    std::fs::remove_file(name)?;
+    Ok(Mended::Removed { cut_bytes })
+}
+
+/// The boxes before the first part; `None` when they are not all there.
+fn read_head(file: &File, len: u64) -> io::Result<Option<Bytes>> {
+    let mut end = 0;
+    let mut is_whole = false;
+    while let Some(header) = header_at(file, end)? {
+        let after = end.saturating_add(header.size);
+        if header.kind == *b"moof" || after > len.min(HEAD_BYTES_MAX) {
+            break;
+        }
+        is_whole |= header.kind == *b"uuid";
+        end = after;
+    }
+    if !is_whole {
+        return Ok(None);
+    }
+    let mut head = vec![0; usize::try_from(end).unwrap_or(0)];
+    file.read_exact_at(&mut head, 0)?;
+    Ok(Some(head.into()))
+}
+
+struct Walked {
+    found: Found,
+    has_index: bool,
+}
+
+/// From the last known GOP to the last whole part.
+fn walk(
+    file: &File,
+    len: u64,
+    known: Vec<GopEntry>,
+    facts: &FileFacts,
+    track: LeadTrack,
+) -> io::Result<Walked> {
+    let mut extent = Extent {
+        bytes: facts.first_offset + known.iter().map(|gop| gop.len_bytes).sum::<u64>(),
+        duration_ticks: known.iter().map(|gop| gop.duration_ticks).sum(),
+    };
+    let mut builder = IndexBuilder::default();
+    let mut gops = known;
+    let has_index = loop {
+        let part = match standing_at(file, extent.bytes, len)? {
+            Standing::Part(part) => part,
+            Standing::Index => break true,
+            Standing::Torn => break false,
+        };
+        if track.is_video && !pictures_are_whole(file, &part)? {
+            break false;
+        }
+        extent.bytes += part.len_bytes;
+        extent.duration_ticks += part.summary.duration_ticks;
+        let indexed = IndexedPart {
+            len_bytes: part.len_bytes,
+            duration_ticks: part.summary.duration_ticks,
+            composition_offset_ticks: part.summary.composition_offset_ticks,
+            is_independent: part.summary.is_independent,
+        };
+        gops.extend(builder.push(indexed, facts.timescale));
+    };
+    Ok(Walked { found: Found { extent, gops, builder }, has_index })
+}

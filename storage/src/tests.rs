@@ -1,0 +1,278 @@
+//! Tests of files, repair, retention and clips on a real disk, with media made of numbers.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use media_core::access_unit::AccessUnit;
+use media_core::egress::recorder::{Command, Gap, GapReason, Recorder};
+use media_core::gate::{Action, Caller, CameraGrant, Gate};
+use media_core::path_name::PathName;
+use media_core::remux::fmp4::{Segmenter, SegmenterConfig};
+use media_core::time::{Timescale, WallTime};
+use media_core::track::{CodecConfig, H264Config, SharedFormat, StreamFormat, TrackId, TrackInfo};
+
+use crate::repair::{Mended, mend};
+use crate::walk::{Standing, standing_at};
+use crate::{AgeRule, Clock, RecordPath, Storage, StorageConfig};
+
+/// 2026-11-25T19:30:00Z
+const START: WallTime = WallTime(1_795_635_000_000_000);
+
+#[expect(clippy::disallowed_methods, reason = "these tests are the owner who gives the clock")]
+const CLOCK: Clock = Clock { wall: || START.plus_us(3_600_000_000), monotonic: Instant::now };
+
+fn path() -> PathName {
+    PathName::parse("city/cam_1").unwrap()
+}
+
+fn grant() -> CameraGrant {
+    let caller = Caller { ip: [127, 0, 0, 1].into() };
+    Gate::default().authorize(&caller, Action::Playback, &path()).unwrap()
+}
+
+/// A camera of 25 pictures and a key frame a second.
+fn format() -> SharedFormat {
+    let codec = CodecConfig::H264(H264Config {
+        sps: Bytes::from_static(&[0x67, 0x42, 0xc0, 0x1e]),
+        pps: Bytes::from_static(&[0x68, 0x01]),
+        width: 640,
+        height: 360,
+        profile_idc: 0x42,
+        constraint_flags: 0xc0,
+        level_idc: 0x1e,
+    });
+    let track = TrackInfo { id: TrackId(0), timescale: Timescale::VIDEO, codec, transcoded_from: None };
+    Arc::new(StreamFormat { generation: 1, tracks: vec![track] })
+}
+
+fn picture(number: i64) -> Arc<AccessUnit> {
+    let mut payload = BytesMut::new();
+    payload.put_u32(200);
+    payload.put_bytes(u8::try_from(number % 251).unwrap(), 200);
+    Arc::new(AccessUnit {
+        track: TrackId(0),
+        dts_ticks: number * 3600,
+        pts_ticks: number * 3600,
+        wall: START.plus_us(number * 40_000),
+        is_random_access: number % 25 == 0,
+        payload: payload.freeze(),
+    })
+}
+
+/// Commands that record so many pictures into files of `seconds`; the last file stays open.
+fn commands(pictures: i64, seconds: u64) -> Vec<Command> {
+    let mut segmenter = Segmenter::new(SegmenterConfig {
+        segment_duration: Duration::from_secs(1),
+        part_duration: Duration::from_millis(200),
+        segment_bytes_max: 50 << 20,
+        first_msn: 0,
+    });
+    let mut recorder = Recorder::new(Duration::from_secs(seconds), None);
+    let format = format();
+    (0..pictures).for_each(|number| segmenter.push(&format, &picture(number)).unwrap());
+    segmenter.finish().unwrap();
+    let events = std::iter::from_fn(|| segmenter.poll_event());
+    events.flat_map(|event| recorder.handle_event(&event)).collect()
+}
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("recordings")
+    }
+
+    fn config(&self, delete_after: Option<Duration>) -> StorageConfig {
+        let rule = |delete_after| AgeRule { path: path(), delete_after, root: self.root() };
+        StorageConfig {
+            database: format!("sqlite:{}", self.dir.path().join("catalogue.db").display()),
+            roots: vec![self.root()],
+            rules: delete_after.map(rule).into_iter().collect(),
+        }
+    }
+
+    fn template(&self) -> RecordPath {
+        RecordPath::parse("recordings/%path/%Y/%s-%f", self.dir.path()).unwrap()
+    }
+
+    /// Records to the end and stops as a server does.
+    async fn record(&self, pictures: i64, seconds: u64) {
+        let (mut storage, driver) = Storage::open(self.config(None), CLOCK).await.unwrap();
+        let (writer, _failures) = storage.stream(&path(), self.template()).unwrap();
+        writer.try_send(commands(pictures, seconds)).unwrap();
+        drop(writer);
+        let stopped = tokio::task::spawn_blocking(move || storage.stop());
+        driver.run().await;
+        stopped.await.unwrap();
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let folder = self.root().join("city/cam_1/2026");
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+}
+
+/// Offsets behind each part of a file, the first part's beginning before them.
+fn part_ends(name: &Path) -> Vec<u64> {
+    let file = File::open(name).unwrap();
+    let len = file.metadata().unwrap().len();
+    let mut ends = Vec::new();
+    let mut at = 0;
+    while at < len {
+        match standing_at(&file, at, len).unwrap() {
+            Standing::Part(part) => {
+                if ends.is_empty() {
+                    ends.push(at);
+                }
+                at += part.len_bytes;
+                ends.push(at);
+            }
+            Standing::Index => break,
+            Standing::Torn if ends.is_empty() => {
+                at += crate::walk::header_at(&file, at).unwrap().unwrap().size;
+            }
+            Standing::Torn => panic!("torn at {at}"),
+        }
+    }
+    ends
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_one_span_over_its_files() {
+    let place = Place::new();
+    place.record(10 * 25, 3).await;
+    assert_eq!(place.files().len(), 4);
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let spans = storage.recordings().spans(&grant(), None, None).await.unwrap();
+    assert_eq!(spans.len(), 1);
+    assert_eq!((spans[0].start, spans[0].duration), (START, Duration::from_secs(10)));
+    let left = storage.left_gap(&path()).await.unwrap();
+    let from = START.plus_us(10_000_000);
+    assert_eq!(left, Some(Gap { from, until: None, reason: GapReason::Server }));
+}
+
+#[tokio::test]
+async fn a_file_cut_anywhere_is_repaired_to_its_last_whole_part() {
+    let place = Place::new();
+    place.record(3 * 25, 3600).await;
+    let name = place.files().remove(0);
+    let whole = std::fs::read(&name).unwrap();
+    let ends = part_ends(&name);
+    assert_eq!(ends.len(), 16, "15 parts of 200 ms");
+    for cut in 0..whole.len() {
+        std::fs::write(&name, &whole[..cut]).unwrap();
+        let cut = u64::try_from(cut).unwrap();
+        let parts = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
+        match mend(&name, None, Vec::new()).unwrap() {
+            Mended::Closed { update, .. } => {
+                assert_eq!(update.extent.bytes, ends[parts], "cut at {cut}");
+                assert_eq!(update.extent.duration_ticks, i64::try_from(parts).unwrap() * 18_000);
+            }
+            Mended::Removed { .. } => assert_eq!(parts, 0, "cut at {cut}"),
+        }
+    }
+    // Repaired whole, it is byte for byte what it was.
+    std::fs::write(&name, &whole[..usize::try_from(ends[15]).unwrap()]).unwrap();
+    mend(&name, None, Vec::new()).unwrap();
+    assert_eq!(std::fs::read(&name).unwrap(), whole);
+}
+
+#[tokio::test]
+async fn a_tail_of_zeros_is_not_taken_for_pictures() {
+    let place = Place::new();
+    place.record(3 * 25, 3600).await;
+    let name = place.files().remove(0);
+    let ends = part_ends(&name);
+    let mut bytes = std::fs::read(&name).unwrap();
+    // The last part's moof reached the disk, its pictures did not.
+    let from = usize::try_from(ends[15]).unwrap() - 500;
+    bytes[from..].fill(0);
+    std::fs::write(&name, bytes).unwrap();
+    match mend(&name, None, Vec::new()).unwrap() {
+        Mended::Closed { update, .. } => assert_eq!(update.extent.bytes, ends[14]),
+        Mended::Removed { .. } => panic!("removed"),
+    }
+}
+
+#[tokio::test]
+async fn a_clip_is_the_gops_and_parts_that_hold_it() {
+    let place = Place::new();
+    place.record(10 * 25, 3).await;
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let recordings = storage.recordings();
+    let files = place.files();
+    let ends = |number: usize| part_ends(&files[number]);
+    // (from, for) in ms, then (file, its first part, its last part + 1)
+    for (from_ms, for_ms, expected) in [
+        (0, 200, vec![(0, 0, 1)]),
+        (0, 201, vec![(0, 0, 2)]),
+        (1_300, 400, vec![(0, 5, 9)]),
+        (2_900, 300, vec![(0, 10, 15), (1, 0, 1)]),
+        (5_999, 3_002, vec![(1, 10, 15), (2, 0, 15), (3, 0, 1)]),
+        (9_900, 60_000, vec![(3, 0, 5)]),
+        (-5_000, 5_300, vec![(0, 0, 2)]),
+    ] {
+        let start = START.plus_us(from_ms * 1000);
+        let plan = recordings.plan_clip(&grant(), start, Duration::from_millis(for_ms)).await.unwrap();
+        let clip = plan.unwrap().clip(&grant()).unwrap().unwrap();
+        let ranges: Vec<_> =
+            clip.ranges.iter().map(|range| (range.name.clone(), range.from, range.to)).collect();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(file, from, to)| (files[file].clone(), ends(file)[from], ends(file)[to]))
+            .collect();
+        assert_eq!(ranges, expected, "{from_ms} ms for {for_ms} ms");
+    }
+    let before = recordings.plan_clip(&grant(), START.plus_us(-5_000_000), Duration::from_secs(5)).await;
+    assert!(before.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_found_by_its_marker_though_the_catalogue_knows_nothing() {
+    let place = Place::new();
+    let (mut storage, driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let (writer, _failures) = storage.stream(&path(), place.template()).unwrap();
+    writer.try_send(commands(5 * 25, 3600)).unwrap();
+    while writer.snapshot().queued_bytes > 0 {
+        tokio::task::yield_now().await;
+    }
+    // The driver never ran: as if the server had been killed within the first second. Its threads are left behind.
+    std::mem::forget((storage, driver, writer));
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let spans = storage.recordings().spans(&grant(), None, None).await.unwrap();
+    assert_eq!(spans.iter().map(|span| span.duration).collect::<Vec<_>>(), [Duration::from_secs(5)]);
+    assert!(std::fs::read_dir(place.root().join(".gtvision/open")).unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn a_file_goes_when_its_last_picture_is_old_enough_and_its_folders_with_it() {
+    let place = Place::new();
+    place.record(10 * 25, 3).await;
+    // The clock stands an hour after the first picture: files of 3 s end at 3, 6, 9 and 10 s.
+    let keep = Duration::from_secs(3600 - 7);
+    let (storage, _driver) = Storage::open(place.config(Some(keep)), CLOCK).await.unwrap();
+    let rules = place.config(Some(keep)).rules;
+    let catalogue = storage.recordings().catalogue;
+    crate::retention::pass(&catalogue, &rules, (CLOCK.wall)()).await.unwrap();
+    assert_eq!(place.files().len(), 2);
+    let spans = storage.recordings().spans(&grant(), None, None).await.unwrap();
+    assert_eq!(spans[0].start, START.plus_us(6_000_000));
+    let rules: Vec<_> =
+        rules.into_iter().map(|rule| AgeRule { delete_after: Duration::from_secs(60), ..rule }).collect();
+    crate::retention::pass(&catalogue, &rules, (CLOCK.wall)()).await.unwrap();
+    assert!(!place.root().join("city").exists(), "empty folders are left");
+    assert!(place.root().exists());
+    assert!(catalogue.unfinished_deletions().await.unwrap().is_empty());
+}

@@ -1,0 +1,95 @@
+//! Walk: from part to part of a file, reading only their heads.
+//!
+//! Used where the index does not reach: the torn end after a crash, and inside a GOP.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use media_core::remux::fmp4::read::{
+    BOX_HEADER_BYTES, BoxHeader, FragmentSummary, MOOF_BYTES_MAX, box_header, fragment_summary,
+};
+
+/// A part as it lies in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartOnDisk {
+    /// moof and mdat together.
+    pub(crate) len_bytes: u64,
+    /// Where the first sample begins.
+    pub(crate) payload_offset: u64,
+    pub(crate) summary: FragmentSummary,
+}
+
+/// What stands at an offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A whole part.
+    Part(PartOnDisk),
+    /// The index of a closed file, whole: nothing follows.
+    Index,
+    /// Nothing, or what a torn write left.
+    Torn,
+}
+
+/// Reads a box header at `offset`; `None` when the file ends before it does or it is no header.
+pub(crate) fn header_at(file: &File, offset: u64) -> io::Result<Option<BoxHeader>> {
+    let mut bytes = [0; BOX_HEADER_BYTES];
+    match file.read_exact_at(&mut bytes, offset) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        read => read.map(|()| box_header(&bytes)),
+    }
+}
+
+/// Looks at what stands at `offset` of a file of `len` bytes.
+pub(crate) fn standing_at(file: &File, offset: u64, len: u64) -> io::Result<Standing> {
+    let Some(moof) = header_at(file, offset)? else { return Ok(Standing::Torn) };
+    let fits = |end: Option<u64>| end.is_some_and(|end| end <= len);
+    let mdat_offset = offset.checked_add(moof.size);
+    if !fits(mdat_offset) {
+        return Ok(Standing::Torn);
+    }
+    if moof.kind == *b"mfra" {
+        return Ok(Standing::Index);
+    }
+    let Some(mdat_offset) = mdat_offset.filter(|_| moof.kind == *b"moof" && moof.size <= MOOF_BYTES_MAX)
+    else {
+        return Ok(Standing::Torn);
+    };
+    let mut bytes = vec![0; usize::try_from(moof.size).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, offset)?;
+    let Ok(summary) = fragment_summary(&bytes) else { return Ok(Standing::Torn) };
+    let mdat = header_at(file, mdat_offset)?.filter(|mdat| mdat.kind == *b"mdat");
+    let Some(mdat) = mdat.filter(|mdat| fits(mdat_offset.checked_add(mdat.size))) else {
+        return Ok(Standing::Torn);
+    };
+    Ok(Standing::Part(PartOnDisk {
+        len_bytes: moof.size + mdat.size,
+        payload_offset: mdat_offset + 8,
+        summary,
+    }))
+}
+
+/// Whether the pictures of a part are what their lengths say: NAL units end to end. What a power cut left as zeros is not.
+pub(crate) fn pictures_are_whole(file: &File, part: &PartOnDisk) -> io::Result<bool> {
+    let mut offset = part.payload_offset;
+    for size in &part.summary.sample_bytes {
+        let mut sample = vec![0; usize::try_from(*size).unwrap_or(0)];
+        file.read_exact_at(&mut sample, offset)?;
+        if !nal_units_fit(&sample) {
+            return Ok(false);
+        }
+        offset += u64::from(*size);
+    }
+    Ok(true)
+}
+
+fn nal_units_fit(mut sample: &[u8]) -> bool {
+    while let Some((length, rest)) = sample.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        match rest.split_at_checked(length) {
+            Some((_, after)) if length > 0 => sample = after,
+            _ => return false,
+        }
+    }
+    sample.is_empty()
+}

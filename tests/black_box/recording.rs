@@ -1,0 +1,277 @@
+//! Recording: what cameras send is on the disk, whole, through crashes, full disks and changes of the camera.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, ensure};
+use gtvision_tests::bitstream::{self, UnitHash};
+use gtvision_tests::clips::{Clip, USUAL};
+use gtvision_tests::recording::{Archive, Recorded, check_plays};
+use gtvision_tests::simulator::Sent;
+use gtvision_tests::{Server, Simulator, http, llhls, machine, server, wait, workspace};
+use serde_json::json;
+
+/// From the first picture to a part on the disk: the remuxer looks at the stream for up to 4.2 s first.
+const FIRST_PART: Duration = Duration::from_secs(10);
+/// A crash may take one part of 200 ms, the picture whose duration is not known yet, and what this machine, which
+/// runs other tests, holds up in between.
+const LOST_MAX_US: u64 = 200_000 + 40_000 + 260_000;
+/// Crashes in a run of `./test`.
+const CRASHES: u64 = 10;
+/// And in a long one.
+const CRASHES_LONG: u64 = 200;
+
+/// Starts a server that records the simulator's cameras.
+async fn start(
+    archive: &Archive,
+    simulator: &Simulator,
+    cameras: &[&str],
+    more: &[&str],
+) -> anyhow::Result<Server> {
+    let pulled: Vec<(&str, String)> = cameras.iter().map(|name| (*name, simulator.url(name))).collect();
+    Server::start(&(archive.config(more) + &server::pull(&pulled))).await
+}
+
+async fn wait_recorded(archive: &Archive, path: &str, files: usize) -> anyhow::Result<()> {
+    wait::until("recorded files", FIRST_PART + Duration::from_secs(10), async || {
+        Ok((archive.files(path)?.len() >= files).then_some(()))
+    })
+    .await
+}
+
+fn now_us() -> anyhow::Result<u64> {
+    #[expect(clippy::disallowed_methods, reason = "compared with the simulator's times")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(u64::try_from(now.as_micros())?)
+}
+
+/// The pictures of all files are the clip's, in order, without one missing between them.
+async fn check_bit_exact(files: &[PathBuf], clip: &Path) -> anyhow::Result<usize> {
+    let mut units = Vec::new();
+    let mut pictures = 0;
+    for file in files {
+        let recorded = Recorded::read(file)?;
+        pictures += recorded.pictures()?;
+        units.extend(recorded.units()?);
+    }
+    // correctness: F4
+    bitstream::check_same(&bitstream::of_clip(clip).await?, &units)?;
+    Ok(pictures)
+}
+
+// correctness: F1, F2, F5
+#[tokio::test]
+async fn cameras_are_recorded_whole_and_play_while_they_are_written_and_afterwards() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let reordered = Clip { bframes: 2, ..USUAL }.file().await?;
+    let aac = Clip { audio: "aac", ..USUAL }.file().await?;
+    let g711 = Clip { audio: "pcma", ..USUAL }.file().await?;
+    let played = [("cam_1", reordered.as_path()), ("cam_2", &aac), ("cam_3", &g711)];
+    let simulator = Simulator::start(&played).await?;
+    let archive = Archive::new()?;
+    let cameras = ["cam_1", "cam_2", "cam_3"];
+    let server = start(&archive, &simulator, &cameras, &["recordSegmentDuration: 3s"]).await?;
+    for camera in cameras {
+        wait_recorded(&archive, camera, 3).await?;
+        let files = archive.files(camera)?;
+        let open = files.last().context("no file")?;
+        // Taken at one moment: ffprobe reads on while the file grows otherwise.
+        let dir = tempfile::tempdir()?;
+        let copy = dir.path().join("copy.mp4");
+        std::fs::copy(open, &copy)?;
+        check_plays(&copy).await.context("while it is written")?;
+    }
+    let metrics = server.metrics().await?;
+    ensure!(metrics.sum("gtvision_recorder_recording", &[]) == Some(3.0), "not all are being recorded");
+    ensure!(metrics.sum("gtvision_recorder_dropped_parts_total", &[]) == Some(0.0), "parts were dropped");
+    drop(server);
+    for (camera, clip) in played {
+        let files = archive.files(camera)?;
+        for file in &files {
+            check_plays(file).await?;
+            ensure!(Recorded::read(file)?.has_index, "{file:?} has no index");
+        }
+        let pictures = check_bit_exact(&files, clip).await?;
+        ensure!(pictures > 150, "{pictures} pictures");
+        let audio = gtvision_tests::ffmpeg::packets(&files[0], &["-select_streams", "a"]).await?;
+        ensure!(camera == "cam_1" || audio.len() > 50, "{camera}: {} packets of sound", audio.len());
+    }
+    archive.check_agrees(&cameras).await?;
+    ensure!(archive.markers()? == 0, "markers are left");
+    let gaps = archive.ask("SELECT reason FROM gaps WHERE until_us IS NULL").await?;
+    ensure!(gaps == ["server"; 3], "after the stop: {gaps:?}");
+    Ok(())
+}
+
+/// The number in the clip of the last picture of a file.
+fn last_frame(file: &Path, clip: &[Vec<UnitHash>]) -> anyhow::Result<u32> {
+    let units = Recorded::read(file)?.units()?;
+    let last = units.last().context("no picture")?;
+    let frame =
+        clip.iter().position(|frame| frame.last() == Some(last)).context("not a picture of the clip")?;
+    Ok(u32::try_from(frame)?)
+}
+
+/// How long before `killed_us` the oldest picture left that is not in the recording, whose last is `frame`.
+fn lost_us(sent: &[Sent], frame: u32, killed_us: u64) -> anyhow::Result<u64> {
+    let before: Vec<&Sent> = sent.iter().filter(|one| one.sent_unix_us <= killed_us).collect();
+    let last = before.iter().rposition(|one| one.frame == frame).context("last picture was never sent")?;
+    Ok(before.get(last + 1).map_or(0, |missing| killed_us - missing.sent_unix_us))
+}
+
+#[tokio::test]
+async fn kill_9_at_any_moment_takes_one_part_at_most_and_every_file_opens() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = USUAL.file().await?;
+    let frames = bitstream::frames_of_clip(&clip).await?;
+    let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
+    let archive = Archive::new()?;
+    let mut seed: u64 = 0x2545_f491_4f6c_dd1d;
+    let mut worst = 0;
+    let mut known = 0;
+    for _ in 0..if workspace::long() { CRASHES_LONG } else { CRASHES } {
+        let server = start(&archive, &simulator, &["cam_1"], &["recordSegmentDuration: 2s"]).await?;
+        wait_recorded(&archive, "cam_1", known + 1).await?;
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        wait::run_for(Duration::from_millis(seed % 4000)).await;
+        let killed_us = now_us()?;
+        server.kill()?;
+        let files = archive.files("cam_1")?;
+        // The next start repairs; nothing else is needed for the files to be whole.
+        let server = start(&archive, &simulator, &["cam_1"], &["recordSegmentDuration: 2s"]).await?;
+        let sent = simulator.sent("cam_1", 400).await?;
+        // A file that had no part yet is gone.
+        let last = files.iter().rfind(|file| file.exists()).context("no file")?;
+        check_plays(last).await?;
+        let lost = lost_us(&sent, last_frame(last, &frames)?, killed_us)?;
+        ensure!(lost <= LOST_MAX_US, "{lost} us are lost of {last:?}");
+        worst = worst.max(lost);
+        drop(server);
+        known = archive.files("cam_1")?.len();
+        archive.check_agrees(&["cam_1"]).await?;
+    }
+    gtvision_tests::latency::note("kill -9 while recording", &json!({ "lost_us_max": worst }))?;
+    Ok(())
+}
+
+/// A file system of a few megabytes, unmounted at the end.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=6M", "tmpfs"]).arg(dir.path());
+        let output = command.output()?;
+        ensure!(output.status.success(), "mount (needs root): {}", String::from_utf8_lossy(&output.stderr));
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A mount that stays is only left behind; the test has said by then what it had to say.
+        let unmounted = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+        drop(unmounted);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_a_gap_while_live_goes_on_and_recording_resumes_by_itself() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = USUAL.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
+    let disk = SmallDisk::mount()?;
+    let archive = Archive::at(&disk.0.path().join("recordings"))?;
+    let server = start(&archive, &simulator, &["cam_1"], &["recordSegmentDuration: 3s"]).await?;
+    wait_recorded(&archive, "cam_1", 1).await?;
+    let filler = disk.0.path().join("filler");
+    // Until nothing more fits.
+    let filled = std::fs::write(&filler, vec![0; 6 << 20]);
+    ensure!(filled.is_err(), "the small disk is not full");
+    wait::until("a write error", FIRST_PART, async || {
+        let metrics = server.metrics().await?;
+        Ok((metrics.sum("gtvision_recorder_write_errors_total", &[]) >= Some(1.0)).then_some(()))
+    })
+    .await?;
+    // correctness: H3
+    llhls::count(&server.hls("cam_1"), Duration::from_secs(6), USUAL.fps).await.context("live, disk full")?;
+    let gaps = archive.ask("SELECT reason FROM gaps WHERE until_us IS NULL").await?;
+    ensure!(gaps == ["disk"], "while the disk is full: {gaps:?}");
+    std::fs::remove_file(&filler)?;
+    // The recorder asks a full disk again after 16 s at most.
+    wait::until("recording again", Duration::from_secs(30), async || {
+        let metrics = server.metrics().await?;
+        Ok((metrics.sum("gtvision_recorder_recording", &[]) == Some(1.0)).then_some(()))
+    })
+    .await?;
+    let ended = "SELECT reason FROM gaps WHERE until_us IS NOT NULL";
+    wait::until("the end of the gap", FIRST_PART, async || {
+        Ok((archive.ask(ended).await? == ["disk"]).then_some(()))
+    })
+    .await?;
+    wait::run_for(Duration::from_secs(2)).await;
+    drop(server);
+    for file in archive.files("cam_1")? {
+        check_plays(&file).await?;
+    }
+    archive.check_agrees(&["cam_1"]).await
+}
+
+#[tokio::test]
+async fn old_recordings_are_deleted_and_every_deletion_is_noted() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = Clip { gop: 25, ..USUAL }.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
+    let archive = Archive::new()?;
+    let more = ["recordSegmentDuration: 1s", "recordDeleteAfter: 3s"];
+    let server = start(&archive, &simulator, &["cam_1"], &more).await?;
+    wait_recorded(&archive, "cam_1", 1).await?;
+    let first = archive.files("cam_1")?[0].clone();
+    wait::until("deletion of the first file", Duration::from_secs(20), async || {
+        Ok((!first.exists()).then_some(()))
+    })
+    .await?;
+    let noted =
+        archive.ask("SELECT name FROM deletions WHERE rule = 'recordDeleteAfter' ORDER BY id").await?;
+    ensure!(noted.first().map(PathBuf::from).as_ref() == Some(&first), "{noted:?}");
+    // Nothing is deleted before its time: 3 s, and a second of the file itself.
+    let early = "SELECT name FROM deletions WHERE at_us - start_us - duration_us < 3000000";
+    ensure!(archive.ask(early).await?.is_empty(), "deleted too early");
+    drop(server);
+    let left = archive.files("cam_1")?.len();
+    ensure!((2..=9).contains(&left), "{left} files of a second are kept for 3 s");
+    archive.check_agrees(&["cam_1"]).await
+}
+
+#[tokio::test]
+async fn a_camera_that_changes_or_goes_away_begins_a_new_file_and_its_absence_is_a_gap() -> anyhow::Result<()>
+{
+    let _machine = machine::shared().await;
+    let clip = USUAL.file().await?;
+    let other = Clip { size: "480x272", ..USUAL }.file().await?;
+    let plan = json!({ "cam_1": { "second_clip": other.to_string_lossy() } });
+    let simulator = Simulator::start_planned(&[("cam_1", &clip)], &[], &plan).await?;
+    let archive = Archive::new()?;
+    let server = start(&archive, &simulator, &["cam_1"], &[]).await?;
+    wait_recorded(&archive, "cam_1", 1).await?;
+    simulator.fault("cam_1", "change_parameters", json!({})).await?;
+    wait_recorded(&archive, "cam_1", 2).await?;
+    simulator.fault("cam_1", "vanish", json!({ "secs": 4 })).await?;
+    wait_recorded(&archive, "cam_1", 3).await?;
+    let closed = "SELECT reason FROM gaps WHERE until_us - from_us BETWEEN 3000000 AND 20000000";
+    wait::until("the camera's gap", FIRST_PART, async || {
+        Ok((archive.ask(closed).await? == ["camera"]).then_some(()))
+    })
+    .await?;
+    let list = http::get(&server.playback("list?path=cam_1")).await?.ok()?.json()?;
+    let spans = list.as_array().context("a list")?.len();
+    ensure!(spans >= 3, "{list}");
+    drop(server);
+    for file in archive.files("cam_1")? {
+        check_plays(&file).await?;
+    }
+    archive.check_agrees(&["cam_1"]).await
+}
