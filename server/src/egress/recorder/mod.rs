@@ -124,7 +124,8 @@ impl Recorders {
             recorded.push(Recorded { path: path.clone(), writer: writer.clone(), stats: Arc::clone(&stats) });
             let recorder = Recorder::new(record.segment_duration, left);
             let config = segmenter_config(config, record);
-            spawn(Session { stream, config, recorder, writer, failures, stats }, tasks);
+            let tasks = tasks.on(registry.home(path));
+            spawn(Session { stream, config, recorder, writer, failures, stats }, &tasks);
         }
         let recordings = storage.recordings();
         Ok(Arc::new(Self { inner: Mutex::new(Some(Inner { storage, recorded })), recordings }))
