@@ -160,3 +160,38 @@ pub(crate) fn picture(sample: &[u8], hasher: &mut PictureHasher) -> anyhow::Resu
     }
     Ok(hasher.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(content.len() + 8).unwrap();
+        [&size.to_be_bytes()[..], kind, content].concat()
+    }
+
+    fn traf(track: u8, offset: u32, sizes: &[u32]) -> Vec<u8> {
+        let head = boxed(b"tfhd", &[0, 2, 0, 0, 0, 0, 0, track]);
+        let count = u32::try_from(sizes.len()).unwrap();
+        let words = [0x201, count, offset].into_iter().chain(sizes.iter().copied());
+        let run = boxed(b"trun", &words.flat_map(u32::to_be_bytes).collect::<Vec<u8>>());
+        boxed(b"traf", &[head, run].concat())
+    }
+
+    #[test]
+    fn samples_of_the_asked_track_are_found_where_the_run_says() {
+        let moof = |offset| boxed(b"moof", &[traf(2, offset + 5, &[1]), traf(1, offset, &[3, 2])].concat());
+        let offset = u32::try_from(moof(0).len() + 8).unwrap();
+        let fragment = [moof(offset), boxed(b"mdat", &[1, 2, 3, 4, 5, 9])].concat();
+        let twice = [fragment.clone(), fragment].concat();
+        let mut found = Vec::new();
+        each_sample(&twice, 1, |sample| {
+            found.push(sample.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(found, [vec![1, 2, 3], vec![4, 5], vec![1, 2, 3], vec![4, 5]]);
+        let cut = twice.get(..twice.len() - 2).unwrap();
+        each_sample(cut, 1, |_| Ok(())).unwrap_err();
+    }
+}

@@ -201,3 +201,17 @@ fn delay_ms(arrival: &Arrival, sent: &Sendings) -> Option<f64> {
     let before = times.iter().filter_map(|sent| arrival.at_unix_us.checked_sub(*sent)).min()?;
     Some(Duration::from_micros(before).as_secs_f64() * 1000.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_counts_from_the_pictures_latest_sending() {
+        let sent = Sendings::from([(3, vec![1_000_000, 21_000_000])]);
+        let delay = |frame, at_unix_us| delay_ms(&Arrival { frame, at_unix_us }, &sent);
+        assert_eq!(delay(3, 21_050_000), Some(50.0));
+        assert_eq!(delay(3, 1_200_000), Some(200.0));
+        assert_eq!((delay(3, 900_000), delay(4, 21_050_000)), (None, None));
+    }
+}
