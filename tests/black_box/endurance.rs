@@ -78,6 +78,31 @@ async fn a_lost_frame_does_not_pass_the_counter() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The machine stood still (a snapshot, a swap storm): what the cameras sent meanwhile waits in their connections, seconds
+/// more than a ring keeps, and all of it comes out.
+#[tokio::test]
+async fn a_server_that_stood_still_loses_no_frame() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    let clip = USUAL.file().await?;
+    let names = ["cam_1", "cam_2", "cam_3", "cam_4"];
+    let simulator = Simulator::start(&names.map(|name| (name, clip.as_path()))).await?;
+    let server = Server::start(&server::pull(&names.map(|name| (name, simulator.url(name))))).await?;
+    try_join_all(names.iter().map(|name| server.wait_online(name))).await?;
+    let urls = names.map(|name| server.hls(name));
+    let viewers = try_join_all(urls.iter().map(|url| llhls::count(url, Duration::from_secs(18), USUAL.fps)));
+    let standstill = async {
+        wait::run_for(Duration::from_secs(6)).await;
+        server.stand_still()?;
+        wait::run_for(Duration::from_secs(5)).await;
+        server.go_on()
+    };
+    let (counted, ()) = tokio::try_join!(viewers, standstill)?;
+    for (name, counted) in names.iter().zip(counted) {
+        ensure!(counted.discontinuities == 0, "{name}: {counted:?}");
+    }
+    Ok(())
+}
+
 async fn sample_memory(server: &Server, length: Duration) -> anyhow::Result<Vec<Usage>> {
     let start = Instant::now();
     let mut samples = Vec::new();

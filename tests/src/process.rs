@@ -137,9 +137,7 @@ impl Process {
             self.join_followers();
             return Ok(status);
         }
-        let pid = i32::try_from(self.child.id())?;
-        let pid = rustix::process::Pid::from_raw(pid).context("a child has a positive id")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.signal(rustix::process::Signal::TERM)?;
         let start = Instant::now();
         while start.elapsed() < STOP_LIMIT {
             if let Some(status) = self.child.try_wait()? {
@@ -151,6 +149,16 @@ impl Process {
         self.child.kill()?;
         self.child.wait()?;
         bail!("{} did not end within {STOP_LIMIT:?} after SIGTERM:\n{}", self.name, self.log.tail(30))
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        let pid = rustix::process::Pid::from_raw(pid).context("a child has a positive id")?;
+        Ok(rustix::process::kill_process(pid, signal)?)
     }
 
     fn join_followers(&mut self) {

@@ -113,6 +113,22 @@ impl Server {
         self.process.kill()
     }
 
+    /// Takes the processor from it, as a machine does that is suspended, until [`Server::go_on`].
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn stand_still(&self) -> anyhow::Result<()> {
+        self.process.signal(rustix::process::Signal::STOP)
+    }
+
+    /// Lets it run again.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        self.process.signal(rustix::process::Signal::CONT)
+    }
+
     /// An endpoint of the playback server, without the leading slash.
     #[must_use]
     pub fn playback(&self, endpoint: &str) -> String {
