@@ -2,6 +2,7 @@
 //!
 //! Snapshots are taken from the running parts; nothing here holds up media.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
@@ -38,19 +39,34 @@ pub(crate) struct Observer {
     pub(crate) recorders: Option<Arc<Recorders>>,
 }
 
+/// Who watches all paths, looked at once for an answer about many: a look-up for each path would go through all muxers
+/// and sessions, and their locks, as often as there are paths.
+struct Audience {
+    /// Bytes sent by each path's HLS muxer that now runs.
+    hls_bytes: HashMap<PathName, u64>,
+    sessions: Vec<Arc<SessionRecord>>,
+}
+
 impl Observer {
+    fn audience(&self) -> Audience {
+        let muxers = self.hls.as_ref().map(|hls| hls.snapshot()).unwrap_or_default();
+        let hls_bytes = muxers.into_iter().map(|muxer| (muxer.path, muxer.sent_bytes)).collect();
+        Audience { hls_bytes, sessions: self.sessions() }
+    }
+
     fn sessions(&self) -> Vec<Arc<SessionRecord>> {
         self.webrtc.as_ref().map(|webrtc| webrtc.sessions()).unwrap_or_default()
     }
+}
 
+impl Audience {
     fn camera(&self, stream: &Stream) -> Camera {
         let state = stream.state();
         let online_since = online_since(&state);
         let readers = stream.reader_changes().borrow().clone();
         let muxers = readers.iter().filter(|kind| **kind == ReaderKind::HlsMuxer);
         let muxers = muxers.map(|_| PathReader { kind: PathReaderType::HlsSession, id: "muxer".to_owned() });
-        let sessions = self.sessions();
-        let sessions = sessions.iter().filter(|session| session.facts.path == *stream.name());
+        let sessions = self.sessions.iter().filter(|session| session.facts.path == *stream.name());
         let sessions = sessions.map(|session| PathReader {
             kind: PathReaderType::WebRtcSession,
             id: session.facts.id.to_string(),
@@ -89,9 +105,8 @@ impl Observer {
 
     /// Bytes sent to viewers: by WebRTC since the start, by the HLS muxer that now runs.
     fn outbound_bytes(&self, stream: &Stream) -> u64 {
-        let muxers = self.hls.as_ref().map(|hls| hls.snapshot()).unwrap_or_default();
-        let muxers = muxers.iter().filter(|muxer| muxer.path == *stream.name());
-        stream.counters.outbound_bytes.load(Relaxed) + muxers.map(|muxer| muxer.sent_bytes).sum::<u64>()
+        let hls_bytes = self.hls_bytes.get(stream.name()).copied().unwrap_or(0);
+        stream.counters.outbound_bytes.load(Relaxed) + hls_bytes
     }
 
     fn path_metrics(&self, stream: &Stream) -> PathMetrics {
@@ -137,20 +152,22 @@ impl Observer {
 
 impl control_api::Cameras for Observer {
     fn list(&self) -> Vec<Camera> {
-        self.registry.snapshot().values().map(|entry| self.camera(&entry.stream)).collect()
+        let audience = self.audience();
+        self.registry.snapshot().values().map(|entry| audience.camera(&entry.stream)).collect()
     }
 
     fn get(&self, name: &str) -> Option<Camera> {
         let name = PathName::parse(name).ok()?;
-        self.registry.get(&name).map(|stream| self.camera(&stream))
+        self.registry.get(&name).map(|stream| self.audience().camera(&stream))
     }
 }
 
 impl MetricsSource for Observer {
     fn snapshot(&self) -> MetricsSnapshot {
         let paths = self.registry.snapshot();
+        let audience = self.audience();
         MetricsSnapshot {
-            paths: paths.values().map(|entry| self.path_metrics(&entry.stream)).collect(),
+            paths: paths.values().map(|entry| audience.path_metrics(&entry.stream)).collect(),
             hls_muxers: self.hls.as_ref().map(|hls| {
                 let muxers = hls.snapshot();
                 muxers
