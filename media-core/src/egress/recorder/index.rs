@@ -3,7 +3,7 @@
 //! An entry begins with each random access point. Offsets and times are sums of what stands before, so an entry is
 //! two variable-length numbers: about 5 bytes for a GOP of a second.
 //!
-//! Units: ticks of the leading track. Limits: [`ENTRY_US_MIN`].
+//! Units: ticks of the leading track. Limits: `ENTRY_US_MIN`.
 
 use crate::remux::fmp4::seek::RandomAccess;
 use crate::time::Timescale;
