@@ -1,4 +1,4 @@
-//! Read buffer: where a camera's bytes arrive, from a store that the cameras of one thread share.
+//! Read buffer: where a camera's bytes arrive, a block from a store that the cameras of one thread share.
 //!
 //! ```text
 //!  spare blocks of the thread ─► block ─► read ─► packets (slices) ─► access unit (its own copy)
@@ -6,10 +6,11 @@
 //!             └───────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Between two pictures a camera needs no buffer, so a few blocks serve hundreds of cameras, and the block that was
-//! used last, still in the processor's cache, is used next. A block with half a picture in it stays with its camera.
+//! A block whose bytes are used up begins anew, and no block is allocated for each read. A camera that waits for
+//! its next picture still holds one, since reading and waiting are one step of its loop: the store serves those that start,
+//! stop or fill a block. To wait without one, so that a few blocks serve hundreds of cameras, is a step not taken yet.
 //!
-//! Limits: [`BLOCK_BYTES`] a camera in the middle of a picture; [`SPARE_BLOCKS_MAX`] kept a thread.
+//! Limits: [`BLOCK_BYTES`] a camera; [`SPARE_BLOCKS_MAX`] kept a thread.
 
 use std::cell::RefCell;
 
