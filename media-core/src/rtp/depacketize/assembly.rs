@@ -106,7 +106,8 @@ pub(super) struct Assembler {
     bytes: usize,
     /// The last NAL unit is a fragmented one that has not ended.
     is_fragment_open: bool,
-    /// Packets were lost since the last unit and nothing is under way.
+    /// Packets were lost since the last unit and nothing is under way; at the start those before the first
+    /// packet count as lost, since a stream may be joined in the midst of a picture.
     is_loss_ahead: bool,
     trust: MarkerTrust,
     /// Timestamp of the last unit that its marker ended.
@@ -128,7 +129,7 @@ impl Assembler {
             pieces: Vec::new(),
             bytes: 0,
             is_fragment_open: false,
-            is_loss_ahead: false,
+            is_loss_ahead: true,
             trust: MarkerTrust::Probation { confirmed: 0 },
             ended_by_marker: None,
             out: VecDeque::new(),

@@ -135,6 +135,20 @@ fn damaged_fragments_lose_their_picture_with_the_reason() {
     assert_eq!(units.iter().filter(|(_, nals)| nals.len() == 1).count(), 4);
 }
 
+/// A server that shares one encoder between viewers may let one in while a key frame goes out.
+// correctness: R2
+#[test]
+fn a_stream_joined_in_the_midst_of_a_picture_begins_with_the_next_one() {
+    let mut feed = Feed::h264();
+    let rest_of_key_frame = [0x65, 0x4e, 5, 6, 7, 8];
+    feed.end(0, &rest_of_key_frame).unwrap();
+    feed.end(3600, &FIRST_SLICE).unwrap();
+    let lost = LostUnit { rtp_timestamp: 0, was_random_access: true, reason: LossReason::PacketLoss };
+    assert_eq!(feed.machine.poll(), Some(Depacketized::Lost(lost)));
+    feed.end(7200, &FIRST_SLICE).unwrap();
+    assert_eq!(feed.units(), [(3600, vec![FIRST_SLICE.to_vec()])]);
+}
+
 #[test]
 fn malformed_packets_name_their_fault() {
     let mut feed = Feed::h264();
