@@ -320,9 +320,9 @@ fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet, shards: 
     for (name, path) in &config.paths {
         let stream = Stream::new(name.clone(), Retention::default(), clock::wall_now());
         let start_timeout = path.on_demand.map_or(FIRST_PICTURE_WAIT, |on_demand| on_demand.start_timeout);
-        let home = Some(shards.place());
-        let cameras = cameras.on(home.clone());
-        registry.insert(name, PathEntry { stream: Arc::clone(&stream), start_timeout, home });
+        // The camera, and with it the remuxing.
+        let cameras = cameras.on(Some(shards.place()));
+        registry.insert(name, PathEntry { stream: Arc::clone(&stream), start_timeout });
         if let PathSource::Rtsp(source) = &path.source {
             let camera = Camera { source: source.clone(), on_demand: path.on_demand };
             Supervisor::spawn(&cameras, camera, &stream, times);

@@ -9,9 +9,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use media_core::gate::CameraGrant;
 use media_core::path_name::PathName;
-use tokio::runtime::Handle;
 
-use crate::stream::Stream;
+use crate::stream::{ReaderKind, Stream};
 
 /// How long a reader of a configured path waits for a first picture before it is told to come
 /// back, where the path's own `sourceOnDemandStartTimeout` does not say otherwise.
@@ -43,8 +42,6 @@ pub(crate) struct PathEntry {
     pub(crate) stream: Arc<Stream>,
     /// How long a reader waits for an on-demand source to start.
     pub(crate) start_timeout: Duration,
-    /// Where the path's own tasks run: its camera and its remuxing, on one thread. `None` for the caller's runtime.
-    pub(crate) home: Option<Handle>,
 }
 
 /// All configured paths.
@@ -74,11 +71,6 @@ impl Registry {
         self.paths.load().get(name).map(|entry| Arc::clone(&entry.stream))
     }
 
-    /// Where a path's own tasks run.
-    pub(crate) fn home(&self, name: &PathName) -> Option<Handle> {
-        self.paths.load().get(name).and_then(|entry| entry.home.clone())
-    }
-
     /// The stream that a grant is for, once it has sent something: at once for a stream that has
     /// ever been online, else after waiting for its first access unit, which starts an on-demand source.
     ///
@@ -92,7 +84,7 @@ impl Registry {
         if stream.format().is_some() {
             return Ok(stream);
         }
-        let seat = stream.take_seat();
+        let seat = stream.take_seat(ReaderKind::Waiting);
         let waited = tokio::time::timeout(entry.start_timeout, stream.wait_for_format()).await;
         drop(seat);
         match waited {

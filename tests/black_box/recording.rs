@@ -83,7 +83,10 @@ async fn cameras_are_recorded_whole_and_play_while_they_are_written_and_afterwar
     let metrics = server.metrics().await?;
     ensure!(metrics.sum("gtvision_recorder_recording", &[]) == Some(3.0), "not all are being recorded");
     ensure!(metrics.sum("gtvision_recorder_dropped_parts_total", &[]) == Some(0.0), "parts were dropped");
+    // Its first viewer: what was made before he came is there for him too.
+    let watched = llhls::follow(&server.hls("cam_1"), Duration::from_secs(2)).await?;
     drop(server);
+    check_recorded_as_served(watched.video()?, &archive.files("cam_1")?)?;
     for (camera, clip) in played {
         let files = archive.files(camera)?;
         for file in &files {
@@ -99,6 +102,18 @@ async fn cameras_are_recorded_whole_and_play_while_they_are_written_and_afterwar
     ensure!(archive.markers()? == 0, "markers are left");
     let gaps = archive.ask("SELECT reason FROM gaps WHERE until_us IS NULL").await?;
     ensure!(gaps == ["server"; 3], "after the stop: {gaps:?}");
+    Ok(())
+}
+
+/// Parts are made once: each that was served lies in the files, byte for byte.
+fn check_recorded_as_served(served: &llhls::Rendition, files: &[PathBuf]) -> anyhow::Result<()> {
+    let files: Vec<Vec<u8>> = files.iter().map(std::fs::read).collect::<Result<_, _>>()?;
+    ensure!(served.parts.len() >= 5, "{} parts were served", served.parts.len());
+    for (position, part) in &served.parts {
+        let bytes = &part.response.body[..];
+        let is_there = files.iter().any(|file| file.windows(bytes.len()).any(|window| window == bytes));
+        ensure!(is_there, "part {position:?} is not in the recording");
+    }
     Ok(())
 }
 

@@ -81,10 +81,10 @@ impl Ring {
         }
     }
 
-    /// Adds the newest access unit. Amortised O(1).
+    /// Adds the newest access unit and says where; amortised O(1).
     ///
-    /// Units before the first random access point can't be decoded by anyone: they are not kept.
-    pub fn push(&mut self, format: &SharedFormat, unit: AccessUnit) {
+    /// Units before the first random access point can't be decoded by anyone: they are not kept, which is `None`.
+    pub fn push(&mut self, format: &SharedFormat, unit: AccessUnit) -> Option<(u64, Arc<AccessUnit>)> {
         let is_join_point = match format.video() {
             Some(video) => unit.track == video.id && unit.is_random_access,
             None => format.track(unit.track).is_some_and(|t| t.codec.kind() == TrackKind::Audio),
@@ -92,18 +92,19 @@ impl Ring {
         let format_changed = self.entries.back().is_none_or(|last| !Arc::ptr_eq(&last.format, format));
         if !is_join_point && (self.entries.is_empty() || (format_changed && format.video().is_some())) {
             self.dropped_units += 1;
-            return;
+            return None;
         }
         if is_join_point {
             self.join_points.push_back(self.next_seq);
         }
         self.bytes += unit.payload.len();
-        let entry =
-            Entry { seq: self.next_seq, format: Arc::clone(format), unit: Arc::new(unit), is_join_point };
+        let (seq, unit) = (self.next_seq, Arc::new(unit));
+        let entry = Entry { seq, format: Arc::clone(format), unit: Arc::clone(&unit), is_join_point };
         self.entries.push_back(entry);
         self.next_seq += 1;
         self.prune();
         self.check_invariants();
+        Some((seq, unit))
     }
 
     /// Forgets everything; cursors that were behind get [`Read::Lagged`]. For a camera that is removed.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use media_core::path_name::PathName;
+use media_core::remux::fmp4::SegmenterConfig;
 use storage::RecordPath;
 
 use super::source_url::{Secret, SourceUrl};
@@ -242,6 +243,18 @@ pub(crate) struct PathConfig {
     pub(crate) record: Option<RecordConfig>,
 }
 
+impl HlsConfig {
+    /// How a path is remuxed, its recording included.
+    pub(crate) fn segmenter(&self) -> SegmenterConfig {
+        SegmenterConfig {
+            segment_duration: self.segment_duration,
+            part_duration: self.part_duration,
+            segment_bytes_max: usize::try_from(self.segment_max_bytes).unwrap_or(usize::MAX),
+            first_msn: 0,
+        }
+    }
+}
+
 /// How a camera is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordConfig {
@@ -249,7 +262,7 @@ pub(crate) struct RecordConfig {
     pub(crate) path: RecordPath,
     /// `recordPartDuration`, default 1 s. With HLS on, its shorter parts are what is recorded.
     pub(crate) part_duration: Duration,
-    /// `recordMaxPartSize`, default 50 MiB.
+    /// `recordMaxPartSize`, default 50 MiB. With HLS on, `hlsSegmentMaxSize` stands in its place.
     pub(crate) part_bytes_max: u64,
     /// `recordSegmentDuration`, default 1 h, at most a day: a new file begins after it.
     pub(crate) segment_duration: Duration,

@@ -13,6 +13,10 @@ pub(crate) enum FuseAt {
     Publisher,
     /// The next reader of this kind, while it holds the ring.
     Reader(ReaderKind),
+    /// The remuxer, while it is locked.
+    Remuxer,
+    /// The HLS window, while it is locked.
+    HlsWindow,
 }
 
 /// One per stream; unlit until a test lights it.

@@ -109,7 +109,8 @@ pub(crate) async fn catch_panic<T>(future: impl Future<Output = T>) -> Ended<T> 
     }
 }
 
-fn panic_message(payload: &(dyn Any + Send)) -> String {
+/// What a caught panic said.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!  supervisor ─► Publisher::publish ─► Mutex<Ring> ─► Notify ─► Subscription::next (any number)
-//!       ▲                                                            │
-//!       └──────────────── reader count (on demand) ◄─────────────────┘
+//!       ▲                   └────────► Remuxer ─► sinks: HLS window, recorder
+//!       └──────────────── reader count (on demand) ◄───────── seats
 //! ```
 //!
 //! The lock is a std mutex held for O(1) work. A stream lives as long as its path is configured,
-//! across any number of reconnects: readers and muxers never notice more than a new format.
+//! across any number of reconnects: readers and sinks never notice more than a new format.
 //!
 //! Belongs here: sharing and waking. Does not: connecting (-> ingest), deciding what is kept
 //! (-> media_core::ring).
+
+mod remuxer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,9 @@ use media_core::ring::{Cursor, JoinAt, Read, Retention, Ring};
 use media_core::time::WallTime;
 use media_core::track::SharedFormat;
 use tokio::sync::{Notify, watch};
+
+use self::remuxer::Remuxer;
+pub(crate) use self::remuxer::{Attachment, Needs, Sink};
 
 /// Where a camera's source stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +78,6 @@ pub(crate) enum ReaderKind {
     HlsMuxer,
     /// One WebRTC viewer.
     WebRtcSession,
-    /// The recorder. It takes no seat: as in MediaMTX, an on-demand source runs for viewers, and is recorded meanwhile.
-    Recorder,
     /// Waits for an on-demand source to start; not shown as a reader.
     Waiting,
 }
@@ -102,6 +105,7 @@ pub(crate) struct Stream {
     name: PathName,
     ring: Mutex<Ring>,
     published: Notify,
+    remuxer: Remuxer,
     format: watch::Sender<Option<SharedFormat>>,
     state: watch::Sender<SourceState>,
     readers: watch::Sender<Vec<ReaderKind>>,
@@ -135,6 +139,7 @@ impl Stream {
             name,
             ring: Mutex::new(Ring::new(retention)),
             published: Notify::new(),
+            remuxer: Remuxer::default(),
             format: watch::Sender::new(None),
             state: watch::Sender::new(state),
             readers: watch::Sender::new(Vec::new()),
@@ -176,21 +181,21 @@ impl Stream {
         self.state.borrow().clone()
     }
 
-    /// Follows where the source stands.
-    pub(crate) fn state_changes(&self) -> watch::Receiver<SourceState> {
-        self.state.subscribe()
-    }
-
-    /// Sets the state; the time moves only when status or reason change.
+    /// Sets the state; the time moves only when status or reason change. To be called where the stream is published.
     pub(crate) fn set_state(&self, status: SourceStatus, reason: impl Into<String>, now: WallTime) {
         let reason = reason.into();
+        let mut was_online = false;
         self.state.send_if_modified(|state| {
+            was_online = state.status == SourceStatus::Online;
             let changed = state.status != status || state.reason != reason;
             if changed {
                 *state = SourceState { status, reason, since: now };
             }
             changed
         });
+        if was_online && status != SourceStatus::Online {
+            self.remuxer.pause();
+        }
     }
 
     /// Pictures are sent in another order than they are shown (learned from the stream itself).
@@ -204,8 +209,8 @@ impl Stream {
     }
 
     /// Keeps an on-demand source running until the seat is dropped, without reading.
-    pub(crate) fn take_seat(self: &Arc<Self>) -> Seat {
-        Seat::new(self, ReaderKind::Waiting)
+    pub(crate) fn take_seat(self: &Arc<Self>, kind: ReaderKind) -> Seat {
+        Seat::new(self, kind)
     }
 
     /// Somebody asked for the transcoded audio track.
@@ -249,13 +254,13 @@ impl Publisher {
         Self { stream: Arc::clone(stream) }
     }
 
-    /// Publishes one access unit and wakes the readers.
+    /// Publishes one access unit: wakes the readers and has it remuxed.
     pub(crate) fn publish(&self, format: &SharedFormat, unit: AccessUnit) {
         self.stream.counters.units.fetch_add(1, Ordering::Relaxed);
         let mut ring = self.stream.lock_ring();
         #[cfg(test)]
         self.stream.fuse.burn(crate::runtime::fuse::FuseAt::Publisher);
-        ring.push(format, unit);
+        let kept = ring.push(format, unit);
         drop(ring);
         self.stream.format.send_if_modified(|current| {
             let changed = current.as_ref().is_none_or(|current| !Arc::ptr_eq(current, format));
@@ -265,6 +270,9 @@ impl Publisher {
             changed
         });
         self.stream.published.notify_waiters();
+        if let Some((seq, unit)) = kept {
+            self.stream.remuxer.push(&self.stream, seq, format, &unit);
+        }
     }
 
     /// Says whether the stream has B-frames.
@@ -291,9 +299,7 @@ pub(crate) struct Seat {
 
 impl Seat {
     fn new(stream: &Arc<Stream>, kind: ReaderKind) -> Self {
-        if kind != ReaderKind::Recorder {
-            stream.readers.send_modify(|readers| readers.push(kind));
-        }
+        stream.readers.send_modify(|readers| readers.push(kind));
         Self { stream: Arc::clone(stream), kind }
     }
 }

@@ -193,11 +193,6 @@ impl Recorder {
         self.state.file.is_some() && self.state.hold_off_us == 0
     }
 
-    /// Says why the next break of the timeline is one; without a word it is the camera.
-    pub fn expect_break(&mut self, reason: GapReason) {
-        self.state.reason.get_or_insert(reason);
-    }
-
     /// Takes what the segmenter made.
     pub fn handle_event(&mut self, event: &Event) -> Vec<Command> {
         self.before = None;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            second key frame after 1 s,
-//!            or PROBE_MEDIA of media                    format changed, time jumped, reader lagged
+//!            or PROBE_MEDIA of media                    format changed, time jumped, camera lost
 //!  Probing ────────────────────────► Running ── run ──┬──────────────► run (discontinuity, new init)
 //!  units kept, targets chosen          Start, Init,   │
 //!                                      Part, SegmentEnd
@@ -130,8 +130,6 @@ struct Running {
     /// Where the next run begins, file time.
     end_us: i64,
     is_first_run: bool,
-    /// The timeline breaks before the next unit, whatever its format.
-    break_next: bool,
 }
 
 /// A stretch with one format and one timeline.
@@ -234,14 +232,6 @@ impl Segmenter {
             Cutter { wanted, config: &self.config, events: &mut self.events, stats: &mut self.stats };
         running.end_run(&mut cut);
         Ok(())
-    }
-
-    /// Units were missed: the timeline breaks before the next one.
-    pub fn handle_lag(&mut self) {
-        match &mut self.running {
-            Some(running) => running.break_next = true,
-            None => self.probe = Probe::default(),
-        }
     }
 
     /// The next event, if there is one.
@@ -347,7 +337,6 @@ impl Running {
             sequence_number: 0,
             end_us: 0,
             is_first_run: true,
-            break_next: false,
         }
     }
 
@@ -358,7 +347,7 @@ impl Running {
         cut: &mut Cutter<'_>,
     ) -> Result<(), InitError> {
         let same_run = self.run.as_ref().is_some_and(|run| Arc::ptr_eq(&run.format, format));
-        if !same_run || self.break_next {
+        if !same_run {
             self.end_run(cut);
             self.begin_run(format, unit, cut)?;
         }
@@ -418,7 +407,6 @@ impl Running {
             end_ticks,
         });
         let discontinuity = !std::mem::take(&mut self.is_first_run);
-        self.break_next = false;
         cut.stats.discontinuities += u64::from(discontinuity);
         cut.events.push_back(Event::Init { init, discontinuity });
         Ok(())

@@ -146,7 +146,8 @@ fn a_stream_joined_in_the_midst_of_a_picture_begins_with_the_next_one() {
     let lost = LostUnit { rtp_timestamp: 0, was_random_access: true, reason: LossReason::PacketLoss };
     assert_eq!(feed.machine.poll(), Some(Depacketized::Lost(lost)));
     feed.end(7200, &FIRST_SLICE).unwrap();
-    assert_eq!(feed.units(), [(3600, vec![FIRST_SLICE.to_vec()])]);
+    let whole = vec![FIRST_SLICE.to_vec()];
+    assert_eq!(feed.units(), [(3600, whole.clone()), (7200, whole)]);
 }
 
 #[test]

@@ -1,8 +1,7 @@
-//! Muxer: one task that fills a stream's window, and the window as requests see it.
+//! Muxer: a stream's window, filled by its remuxer, as requests see it.
 //!
 //! Invariants: the window's lock is held for one batch or one look, never across an await; a muxer's numbers never go
 //! back, also over its own restarts (correctness: H14).
-//! Limits: [`BATCH_UNITS_MAX`].
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -18,20 +17,16 @@ use media_core::egress::hls::{
 };
 use media_core::gate::CameraGrant;
 use media_core::path_name::PathName;
-use media_core::remux::fmp4::init::Selection;
-use media_core::remux::fmp4::{Event, Segmenter, SegmenterConfig, SegmenterStats};
-use media_core::ring::{Entry, JoinAt, Read};
+use media_core::remux::fmp4::{Event, SegmenterStats};
 use media_core::time::WallTime;
-use media_core::track::SharedFormat;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::resolved::{HlsConfig, HlsVariant};
 use crate::runtime::clock;
-use crate::stream::{ReaderKind, Stream, Subscription};
+use crate::runtime::tasks::TaskSet;
+use crate::stream::{Attachment, Needs, ReaderKind, Seat, Sink, Stream};
 
-/// Access units taken before the playlist is rendered: a ring's history is one batch, live media one unit.
-const BATCH_UNITS_MAX: usize = 4096;
 /// Above this a window keeps no more than a playlist must list: 16 s of a 16 Mbit/s camera.
 const WINDOW_BYTES_SOFT: usize = 32 << 20;
 /// A viewer that asked for nothing for so long is gone: longer than any request is held and than what a playlist lists.
@@ -42,7 +37,11 @@ const GZIP_LEVEL: Compression = Compression::new(1);
 /// One stream's window and its counters.
 pub(super) struct Muxer {
     pub(super) stream: Arc<Stream>,
+    /// Cancelled when it is closed.
     pub(super) token: CancellationToken,
+    /// Joined for their panics' count.
+    panics: TaskSet,
+    place: Mutex<Option<(Seat, Attachment)>>,
     config: HlsConfig,
     created: WallTime,
     state: Mutex<State>,
@@ -105,12 +104,14 @@ impl Muxer {
         config: &HlsConfig,
         stream: &Arc<Stream>,
         first: SequenceStart,
-        token: CancellationToken,
+        tasks: &TaskSet,
     ) -> Arc<Self> {
         let now = clock::wall_now();
         Arc::new(Self {
             stream: Arc::clone(stream),
-            token,
+            token: tasks.token().child_token(),
+            panics: tasks.clone(),
+            place: Mutex::default(),
             config: config.clone(),
             created: now,
             state: Mutex::new(State::new(config, first, now)),
@@ -206,103 +207,50 @@ impl Muxer {
         }
     }
 
-    /// Throws the window away and begins another above it; for a task that panicked.
-    pub(super) fn restart(&self) {
+    /// Has the window filled from now on; keeps a source on demand running.
+    pub(super) fn start(self: &Arc<Self>, grant: &CameraGrant) {
+        let seat = self.stream.take_seat(ReaderKind::HlsMuxer);
+        let sink: Arc<dyn Sink> = Arc::<Self>::clone(self);
+        let attachment = self.stream.attach(grant, sink, self.config.segmenter());
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some((seat, attachment));
+    }
+
+    /// Nothing more goes into the window; who waits for it is told.
+    pub(super) fn close(&self) {
+        self.token.cancel();
+        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // After a panic under the lock the remuxer has the whole state replaced.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Muxer {
+    fn take(&self, events: &[Event], stats: SegmenterStats) {
+        let audience = self.audience(clock::wall_now());
+        let mut state = self.lock();
+        #[cfg(test)]
+        self.stream.fuse.burn(crate::runtime::fuse::FuseAt::HlsWindow);
+        state.window.note_audience(audience);
+        events.iter().for_each(|event| state.window.apply(event.clone()));
+        state.window.commit();
+        state.stats = stats;
+        drop(state);
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    fn restart(&self, message: &str) {
+        self.panics.count_panic();
+        tracing::error!(message, path = %self.stream.name(), "HLS window panicked; its playlist starts again");
         let first = self.sequence_after();
         *self.lock() = State::new(&self.config, first, clock::wall_now());
         self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Fills the window from the stream until the token is cancelled.
-    pub(super) async fn run(&self, grant: &CameraGrant) {
-        let mut subscription = self.stream.subscribe(grant, JoinAt::Oldest, ReaderKind::HlsMuxer);
-        let mut work = Work { segmenter: self.segmenter(), format: None };
-        work.segmenter.expect_history();
-        loop {
-            let read = tokio::select! {
-                read = subscription.next() => read,
-                () = self.token.cancelled() => return,
-            };
-            self.apply(&mut work, &mut subscription, read);
-        }
-    }
-
-    /// Takes `read` and whatever else is there, then shows it.
-    fn apply(&self, work: &mut Work, subscription: &mut Subscription, read: Read) {
-        let mut next = Some(read);
-        let mut taken = 0;
-        while let Some(read) = next.take() {
-            work.take(&read, subscription);
-            taken += 1;
-            if taken < BATCH_UNITS_MAX {
-                next = Some(subscription.try_next()).filter(|read| !matches!(read, Read::Empty));
-            }
-        }
-        if taken < BATCH_UNITS_MAX
-            && let Err(error) = work.segmenter.caught_up()
-        {
-            tracing::debug!(%error, "format has no place in mp4");
-        }
-        let events: Vec<Event> = std::iter::from_fn(|| work.segmenter.poll_event()).collect();
-        if events.is_empty() {
-            return;
-        }
-        let audience = self.audience(clock::wall_now());
-        let mut state = self.lock();
-        state.window.note_audience(audience);
-        events.into_iter().for_each(|event| state.window.apply(event));
-        state.window.commit();
-        state.stats = work.segmenter.stats();
-        drop(state);
-        self.version.send_modify(|version| *version += 1);
-    }
-
-    fn segmenter(&self) -> Segmenter {
-        Segmenter::new(SegmenterConfig {
-            segment_duration: self.config.segment_duration,
-            part_duration: self.config.part_duration,
-            segment_bytes_max: usize::try_from(self.config.segment_max_bytes).unwrap_or(usize::MAX),
-            first_msn: self.lock().first.msn,
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock ends the muxer's task, which then replaces the whole state.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What the muxer's task alone holds.
-struct Work {
-    segmenter: Segmenter,
-    format: Option<SharedFormat>,
-}
-
-impl Work {
-    fn take(&mut self, read: &Read, subscription: &mut Subscription) {
-        match read {
-            Read::Entry(Entry { format, unit, .. }) => {
-                self.note_format(format, subscription);
-                if let Err(error) = self.segmenter.push(format, unit) {
-                    tracing::debug!(%error, "access unit has no place in mp4");
-                }
-            }
-            Read::Lagged { from, to } => {
-                tracing::warn!(from, to, "muxer was too slow: units are missing from HLS");
-                self.segmenter.handle_lag();
-            }
-            Read::Empty => {}
-        }
-    }
-
-    fn note_format(&mut self, format: &SharedFormat, subscription: &mut Subscription) {
-        if self.format.as_ref().is_some_and(|current| Arc::ptr_eq(current, format)) {
-            return;
-        }
-        if Selection::of(format).wants_transcoded_audio() {
-            subscription.want_transcoded_audio();
-        }
-        self.format = Some(Arc::clone(format));
+    fn needs(&self) -> Needs {
+        Needs::History
     }
 }
 

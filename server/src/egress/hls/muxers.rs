@@ -1,7 +1,7 @@
 //! Muxers: which streams have one; made at the first request, closed when nobody asks any more.
 //!
 //! ```text
-//!  request ─► none? acquire stream ─► spawn ─► panic ─► pause, restart above its numbers
+//!  request ─► none? acquire stream ─► attach to its remuxer
 //!                                        └─ idle for hlsMuxerCloseAfter ─► gone, numbers remembered
 //! ```
 //!
@@ -20,13 +20,10 @@ use super::muxer::{Muxer, MuxerSnapshot};
 use crate::config::resolved::{HlsConfig, HlsMuxers};
 use crate::registry::AcquireError;
 use crate::runtime::clock;
-use crate::runtime::tasks::{Ended, catch_panic};
 use crate::stream::{SourceStatus, Stream};
 
 /// How long a first request waits for a playlist: a GOP of 4 s and a camera that connects meanwhile.
 pub(super) const FIRST_PLAYLIST_WAIT: Duration = Duration::from_secs(10);
-/// Between a muxer's panic and its next start.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How often idle muxers are looked for, and paths that should always have one.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 
@@ -96,7 +93,7 @@ impl Muxers {
             let idle = !self.is_always(path) && muxer.idle(now) >= self.config.muxer_close_after;
             if replaced || idle {
                 sequences.insert(path.clone(), muxer.sequence_after());
-                muxer.token.cancel();
+                muxer.close();
                 tracing::info!(%path, replaced, "HLS muxer closed");
             }
             !(replaced || idle)
@@ -129,35 +126,17 @@ impl Muxers {
             if Arc::ptr_eq(&muxer.stream, stream) {
                 return Arc::clone(muxer);
             }
-            muxer.token.cancel();
+            muxer.close();
             let next = muxer.sequence_after();
             table.sequences.insert(path.clone(), next);
         }
         let first = table.sequences.get(path).copied().unwrap_or(SequenceStart { msn: 0, discontinuity: 0 });
-        let muxer = Muxer::new(&self.config, stream, first, self.deps.tasks.token().child_token());
+        let muxer = Muxer::new(&self.config, stream, first, &self.deps.tasks);
         table.running.insert(path.clone(), Arc::clone(&muxer));
         drop(table);
         tracing::info!(%path, "HLS muxer started");
-        self.spawn(&muxer, grant.clone());
+        muxer.start(grant);
         muxer
-    }
-
-    fn spawn(&self, muxer: &Arc<Muxer>, grant: CameraGrant) {
-        let span = tracing::info_span!("hls_muxer", path = %grant.path());
-        let tasks = self.deps.tasks.on(self.deps.registry.home(grant.path()));
-        let (muxer, panics) = (Arc::clone(muxer), tasks.clone());
-        let task = async move {
-            while let Ended::Panicked(message) = catch_panic(muxer.run(&grant)).await {
-                panics.count_panic();
-                tracing::error!(message, "HLS muxer panicked; its playlist starts again");
-                muxer.restart();
-                tokio::select! {
-                    () = tokio::time::sleep(RESTART_PAUSE) => {}
-                    () = muxer.token.cancelled() => return,
-                }
-            }
-        };
-        tasks.spawn(span, task);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

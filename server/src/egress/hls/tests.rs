@@ -25,7 +25,7 @@ use crate::registry::{PathEntry, Registry};
 use crate::runtime::clock;
 use crate::runtime::fuse::FuseAt;
 use crate::runtime::tasks::TaskSet;
-use crate::stream::{Publisher, ReaderKind, SourceStatus, Stream};
+use crate::stream::{Publisher, SourceStatus, Stream};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -79,8 +79,7 @@ impl Bench {
         let path = PathName::parse("city/cam").unwrap();
         let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
         let registry = Arc::new(Registry::default());
-        let entry =
-            PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(10), home: None };
+        let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(10) };
         registry.insert(&path, entry);
         let tasks = TaskSet::new("hls_test");
         let deps = HlsDeps {
@@ -144,7 +143,7 @@ impl Bench {
         let path = PathName::parse(path).unwrap();
         let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
         self.beside = Some(Publisher::new(&stream));
-        self.registry.insert(&path, PathEntry { stream, start_timeout: Duration::from_secs(10), home: None });
+        self.registry.insert(&path, PathEntry { stream, start_timeout: Duration::from_secs(10) });
     }
 }
 
@@ -453,14 +452,14 @@ async fn panic_in_a_muxer_starts_its_playlist_again_above_its_numbers_and_leaves
     bench.add_beside("city/well");
     bench.play(10).await;
     let before = [bench.playlist().await, bench.playlist_of("city/well").await];
-    bench.stream.fuse.light(FuseAt::Reader(ReaderKind::HlsMuxer));
+    bench.stream.fuse.light(FuseAt::HlsWindow);
     bench.play(2).await;
     assert_eq!(bench.tasks.panics(), 1);
-    // Asked for while the muxer is not there: held until it is back.
+    // It begins with what the remuxer made last, under the numbers that this has.
     let restarted = bench.playlist().await;
-    let segments = before[0].matches("#EXTINF").count() as u64;
-    assert!(numbers(&restarted).0 >= numbers(&before[0]).0 + segments, "{restarted}");
+    assert!(numbers(&restarted).0 >= numbers(&before[0]).0, "{restarted}");
     assert!(numbers(&restarted).1 > numbers(&before[0]).1, "{restarted}");
+    assert!(!before[0].lines().filter(|line| line.contains("_seg")).any(|name| restarted.contains(name)));
     // Longer than the clip's GOP of 4.8 s.
     bench.play(5).await;
     let well = bench.playlist_of("city/well").await;
@@ -470,6 +469,26 @@ async fn panic_in_a_muxer_starts_its_playlist_again_above_its_numbers_and_leaves
     assert_eq!(numbers(&well).1, numbers(&before[1]).1);
     let restarts: Vec<u64> = bench.server.snapshot().iter().map(|muxer| muxer.restarts).collect();
     assert_eq!((restarts, bench.tasks.panics()), (vec![1, 0], 1));
+}
+
+// correctness: H14
+#[tokio::test]
+async fn panic_in_the_remuxer_starts_its_playlist_again_above_its_numbers_and_leaves_the_camera_alone() {
+    let mut bench = Bench::new(config());
+    bench.play(10).await;
+    let before = bench.playlist().await;
+    bench.stream.fuse.light(FuseAt::Remuxer);
+    bench.play(2).await;
+    assert_eq!(bench.stream.counters.panics.load(Ordering::Relaxed), 1);
+    assert!(bench.stream.ring_bytes() > 0);
+    // It lies low for a second, in which this camera sends nothing.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    bench.play(10).await;
+    let after = bench.playlist().await;
+    let segments = before.matches("#EXTINF").count() as u64;
+    assert!(numbers(&after).0 >= numbers(&before).0 + segments, "{after}");
+    assert!(numbers(&after).1 > numbers(&before).1, "{after}");
+    assert_eq!(bench.tasks.panics(), 1, "the window's own count: it was begun anew");
 }
 
 // correctness: H14
@@ -518,7 +537,7 @@ async fn a_path_that_is_configured_anew_gets_a_new_muxer() {
     let first = bench.playlist().await;
     let path = bench.stream.name().clone();
     let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
-    let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(1), home: None };
+    let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(1) };
     bench.registry.insert(&path, entry);
     bench.publisher = Publisher::new(&stream);
     bench.next = 0;

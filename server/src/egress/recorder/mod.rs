@@ -1,16 +1,15 @@
-//! Recorders: one task for each recorded path, from its stream's ring to its disk's queue.
+//! Recorders: from the remuxer of each recorded path to its disk's queue.
 //!
 //! ```text
-//!  Stream ─subscription─► Segmenter ─events─► media_core::egress::recorder ─commands─► storage (disk threads)
-//!                                                    ▲ refused: queue full     │
-//!                                                    └──── failed: disk ◄──────┘
+//!  Remuxer ─events─► media_core::egress::recorder ─commands─► storage (disk threads)
+//!                           ▲ refused: queue full     │
+//!                           └──── failed: disk ◄──────┘
 //! ```
 //!
-//! A recorder takes no seat at its stream and holds no one up: what the disk does not take is a gap.
-//! It has a segmenter of its own for now, with the HLS muxer's part duration; what it consumes is the event stream, so
-//! that one remuxer can feed both.
+//! A recorder takes no seat at its stream (as in MediaMTX, an on-demand source runs for viewers, and is recorded meanwhile)
+//! and holds no one up: what the disk does not take is a gap.
 //!
-//! Belongs here: tasks and their order of start and stop. Does not: when files begin and end
+//! Belongs here: who is recorded, the order of start and stop. Does not: when files begin and end
 //! (-> `media_core::egress::recorder`), writing (-> storage).
 
 mod session;
@@ -19,6 +18,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use self::session::Session;
+use crate::config::resolved::{Config, HlsConfig, RecordConfig};
+use crate::registry::Registry;
+use crate::runtime::clock;
+use crate::runtime::tasks::TaskSet;
+use crate::stream::{Attachment, Sink};
 use media_core::egress::recorder::{Recorder, RecorderStats};
 use media_core::gate::{Action, Caller, Gate};
 use media_core::path_name::PathName;
@@ -26,16 +31,7 @@ use media_core::remux::fmp4::SegmenterConfig;
 use storage::{
     AgeRule, CatalogueError, Clock, DiskSnapshot, Driver, Recordings, Storage, StorageConfig, StreamSnapshot,
 };
-use tracing::Instrument as _;
 
-use self::session::{Session, SessionStats};
-use crate::config::resolved::{Config, RecordConfig};
-use crate::registry::Registry;
-use crate::runtime::clock;
-use crate::runtime::tasks::{Ended, TaskSet, catch_panic};
-
-/// Between a recorder's panic and its next start.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Segments of recorders; files are cut where one begins. HLS's own default.
 const SEGMENT: Duration = Duration::from_secs(1);
 
@@ -57,7 +53,8 @@ struct Inner {
 struct Recorded {
     path: PathName,
     writer: storage::StreamWriter,
-    stats: Arc<SessionStats>,
+    session: Arc<Session>,
+    attachment: Attachment,
 }
 
 /// What one recorder did so far.
@@ -120,12 +117,14 @@ impl Recorders {
                 }
             };
             let Some(stream) = registry.get(path) else { continue };
-            let stats = Arc::new(SessionStats::default());
-            recorded.push(Recorded { path: path.clone(), writer: writer.clone(), stats: Arc::clone(&stats) });
+            // The recorder reads on the server's own behalf; who plays recordings back passes the gate then.
+            let caller = Caller { ip: std::net::Ipv4Addr::LOCALHOST.into() };
+            let Ok(grant) = Gate::default().authorize(&caller, Action::Read, path) else { continue };
             let recorder = Recorder::new(record.segment_duration, left);
-            let config = segmenter_config(config, record);
-            let tasks = tasks.on(registry.home(path));
-            spawn(Session { stream, config, recorder, writer, failures, stats }, &tasks);
+            let session = Session::new(path, recorder, (writer.clone(), failures), tasks);
+            let sink: Arc<dyn Sink> = Arc::<Session>::clone(&session);
+            let attachment = stream.attach(&grant, sink, segmenter_config(config, record));
+            recorded.push(Recorded { path: path.clone(), writer, session, attachment });
         }
         let recordings = storage.recordings();
         Ok(Arc::new(Self { inner: Mutex::new(Some(Inner { storage, recorded })), recordings }))
@@ -142,20 +141,25 @@ impl Recorders {
         let Some(inner) = inner.as_ref() else { return (Vec::new(), Vec::new()) };
         let recorders = inner.recorded.iter().map(|recorded| RecorderSnapshot {
             path: recorded.path.clone(),
-            recorder: recorded.stats.recorder(),
-            is_recording: recorded.stats.is_recording(),
+            recorder: recorded.session.stats.recorder(),
+            is_recording: recorded.session.stats.is_recording(),
             stream: recorded.writer.snapshot(),
-            restarts: recorded.stats.restarts(),
+            restarts: recorded.session.stats.restarts(),
         });
         (recorders.collect(), inner.storage.disks())
     }
 
-    /// Closes all files and syncs them, once the recorders' tasks have ended; gives up after `patience`.
+    /// Records what was received so far, closes all files and syncs them; gives up after `patience`.
     pub(crate) async fn stop(&self, patience: Duration) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Inner { storage, recorded }) = inner else { return };
-        drop(recorded);
-        let stopped = tokio::task::spawn_blocking(move || storage.stop());
+        let stopped = tokio::task::spawn_blocking(move || {
+            for Recorded { session, attachment, .. } in recorded {
+                attachment.finish();
+                session.stop();
+            }
+            storage.stop();
+        });
         if tokio::time::timeout(patience, stopped).await.is_err() {
             tracing::warn!("recordings could not be closed in time; the next start repairs them");
         }
@@ -164,33 +168,13 @@ impl Recorders {
 
 /// The parts are those that HLS serves, where it is on.
 fn segmenter_config(config: &Config, record: &RecordConfig) -> SegmenterConfig {
-    let hls = config.hls.as_ref();
-    SegmenterConfig {
-        segment_duration: hls.map_or(SEGMENT, |hls| hls.segment_duration),
-        part_duration: hls.map_or(record.part_duration, |hls| hls.part_duration),
-        segment_bytes_max: usize::try_from(record.part_bytes_max).unwrap_or(usize::MAX),
-        first_msn: 0,
-    }
-}
-
-fn spawn(session: Session, tasks: &TaskSet) {
-    let path = session.stream.name().clone();
-    let span = tracing::info_span!("recorder", %path);
-    // The recorder reads on the server's own behalf; who plays recordings back passes the gate then.
-    let caller = Caller { ip: std::net::Ipv4Addr::LOCALHOST.into() };
-    let Ok(grant) = Gate::default().authorize(&caller, Action::Read, &path) else { return };
-    let (token, own) = (tasks.token().clone(), tasks.clone());
-    let task = async move {
-        let mut session = session;
-        while let Ended::Panicked(message) = catch_panic(session.run(&grant, &token)).await {
-            own.count_panic();
-            tracing::error!(message, "recorder panicked; it begins a new file");
-            session.restarted();
-            tokio::select! {
-                () = tokio::time::sleep(RESTART_PAUSE) => {}
-                () = token.cancelled() => return,
-            }
-        }
-    };
-    tasks.spawn(span.clone(), task.instrument(span));
+    config.hls.as_ref().map_or_else(
+        || SegmenterConfig {
+            segment_duration: SEGMENT,
+            part_duration: record.part_duration,
+            segment_bytes_max: usize::try_from(record.part_bytes_max).unwrap_or(usize::MAX),
+            first_msn: 0,
+        },
+        HlsConfig::segmenter,
+    )
 }

@@ -1,31 +1,24 @@
-//! Session: the loop of one recorder.
+//! Session: the recorder of one path, as a sink of its remuxer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use media_core::egress::recorder::{Command, GapReason, Recorder, RecorderStats};
-use media_core::gate::CameraGrant;
-use media_core::remux::fmp4::init::Selection;
-use media_core::remux::fmp4::{Segmenter, SegmenterConfig};
-use media_core::ring::{Entry, JoinAt, Read};
-use media_core::track::SharedFormat;
+use media_core::path_name::PathName;
+use media_core::remux::fmp4::{Event, SegmenterStats};
 use storage::{Failure, StreamWriter};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use crate::stream::{ReaderKind, SourceStatus, Stream, Subscription};
-
-/// Access units taken before anything else is looked at: a ring's history is one batch, live media one unit.
-const BATCH_UNITS_MAX: usize = 4096;
+use crate::runtime::tasks::TaskSet;
+use crate::stream::{Needs, Sink};
 
 /// One path's recorder.
 pub(super) struct Session {
-    pub(super) stream: Arc<Stream>,
-    pub(super) config: SegmenterConfig,
-    pub(super) recorder: Recorder,
-    pub(super) writer: StreamWriter,
-    pub(super) failures: mpsc::Receiver<Failure>,
-    pub(super) stats: Arc<SessionStats>,
+    path: PathName,
+    work: Mutex<Work>,
+    pub(super) stats: SessionStats,
+    /// Joined for their panics' count.
+    panics: TaskSet,
 }
 
 /// What others may see of a session.
@@ -50,124 +43,83 @@ impl SessionStats {
     }
 }
 
-/// What one run of the loop holds.
 struct Work {
-    segmenter: Segmenter,
-    format: Option<SharedFormat>,
-    subscription: Subscription,
+    recorder: Recorder,
+    writer: StreamWriter,
+    failures: mpsc::Receiver<Failure>,
 }
 
 impl Session {
-    /// Records until the token is cancelled.
-    pub(super) async fn run(&mut self, grant: &CameraGrant, token: &CancellationToken) {
-        // After a panic what is in the ring may be recorded already.
-        let at = if self.stats.restarts() == 0 { JoinAt::Oldest } else { JoinAt::LiveEdge };
-        let subscription = self.stream.subscribe(grant, at, ReaderKind::Recorder);
-        let mut work = Work { segmenter: Segmenter::new(self.config), format: None, subscription };
-        let mut states = self.stream.state_changes();
-        loop {
-            tokio::select! {
-                read = work.subscription.next() => self.take(&mut work, read),
-                changed = states.changed() => {
-                    let status = states.borrow_and_update().status;
-                    if changed.is_err() || status != SourceStatus::Online {
-                        self.pause(&mut work, GapReason::Camera);
-                    }
-                }
-                Some(failure) = self.failures.recv() => self.failed(failure),
-                () = token.cancelled() => break,
+    /// A session that records what it is given.
+    pub(super) fn new(
+        path: &PathName,
+        recorder: Recorder,
+        (writer, failures): (StreamWriter, mpsc::Receiver<Failure>),
+        panics: &TaskSet,
+    ) -> Arc<Self> {
+        let work = Mutex::new(Work { recorder, writer, failures });
+        Arc::new(Self { path: path.clone(), work, stats: SessionStats::default(), panics: panics.clone() })
+    }
+
+    /// The server stops: the file is closed, and a gap begins.
+    pub(super) fn stop(&self) {
+        self.begin_gap(GapReason::Server);
+    }
+
+    fn begin_gap(&self, reason: GapReason) {
+        let mut work = self.lock();
+        self.note_failures(&mut work);
+        let commands = work.recorder.stop(reason);
+        self.send(&mut work, commands);
+    }
+
+    /// What the disk said since the last look. A file that failed takes no more parts, however late that is noticed.
+    fn note_failures(&self, work: &mut Work) {
+        while let Ok(failure) = work.failures.try_recv() {
+            let commands = work.recorder.failed(failure.run, failure.number, failure.end);
+            self.send(work, commands);
+        }
+    }
+
+    fn send(&self, work: &mut Work, commands: Vec<Command>) {
+        if !commands.is_empty() && work.writer.try_send(commands).is_err() {
+            if work.recorder.is_recording() {
+                tracing::warn!(path = %self.path, "disk is too slow: a gap begins");
             }
+            work.recorder.refused();
         }
-        self.pause(&mut work, GapReason::Server);
+        *self.stats.recorder.lock().unwrap_or_else(PoisonError::into_inner) = work.recorder.stats();
+        self.stats.is_recording.store(work.recorder.is_recording(), Ordering::Relaxed);
     }
 
-    /// The loop panicked: whatever file is open is left, and the timeline breaks.
-    pub(super) fn restarted(&mut self) {
-        self.stats.restarts.fetch_add(1, Ordering::Relaxed);
-        let commands = self.recorder.stop(GapReason::Server);
-        self.send(commands);
-    }
-
-    /// Takes `read` and whatever else is there.
-    fn take(&mut self, work: &mut Work, read: Read) {
-        let mut next = Some(read);
-        let mut taken = 0;
-        while let Some(read) = next.take() {
-            self.take_one(work, &read);
-            taken += 1;
-            if taken < BATCH_UNITS_MAX {
-                next = Some(work.subscription.try_next()).filter(|read| !matches!(read, Read::Empty));
-            }
-        }
-        if taken < BATCH_UNITS_MAX
-            && let Err(error) = work.segmenter.caught_up()
-        {
-            tracing::debug!(%error, "format has no place in mp4");
-        }
-        self.pump(work);
-    }
-
-    fn take_one(&mut self, work: &mut Work, read: &Read) {
-        match read {
-            Read::Entry(Entry { format, unit, .. }) => {
-                work.note_format(format);
-                if let Err(error) = work.segmenter.push(format, unit) {
-                    tracing::debug!(%error, "access unit has no place in mp4");
-                }
-            }
-            Read::Lagged { from, to } => {
-                tracing::warn!(from, to, "recorder was too slow: units are missing");
-                work.segmenter.handle_lag();
-                self.recorder.expect_break(GapReason::Server);
-            }
-            Read::Empty => {}
-        }
-    }
-
-    /// Nothing comes for now: what is there is recorded to its last picture, and the file closed.
-    fn pause(&mut self, work: &mut Work, reason: GapReason) {
-        let read = work.subscription.try_next();
-        self.take(work, read);
-        if let Err(error) = work.segmenter.finish() {
-            tracing::debug!(%error, "format has no place in mp4");
-        }
-        self.pump(work);
-        let commands = self.recorder.stop(reason);
-        self.send(commands);
-    }
-
-    fn failed(&mut self, failure: Failure) {
-        let commands = self.recorder.failed(failure.run, failure.number, failure.end);
-        self.send(commands);
-    }
-
-    fn pump(&mut self, work: &mut Work) {
-        while let Some(event) = work.segmenter.poll_event() {
-            let commands = self.recorder.handle_event(&event);
-            self.send(commands);
-        }
-    }
-
-    fn send(&mut self, commands: Vec<Command>) {
-        if !commands.is_empty() && self.writer.try_send(commands).is_err() {
-            if self.recorder.is_recording() {
-                tracing::warn!("disk is too slow: a gap begins");
-            }
-            self.recorder.refused();
-        }
-        *self.stats.recorder.lock().unwrap_or_else(PoisonError::into_inner) = self.recorder.stats();
-        self.stats.is_recording.store(self.recorder.is_recording(), Ordering::Relaxed);
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        // After a panic under the lock the recorder is stopped before it goes on.
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Work {
-    fn note_format(&mut self, format: &SharedFormat) {
-        if self.format.as_ref().is_some_and(|current| Arc::ptr_eq(current, format)) {
-            return;
+impl Sink for Session {
+    fn take(&self, events: &[Event], _: SegmenterStats) {
+        let mut work = self.lock();
+        self.note_failures(&mut work);
+        for event in events {
+            let commands = work.recorder.handle_event(event);
+            self.send(&mut work, commands);
         }
-        if Selection::of(format).wants_transcoded_audio() {
-            self.subscription.want_transcoded_audio();
-        }
-        self.format = Some(Arc::clone(format));
+    }
+
+    fn pause(&self) {
+        self.begin_gap(GapReason::Camera);
+    }
+
+    fn restart(&self, message: &str) {
+        self.panics.count_panic();
+        tracing::error!(message, path = %self.path, "recorder panicked; it begins a new file");
+        self.stats.restarts.fetch_add(1, Ordering::Relaxed);
+        self.begin_gap(GapReason::Server);
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::EveryPicture
     }
 }
