@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
-use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
@@ -81,7 +80,7 @@ pub(crate) enum ListenError {
 /// Answers requests. Each connection's task calls it; it must not block.
 pub(crate) trait Answer: Send + Sync + 'static {
     /// The body of its answers.
-    type Body: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static;
+    type Body: Body<Data: Send, Error: std::error::Error + Send + Sync> + Send + 'static;
 
     /// Answers one request of `peer`.
     fn answer(

@@ -2,43 +2,48 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use media_core::egress::hls::Media;
 
 /// Chunks with a known total.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkBody {
-    chunks: VecDeque<Bytes>,
-    left_bytes: u64,
+    chunks: Chunks,
     counters: Vec<Arc<AtomicU64>>,
+}
+
+/// All chunks of an answer as one frame: handed over one by one, hyper writes as soon as it holds as much as it takes for a
+/// request's headers, which cost a part three or four writes instead of one.
+#[derive(Debug, Default)]
+pub(crate) struct Chunks {
+    /// None is empty.
+    left: VecDeque<Bytes>,
+    left_bytes: usize,
 }
 
 impl ChunkBody {
     /// One chunk.
     pub(super) fn whole(bytes: Bytes) -> Self {
-        let left_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Self { chunks: VecDeque::from([bytes]), left_bytes, counters: Vec::new() }
+        Self { chunks: Chunks::from_iter([bytes]), counters: Vec::new() }
     }
 
     /// The bytes `from..to` of a file.
     pub(super) fn range(media: &Media, from: usize, to: usize) -> Self {
         let mut at = 0;
-        let mut chunks = VecDeque::new();
-        for chunk in &media.chunks {
+        let cut = media.chunks.iter().filter_map(|chunk| {
             let (begin, end) = (from.max(at), to.min(at + chunk.len()));
-            if begin < end {
-                chunks.push_back(chunk.slice(begin - at..end - at));
-            }
+            let kept = (begin < end).then(|| chunk.slice(begin - at..end - at));
             at += chunk.len();
-        }
-        let left_bytes = u64::try_from(chunks.iter().map(Bytes::len).sum::<usize>()).unwrap_or(u64::MAX);
-        Self { chunks, left_bytes, counters: Vec::new() }
+            kept
+        });
+        Self { chunks: cut.collect(), counters: Vec::new() }
     }
 
     /// Adds what is sent to these counters.
@@ -49,33 +54,72 @@ impl ChunkBody {
 
     /// Bytes not sent yet.
     pub(super) fn len_bytes(&self) -> u64 {
-        self.left_bytes
+        u64::try_from(self.chunks.left_bytes).unwrap_or(u64::MAX)
     }
 }
 
 impl Body for ChunkBody {
-    type Data = Bytes;
+    type Data = Chunks;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(chunk) = self.chunks.pop_front() else { return Poll::Ready(None) };
-        let sent = u64::try_from(chunk.len()).unwrap_or(0);
-        self.left_bytes = self.left_bytes.saturating_sub(sent);
+    ) -> Poll<Option<Result<Frame<Chunks>, Infallible>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let sent = self.len_bytes();
         for counter in &self.counters {
             counter.fetch_add(sent, Ordering::Relaxed);
         }
-        Poll::Ready(Some(Ok(Frame::data(chunk))))
+        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.chunks)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunks.is_empty()
+        self.chunks.left.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left_bytes)
+        SizeHint::with_exact(self.len_bytes())
+    }
+}
+
+impl FromIterator<Bytes> for Chunks {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(chunks: I) -> Self {
+        let left: VecDeque<Bytes> = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        let left_bytes = left.iter().map(Bytes::len).sum();
+        Self { left, left_bytes }
+    }
+}
+
+impl Buf for Chunks {
+    fn remaining(&self) -> usize {
+        self.left_bytes
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.left.front().map_or(&[], |chunk| chunk)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let filled = slices.iter_mut().zip(&self.left);
+        filled.map(|(slice, chunk)| *slice = IoSlice::new(chunk)).count()
+    }
+
+    fn advance(&mut self, count: usize) {
+        let mut count = count.min(self.left_bytes);
+        self.left_bytes -= count;
+        while count > 0
+            && let Some(chunk) = self.left.front_mut()
+        {
+            let taken = count.min(chunk.len());
+            chunk.advance(taken);
+            count -= taken;
+            if chunk.is_empty() {
+                self.left.pop_front();
+            }
+        }
     }
 }
 
@@ -90,7 +134,19 @@ mod tests {
         for (from, to, expected) in [(0, 8, "abcdefgh"), (2, 5, "cde"), (7, 8, "h"), (3, 3, "")] {
             let body = ChunkBody::range(&media, from, to);
             assert_eq!(body.len_bytes(), u64::try_from(to - from).unwrap());
-            assert_eq!(Vec::from(body.chunks).concat(), expected.as_bytes(), "{from}..{to}");
+            assert_eq!(Vec::from(body.chunks.left).concat(), expected.as_bytes(), "{from}..{to}");
         }
+    }
+
+    #[test]
+    fn chunks_are_written_together_and_go_on_where_a_write_stopped() {
+        let mut chunks: Chunks =
+            ["abc", "", "defg", "h"].map(|text| Bytes::from_static(text.as_bytes())).into_iter().collect();
+        let mut slices = [IoSlice::new(&[]); 4];
+        assert_eq!((chunks.chunks_vectored(&mut slices), chunks.remaining()), (3, 8));
+        chunks.advance(4);
+        assert_eq!((chunks.chunk(), chunks.remaining()), (&b"efg"[..], 4));
+        chunks.advance(4);
+        assert_eq!((chunks.chunk(), chunks.has_remaining()), (&b""[..], false));
     }
 }
