@@ -16,16 +16,19 @@
 mod session;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use control_api::storage::Switch;
 use media_core::egress::recorder::{Recorder, RecorderStats};
 use media_core::gate::{Action, Caller, Gate};
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
 use storage::{
-    AgeRule, CatalogueError, Clock, DiskSnapshot, Driver, Recordings, Storage, StorageConfig, StreamSnapshot,
+    CatalogueError, CheckReport, Clock, Depth, DiskSnapshot, Driver, Ledger, PathRule, Recordings,
+    RetentionConfig, Storage, StorageConfig, StreamSnapshot,
 };
+use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use self::session::{Session, SessionStats};
@@ -42,10 +45,27 @@ const SEGMENT: Duration = Duration::from_secs(1);
 /// The clocks as storage reads them.
 const CLOCK: Clock = Clock { wall: clock::wall_now, monotonic: clock::now };
 
+/// Recording, once it could be started: a catalogue that can't be opened is tried again. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct RecordersSlot(Arc<OnceLock<Arc<Recorders>>>);
+
+impl RecordersSlot {
+    /// What records, if it could be started.
+    pub(crate) fn get(&self) -> Option<&Arc<Recorders>> {
+        self.0.get()
+    }
+
+    /// Fills the slot, once.
+    pub(crate) fn set(&self, recorders: Arc<Recorders>) {
+        self.0.get_or_init(|| recorders);
+    }
+}
+
 /// All recorders and the storage they write to.
 pub(crate) struct Recorders {
     inner: Mutex<Option<Inner>>,
     recordings: Recordings,
+    ledger: Ledger,
 }
 
 struct Inner {
@@ -58,6 +78,8 @@ struct Recorded {
     path: PathName,
     writer: storage::StreamWriter,
     stats: Arc<SessionStats>,
+    /// What operators want.
+    switch: watch::Sender<Switch>,
 }
 
 /// What one recorder did so far.
@@ -69,6 +91,8 @@ pub(crate) struct RecorderSnapshot {
     pub(crate) recorder: RecorderStats,
     /// A file is open.
     pub(crate) is_recording: bool,
+    /// It is to be recorded; an operator may have turned it off.
+    pub(crate) is_wanted: bool,
     /// Its queue and what was written.
     pub(crate) stream: StreamSnapshot,
     /// Times it was started again after a panic.
@@ -85,16 +109,34 @@ pub(crate) fn is_wanted(config: &Config) -> bool {
 /// # Errors
 /// [`CatalogueError`].
 pub(crate) async fn open(config: &Config) -> Result<(Storage, Driver), CatalogueError> {
+    Storage::open(storage_config(config), CLOCK).await
+}
+
+/// Compares the recordings of a configuration with their catalogue.
+///
+/// # Errors
+/// [`CatalogueError`].
+pub(crate) async fn check(config: &Config) -> Result<CheckReport, CatalogueError> {
+    storage::check(storage_config(config), CLOCK, Depth::Parts).await
+}
+
+fn storage_config(config: &Config) -> StorageConfig {
     let recorded = || config.paths.iter().filter_map(|(name, path)| Some((name, path.record.as_ref()?)));
     let mut roots: Vec<PathBuf> = recorded().map(|(_, record)| record.path.root().to_owned()).collect();
     roots.sort_unstable();
     roots.dedup();
-    let rule = |(name, record): (&PathName, &RecordConfig)| {
-        let root = record.path.root().to_owned();
-        Some(AgeRule { path: name.clone(), delete_after: record.delete_after?, root })
+    let rule = |(name, record): (&PathName, &RecordConfig)| PathRule {
+        path: name.clone(),
+        delete_after: record.delete_after,
+        quota_bytes: record.quota_bytes,
+        root: record.path.root().to_owned(),
     };
-    let rules = recorded().filter_map(rule).collect();
-    Storage::open(StorageConfig { database: config.database.clone(), roots, rules }, CLOCK).await
+    let retention = RetentionConfig {
+        paths: recorded().map(rule).collect(),
+        quota_total_bytes: config.retention.quota_total_bytes,
+        levels: config.retention.disk_levels,
+    };
+    StorageConfig { database: config.database.clone(), roots, retention }
 }
 
 impl Recorders {
@@ -108,10 +150,16 @@ impl Recorders {
         registry: &Registry,
         tasks: &TaskSet,
     ) -> Result<Arc<Self>, CatalogueError> {
-        let mut recorded = Vec::new();
+        // All that may fail comes first: who tries again must not find half of the recorders at work.
+        let off = storage.ledger().switched_off().await?;
+        let mut planned = Vec::new();
         for (path, path_config) in &config.paths {
-            let Some(record) = &path_config.record else { continue };
-            let left = storage.left_gap(path).await?;
+            if let Some(record) = &path_config.record {
+                planned.push((path, record, storage.left_gap(path).await?));
+            }
+        }
+        let mut recorded = Vec::new();
+        for (path, record, left) in planned {
             let (writer, failures) = match storage.stream(path, record.path.clone()) {
                 Ok(stream) => stream,
                 Err(error) => {
@@ -121,14 +169,17 @@ impl Recorders {
             };
             let Some(stream) = registry.get(path) else { continue };
             let stats = Arc::new(SessionStats::default());
-            recorded.push(Recorded { path: path.clone(), writer: writer.clone(), stats: Arc::clone(&stats) });
+            let wanted = if off.contains(path) { Switch::Off } else { Switch::On };
+            let (switch, switched) = watch::channel(wanted);
+            let own = (path.clone(), writer.clone(), Arc::clone(&stats));
+            recorded.push(Recorded { path: own.0, writer: own.1, stats: own.2, switch });
             let recorder = Recorder::new(record.segment_duration, left);
             let config = segmenter_config(config, record);
             let tasks = tasks.on(registry.home(path));
-            spawn(Session { stream, config, recorder, writer, failures, stats }, &tasks);
+            spawn(Session { stream, config, recorder, writer, failures, stats, switch: switched }, &tasks);
         }
-        let recordings = storage.recordings();
-        Ok(Arc::new(Self { inner: Mutex::new(Some(Inner { storage, recorded })), recordings }))
+        let (recordings, ledger) = (storage.recordings(), storage.ledger());
+        Ok(Arc::new(Self { inner: Mutex::new(Some(Inner { storage, recorded })), recordings, ledger }))
     }
 
     /// For the playback server.
@@ -136,14 +187,38 @@ impl Recorders {
         self.recordings.clone()
     }
 
+    /// For the API.
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.ledger.clone()
+    }
+
+    /// Whether a path has a recorder.
+    pub(crate) fn records(&self, path: &PathName) -> bool {
+        self.lock().as_ref().is_some_and(|inner| inner.recorded.iter().any(|one| one.path == *path))
+    }
+
+    /// Lets a path's recorder work or pause.
+    pub(crate) fn switch(&self, path: &PathName, wanted: Switch) {
+        let inner = self.lock();
+        let recorded = inner.iter().flat_map(|inner| &inner.recorded);
+        for one in recorded.filter(|one| one.path == *path) {
+            one.switch.send_replace(wanted);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Inner>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What every recorder and every disk did so far.
     pub(crate) fn snapshot(&self) -> (Vec<RecorderSnapshot>, Vec<DiskSnapshot>) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.lock();
         let Some(inner) = inner.as_ref() else { return (Vec::new(), Vec::new()) };
         let recorders = inner.recorded.iter().map(|recorded| RecorderSnapshot {
             path: recorded.path.clone(),
             recorder: recorded.stats.recorder(),
             is_recording: recorded.stats.is_recording(),
+            is_wanted: *recorded.switch.borrow() == Switch::On,
             stream: recorded.writer.snapshot(),
             restarts: recorded.stats.restarts(),
         });
@@ -152,7 +227,7 @@ impl Recorders {
 
     /// Closes all files and syncs them, once the recorders' tasks have ended; gives up after `patience`.
     pub(crate) async fn stop(&self, patience: Duration) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let inner = self.lock().take();
         let Some(Inner { storage, recorded }) = inner else { return };
         drop(recorded);
         let stopped = tokio::task::spawn_blocking(move || storage.stop());
@@ -182,7 +257,7 @@ fn spawn(session: Session, tasks: &TaskSet) {
     let (token, own) = (tasks.token().clone(), tasks.clone());
     let task = async move {
         let mut session = session;
-        while let Ended::Panicked(message) = catch_panic(session.run(&grant, &token)).await {
+        while let Ended::Panicked(message) = catch_panic(session.run_while_wanted(&grant, &token)).await {
             own.count_panic();
             tracing::error!(message, "recorder panicked; it begins a new file");
             session.restarted();

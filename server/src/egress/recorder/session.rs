@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use control_api::storage::Switch;
 use media_core::egress::recorder::{Command, GapReason, Recorder, RecorderStats};
 use media_core::gate::CameraGrant;
 use media_core::remux::fmp4::init::Selection;
@@ -10,7 +11,7 @@ use media_core::remux::fmp4::{Segmenter, SegmenterConfig};
 use media_core::ring::{Entry, JoinAt, Read};
 use media_core::track::SharedFormat;
 use storage::{Failure, StreamWriter};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::stream::{ReaderKind, SourceStatus, Stream, Subscription};
@@ -26,6 +27,7 @@ pub(super) struct Session {
     pub(super) writer: StreamWriter,
     pub(super) failures: mpsc::Receiver<Failure>,
     pub(super) stats: Arc<SessionStats>,
+    pub(super) switch: watch::Receiver<Switch>,
 }
 
 /// What others may see of a session.
@@ -34,6 +36,8 @@ pub(super) struct SessionStats {
     recorder: Mutex<RecorderStats>,
     is_recording: AtomicBool,
     restarts: AtomicU64,
+    /// Times that an operator turned it on again.
+    resumes: AtomicU64,
 }
 
 impl SessionStats {
@@ -48,6 +52,11 @@ impl SessionStats {
     pub(super) fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
     }
+
+    /// It ran before: what is in the ring is recorded, or was not to be.
+    fn is_first_run(&self) -> bool {
+        self.restarts() == 0 && self.resumes.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// What one run of the loop holds.
@@ -60,8 +69,7 @@ struct Work {
 impl Session {
     /// Records until the token is cancelled.
     pub(super) async fn run(&mut self, grant: &CameraGrant, token: &CancellationToken) {
-        // After a panic what is in the ring may be recorded already.
-        let at = if self.stats.restarts() == 0 { JoinAt::Oldest } else { JoinAt::LiveEdge };
+        let at = if self.stats.is_first_run() { JoinAt::Oldest } else { JoinAt::LiveEdge };
         let subscription = self.stream.subscribe(grant, at, ReaderKind::Recorder);
         let mut work = Work { segmenter: Segmenter::new(self.config), format: None, subscription };
         let mut states = self.stream.state_changes();
@@ -78,7 +86,46 @@ impl Session {
                 () = token.cancelled() => break,
             }
         }
-        self.pause(&mut work, GapReason::Server);
+        self.pause(&mut work, self.end_reason());
+    }
+
+    /// Records, and pauses while an operator does not want it, until the token is cancelled.
+    pub(super) async fn run_while_wanted(&mut self, grant: &CameraGrant, token: &CancellationToken) {
+        let mut switch = self.switch.clone();
+        loop {
+            let wanted = tokio::select! {
+                wanted = switch.wait_for(|wanted| *wanted == Switch::On) => wanted.is_ok(),
+                () = token.cancelled() => return,
+            };
+            if !wanted {
+                return;
+            }
+            let run = token.child_token();
+            let mut off = switch.clone();
+            let ending = run.clone();
+            let turned_off = async move {
+                if off.wait_for(|wanted| *wanted == Switch::Off).await.is_ok() {
+                    ending.cancel();
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = self.run(grant, &run) => {}
+                () = turned_off => {}
+            }
+            if token.is_cancelled() {
+                return;
+            }
+            self.stats.resumes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Why nothing more is recorded.
+    fn end_reason(&self) -> GapReason {
+        match *self.switch.borrow() {
+            Switch::Off => GapReason::Operator,
+            Switch::On => GapReason::Server,
+        }
     }
 
     /// The loop panicked: whatever file is open is left, and the timeline breaks.
