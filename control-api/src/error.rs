@@ -17,6 +17,12 @@ pub enum ApiError {
         /// What it must be.
         why: &'static str,
     },
+    /// A body that is not what it should be. 400.
+    #[error("invalid body: {why}")]
+    InvalidBody {
+        /// What is wrong, as the parser says it.
+        why: String,
+    },
     /// The caller is not on this machine. 403: no credentials would help yet.
     #[error("authentication error: until users can sign in, this API answers to its own machine only")]
     NotLocal,
@@ -26,6 +32,27 @@ pub enum ApiError {
     /// No such path. 404, with MediaMTX's words.
     #[error("path not found")]
     PathNotFound,
+    /// No such hold. 404.
+    #[error("hold not found")]
+    HoldNotFound,
+    /// No file of a recording begins then. 404.
+    #[error("no recording of this path begins at that time")]
+    SegmentNotFound,
+    /// What is asked goes against how things stand. 409.
+    #[error("{why}")]
+    Conflict {
+        /// How things stand, and what would help.
+        why: String,
+    },
+    /// The catalogue does not answer. 500.
+    #[error("recordings can't be asked: {why}")]
+    StorageFailed {
+        /// Why, as the database says it.
+        why: String,
+    },
+    /// Nothing is recorded here, or the catalogue could not be opened. 503.
+    #[error("recordings are off: no path has \"record\", or the catalogue can't be opened; see the log")]
+    StorageOff,
     /// The endpoint does not take this method. 405.
     #[error("method not allowed")]
     MethodNotAllowed,
@@ -41,9 +68,14 @@ impl ApiError {
     /// The status it is answered with.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::InvalidParameter { .. } => StatusCode::BAD_REQUEST,
+            Self::InvalidParameter { .. } | Self::InvalidBody { .. } => StatusCode::BAD_REQUEST,
             Self::NotLocal => StatusCode::FORBIDDEN,
-            Self::NoSuchEndpoint | Self::PathNotFound => StatusCode::NOT_FOUND,
+            Self::NoSuchEndpoint | Self::PathNotFound | Self::HoldNotFound | Self::SegmentNotFound => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::StorageFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::StorageOff => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,

@@ -1,10 +1,10 @@
 //! Control API: HTTP routers that tell what the cameras do, with the types they answer in.
 //!
 //! ```text
-//!  :9997 ─► router ─────────► CORS ─► caller on this machine? ─► /v3/... (MediaMTX's API)
+//!  :9997 ─► router ─────────► CORS ─► caller on this machine? ─► /v3/... (MediaMTX's API), /v1/... (ours)
 //!  :8080 ─► control_router ─► Host check ─► /api/..., / and /_/... (the page)
 //!                                             │
-//!                                        trait Cameras, trait Assets (the server's)
+//!                              trait Cameras, trait Storage, trait Assets (the server's)
 //! ```
 //!
 //! Belongs here: routes, answers, their errors and headers. Does not: sockets, TLS, connection
@@ -12,7 +12,7 @@
 //!
 //! The listener must put the peer's address into each request as `ConnectInfo<SocketAddr>`;
 //! without it `router` refuses everybody.
-//! Limits: [`BODY_BYTES_MAX`], [`REQUEST_TIME_MAX`], `v3::ITEMS_PER_PAGE_MAX`.
+//! Limits: [`BODY_BYTES_MAX`], [`REQUEST_TIME_MAX`], `paging::ITEMS_PER_PAGE_MAX`.
 
 pub mod control;
 pub mod cors;
@@ -20,6 +20,9 @@ mod error;
 pub mod host_guard;
 pub mod loopback;
 pub mod model;
+pub mod paging;
+pub mod storage;
+pub mod storage_model;
 pub mod v3;
 
 use std::time::Duration;
@@ -31,6 +34,7 @@ use http::{HeaderValue, header};
 
 pub use control::{Asset, Assets, ControlDeps, ListenerUrl, control_router};
 pub use error::ApiError;
+pub use storage::Storage;
 pub use v3::{ApiDeps, router};
 
 use model::Camera;

@@ -1,4 +1,4 @@
-//! v3: MediaMTX's API on `:9997`, as far as it is implemented.
+//! v3: MediaMTX's API on `:9997`, as far as it is implemented, and ours beside it (`/v1`, -> `storage`).
 //!
 //! Unknown endpoints, and known ones with another method, are 404 as in MediaMTX. Endpoints of what
 //! is not implemented do not exist.
@@ -9,25 +9,22 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path as UrlPath, Query, State};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
-use serde::Deserialize;
 
 use crate::cors::{self, Cors};
 use crate::error::ApiError;
 use crate::loopback::{self, TrustedProxies};
 use crate::model::{Info, Page, Path};
+use crate::paging::{Paging, query};
+use crate::storage::{self, Storage};
 use crate::{BODY_BYTES_MAX, Cameras, bound_and_sign};
-
-/// Items on a page when the caller does not say, MediaMTX's.
-pub const ITEMS_PER_PAGE_DEFAULT: usize = 100;
-
-/// The most items on a page; a caller who asks for more gets this many.
-pub const ITEMS_PER_PAGE_MAX: usize = 10_000;
 
 /// What the API needs.
 #[derive(Clone)]
 pub struct ApiDeps {
     /// The cameras.
     pub cameras: Arc<dyn Cameras>,
+    /// The recordings.
+    pub storage: Arc<dyn Storage>,
     /// What the server is.
     pub info: Info,
     /// `apiAllowOrigins`.
@@ -48,6 +45,7 @@ pub fn router(deps: ApiDeps) -> Router {
         .route("/v3/info", get(info))
         .route("/v3/paths/list", get(list_paths))
         .route("/v3/paths/get/{*name}", get(get_path))
+        .merge(storage::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -65,46 +63,13 @@ async fn info(State(deps): State<ApiDeps>) -> Json<Info> {
     Json(deps.info)
 }
 
-/// `?page=0&itemsPerPage=100`, as texts: their faults are ours to word.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Paging {
-    page: Option<String>,
-    items_per_page: Option<String>,
-}
-
 async fn list_paths(
     State(deps): State<ApiDeps>,
     paging: Result<Query<Paging>, QueryRejection>,
 ) -> Result<Json<Page<Path>>, ApiError> {
-    let unreadable = |_| ApiError::InvalidParameter { name: "query", why: "it can't be decoded" };
-    let Query(paging) = paging.map_err(unreadable)?;
-    let page = page_of(deps.cameras.list(), &paging)?;
+    let page = query(paging)?.wanted()?.of(deps.cameras.list());
     let items = page.items.into_iter().map(Path::from).collect();
     Ok(Json(Page { item_count: page.item_count, page_count: page.page_count, items }))
-}
-
-/// One page of `items`; past the end an empty one.
-fn page_of<T>(items: Vec<T>, paging: &Paging) -> Result<Page<T>, ApiError> {
-    let number = |text: &Option<String>, name| match text {
-        None => Ok(None),
-        Some(text) => {
-            let why = "it must be a number that is not negative";
-            text.parse::<usize>().map(Some).map_err(|_| ApiError::InvalidParameter { name, why })
-        }
-    };
-    let page = number(&paging.page, "page")?.unwrap_or(0);
-    let per_page = match number(&paging.items_per_page, "itemsPerPage")? {
-        None => ITEMS_PER_PAGE_DEFAULT,
-        Some(0) => return Err(ApiError::InvalidParameter { name: "itemsPerPage", why: "it must not be 0" }),
-        Some(wanted) => wanted.min(ITEMS_PER_PAGE_MAX),
-    };
-    let item_count = items.len();
-    Ok(Page {
-        item_count,
-        page_count: item_count.div_ceil(per_page),
-        items: items.into_iter().skip(page.saturating_mul(per_page)).take(per_page).collect(),
-    })
 }
 
 async fn get_path(

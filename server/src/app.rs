@@ -22,7 +22,7 @@ use media_core::gate::Gate;
 use media_core::path_name::PathName;
 use media_core::ring::Retention;
 use storage::CatalogueError;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -32,7 +32,7 @@ use crate::config::resolved::{Config, HlsConfig, HlsMuxers, HttpConfig, PathSour
 use crate::config::{self, Loaded};
 use crate::control::Observer;
 use crate::egress::hls::{HlsDeps, HlsServer};
-use crate::egress::recorder::{self, Recorders};
+use crate::egress::recorder::{self, Recorders, RecordersSlot};
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcDeps, WebRtcServer};
 use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
@@ -47,6 +47,9 @@ use crate::telemetry::metrics::{MetricsDeps, MetricsSource, metrics_router};
 
 /// How long each stage of the shutdown may take; the stages together stay under what init systems grant.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A catalogue that can't be opened is tried again so often.
+const RECORDING_RETRY: Duration = Duration::from_secs(10);
 
 /// Threads of the control runtime: API, metrics and page. They can't take time from video.
 const CONTROL_THREADS: usize = 1;
@@ -85,7 +88,15 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
     let tasks = Tasks::new();
     let registry = Arc::new(Registry::default());
     start_paths(config, &registry, &tasks.cameras, shards);
-    let recorders = start_recorders(config, &registry, control, &tasks).await?;
+    let recorders = RecordersSlot::default();
+    let recording = Recording {
+        config: config.clone(),
+        registry: Arc::clone(&registry),
+        control: control.handle().clone(),
+        tasks: tasks.clone(),
+        slot: recorders.clone(),
+    };
+    let is_recording_late = recorder::is_wanted(config) && !recording.start().await;
     let media = match Media::start(config, &registry, &tasks.media).await {
         Ok(media) => media,
         Err(error) => return bind_failed(&error),
@@ -99,43 +110,76 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
     if let Err(error) = started.await.context("start control listeners")? {
         return bind_failed(&error);
     }
+    if is_recording_late {
+        let set = tasks.control.on(Some(control.handle().clone()));
+        set.spawn(tracing::info_span!("recording"), recording.start_late());
+    }
     tokio::select! {
         _ = interrupt.recv() => info!("stopping: SIGINT"),
         _ = terminate.recv() => info!("stopping: SIGTERM"),
     }
-    tasks.shutdown(recorders.as_deref()).await;
+    tasks.shutdown(&recorders).await;
     Ok(Exit::Done)
 }
 
-/// Opens storage and starts recording. Live video does not depend on it: when it can't be had, that is an error in the log
-/// and nothing is recorded.
-async fn start_recorders(
-    config: &Config,
-    registry: &Arc<Registry>,
-    control: &Runtime,
-    tasks: &Tasks,
-) -> anyhow::Result<Option<Arc<Recorders>>> {
-    if !recorder::is_wanted(config) {
-        return Ok(None);
-    }
-    // The database belongs to the control runtime, with all that it starts there.
-    let (wanted, set) = (config.clone(), tasks.storage.clone());
-    let opened = control.spawn(async move {
-        let (storage, driver) = recorder::open(&wanted).await?;
-        set.spawn(tracing::info_span!("catalogue"), driver.run());
-        Ok::<_, CatalogueError>(storage)
-    });
-    let started = match opened.await.context("open storage")? {
-        Ok(storage) => Recorders::start(config, storage, registry, &tasks.media).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = &started {
-        tracing::error!(%error, "recordings are off");
-    }
-    Ok(started.ok())
+/// What it takes to start recording, now or later.
+struct Recording {
+    config: Config,
+    registry: Arc<Registry>,
+    control: Handle,
+    tasks: Tasks,
+    slot: RecordersSlot,
 }
 
-/// The tasks of each stage of the shutdown.
+impl Recording {
+    /// Opens storage and starts recording; whether that could be done. Live video does not depend on it: when it can't be
+    /// had, that is an error in the log and nothing is recorded.
+    async fn start(&self) -> bool {
+        // The database belongs to the control runtime, with all that it starts there.
+        let (wanted, set) = (self.config.clone(), self.tasks.storage.clone());
+        let opened = self.control.spawn(async move {
+            let (storage, driver) = recorder::open(&wanted).await?;
+            set.spawn(tracing::info_span!("catalogue"), driver.run());
+            Ok::<_, CatalogueError>(storage)
+        });
+        let started = match opened.await {
+            Ok(Ok(storage)) => {
+                Recorders::start(&self.config, storage, &self.registry, &self.tasks.media).await
+            }
+            Ok(Err(error)) => Err(error),
+            Err(error) => {
+                tracing::error!(%error, "recordings are off: their start failed");
+                return false;
+            }
+        };
+        match started {
+            Ok(recorders) => self.slot.set(recorders),
+            Err(error) => tracing::error!(%error, "recordings are off; they are tried again"),
+        }
+        self.slot.get().is_some()
+    }
+
+    /// Tries again until recording could be started, then plays back too.
+    async fn start_late(self) {
+        let token = self.tasks.control.token().clone();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(RECORDING_RETRY) => {}
+                () = token.cancelled() => return,
+            }
+            if self.start().await {
+                break;
+            }
+        }
+        info!("recordings are on");
+        if let Err(error) = start_playback(&self.config, &self.slot, &self.tasks.control).await {
+            tracing::error!(%error, "recordings can't be played back");
+        }
+    }
+}
+
+/// The tasks of each stage of the shutdown. Cheap to clone.
+#[derive(Clone)]
 struct Tasks {
     control: TaskSet,
     media: TaskSet,
@@ -153,10 +197,10 @@ impl Tasks {
         }
     }
 
-    async fn shutdown(self, recorders: Option<&Recorders>) {
+    async fn shutdown(self, recorders: &RecordersSlot) {
         self.control.shutdown(STOP_PATIENCE).await;
         self.media.shutdown(STOP_PATIENCE).await;
-        if let Some(recorders) = recorders {
+        if let Some(recorders) = recorders.get() {
             recorders.stop(STOP_PATIENCE).await;
         }
         self.storage.shutdown(STOP_PATIENCE).await;
@@ -256,6 +300,7 @@ async fn start_control(
     if let Some(api) = &config.api {
         let deps = control_api::ApiDeps {
             cameras: Arc::clone(observer) as Arc<dyn control_api::Cameras>,
+            storage: Arc::clone(observer) as Arc<dyn control_api::Storage>,
             info: Info {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started: Time { unix_us: clock::wall_now().unix_us() },
@@ -273,10 +318,7 @@ async fn start_control(
         };
         listen("metrics", &metrics.http, metrics_router(deps), tasks).await?;
     }
-    if let (Some(playback), Some(recorders)) = (&config.playback, &observer.recorders) {
-        let router = playback::router(playback, recorders.recordings(), Gate::default());
-        listen("playback", &playback.http, router, tasks).await?;
-    }
+    start_playback(config, &observer.recorders, tasks).await?;
     if let Some(control) = &config.control {
         let host_guard = if control.address.ip().is_loopback() {
             HostGuard::Loopback { names: control.allowed_hosts.clone().into() }
@@ -294,6 +336,19 @@ async fn start_control(
         let answer = Arc::new(RouterAnswer(control_api::control_router(deps)));
         let bound = http_listener::serve(endpoint, answer, tasks).await?;
         info!("watch at http://{bound}/");
+    }
+    Ok(())
+}
+
+/// Plays recordings back, once there is something that records.
+async fn start_playback(
+    config: &Config,
+    recorders: &RecordersSlot,
+    tasks: &TaskSet,
+) -> Result<(), ListenError> {
+    if let (Some(playback), Some(recorders)) = (&config.playback, recorders.get()) {
+        let router = playback::router(playback, recorders.recordings(), Gate::default());
+        listen("playback", &playback.http, router, tasks).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::egress::recorder;
 use crate::{app, config};
 
 /// The exit codes, as `--help` tells them.
@@ -14,6 +15,8 @@ const EXIT_CODES: &str = "Exit codes:
   1  it failed while running
   2  the command line or the configuration is wrong
   3  it can't listen on an address
+  4  storage check: not all was in order, and everything found was put right or noted
+  5  storage check: something is left that a person must look at
 
 Every setting of the file can be overridden by an environment variable: the key in
 upper case after MTX_ or GTV_, nested with _ (MTX_HLSADDRESS, MTX_PATHS_CAM1_SOURCE).";
@@ -29,6 +32,10 @@ pub(crate) enum Exit {
     Configuration,
     /// An address can't be listened on.
     Bind,
+    /// Recordings were not in order and are now.
+    Repaired,
+    /// Recordings are not in order.
+    NotInOrder,
 }
 
 impl From<Exit> for ExitCode {
@@ -38,6 +45,8 @@ impl From<Exit> for ExitCode {
             Exit::Failure => Self::from(1),
             Exit::Configuration => Self::from(2),
             Exit::Bind => Self::from(3),
+            Exit::Repaired => Self::from(4),
+            Exit::NotInOrder => Self::from(5),
         }
     }
 }
@@ -61,6 +70,22 @@ pub(crate) enum Command {
     CheckConfig {
         /// The file to check
         file: PathBuf,
+    },
+    /// Look after recordings
+    Storage {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: StorageCommand,
+    },
+}
+
+/// What can be done with recordings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StorageCommand {
+    /// Compare the catalogue with the files, put right what can be, and say what can't; a server may run meanwhile
+    Check {
+        /// Configuration file [default: as for the server]
+        config: Option<PathBuf>,
     },
 }
 
@@ -92,11 +117,60 @@ pub(crate) fn check_config(file: &std::path::Path, variables: &[(String, String)
     }
 }
 
+/// Compares recordings with their catalogue and says what it found.
+///
+/// # Errors
+/// When standard output or error can't be written, or no runtime can be started.
+fn check_storage(file: Option<&std::path::Path>, variables: &[(String, String)]) -> io::Result<Exit> {
+    let loaded = match config::load(file, variables) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            writeln!(io::stderr(), "{error}")?;
+            return Ok(Exit::Configuration);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = match runtime.block_on(recorder::check(&loaded.config)) {
+        Ok(report) => report,
+        Err(error) => {
+            writeln!(io::stderr(), "{error}")?;
+            return Ok(Exit::Failure);
+        }
+    };
+    let mut out = io::stdout().lock();
+    for finding in &report.findings {
+        writeln!(out, "{} {}", finding.name.display(), finding.what)?;
+    }
+    writeln!(
+        out,
+        "{} files: {} sound, {} being written, {} missing, {} added, {} truncated, {} altered, {} not ours, {} failed, \
+         {} on disks that are not there",
+        report.files,
+        report.sound,
+        report.open,
+        report.missing,
+        report.added,
+        report.truncated,
+        report.altered,
+        report.foreign,
+        report.failed,
+        report.absent,
+    )?;
+    Ok(match (report.is_sound(), report.needs_a_person()) {
+        (true, _) => Exit::Done,
+        (false, false) => Exit::Repaired,
+        (false, true) => Exit::NotInOrder,
+    })
+}
+
 /// Reads the command line and does what it says.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let exit = match arguments.command {
         Some(Command::CheckConfig { file }) => check_config(&file, &variables()).unwrap_or(Exit::Failure),
+        Some(Command::Storage { command: StorageCommand::Check { config } }) => {
+            check_storage(config.as_deref(), &variables()).unwrap_or(Exit::Failure)
+        }
         None => app::main(arguments.config.as_deref(), &variables()).unwrap_or_else(|error| {
             tracing::error!(error = format!("{error:#}"), "server failed");
             Exit::Failure

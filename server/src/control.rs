@@ -15,7 +15,7 @@ use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
 use crate::egress::hls::HlsServer;
-use crate::egress::recorder::Recorders;
+use crate::egress::recorder::RecordersSlot;
 use crate::egress::webrtc::WebRtcServer;
 use crate::egress::webrtc::stats::SessionRecord;
 use crate::registry::Registry;
@@ -36,7 +36,7 @@ pub(crate) struct Observer {
     /// WebRTC, when it is on.
     pub(crate) webrtc: Option<Arc<WebRtcServer>>,
     /// Recording, when something is recorded or played back.
-    pub(crate) recorders: Option<Arc<Recorders>>,
+    pub(crate) recorders: RecordersSlot,
 }
 
 /// Who watches all paths, looked at once for an answer about many: a look-up for each path would go through all muxers
@@ -190,7 +190,9 @@ impl MetricsSource for Observer {
                 .webrtc
                 .as_ref()
                 .map_or(0, |webrtc| webrtc.unroutable_datagrams()),
-            recording: self.recorders.as_ref().map(|recorders| RecordingMetrics::of(recorders.snapshot())),
+            recording: self.recorders.get().map(|recorders| {
+                RecordingMetrics::of(recorders.snapshot(), recorders.ledger().recent_figures())
+            }),
             process: ProcessMetrics::read(),
         }
     }

@@ -1,5 +1,6 @@
 //! The `gtvision` binary: video server for city surveillance.
 
+mod administration;
 mod app;
 mod assets;
 mod cli;

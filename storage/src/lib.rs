@@ -3,27 +3,38 @@
 //! ```text
 //!  media_core::egress::recorder ─commands─► disk: writer ─► segment files
 //!                                             └─ syncer ─► Driver ─► catalogue (SQLite) ─► Recordings: spans, clips
-//!                                                            └─ retention
-//!  start-up: repair of what was open
+//!                                                            └─ Keeper: holds, age, quotas, space; disks that come and go
+//!  start-up, and when a disk is back: repair of what was open
+//!  Ledger: holds, deletions, figures, for those who administer
 //! ```
 //!
 //! It spawns no task: the disks' threads are owned by [`Storage`] and joined by [`Storage::stop`]; the one task is the
 //! [`Driver`], which the owner runs. It reads no clock: see [`Clock`].
 //!
 //! Belongs here: files and rows. Does not: when a file begins and ends (-> `media_core::egress::recorder`), HTTP
-//! (-> server). Object stores, export, holds and quotas will stand beside `retention` and `playback`.
+//! (-> server). Object stores will stand beside `playback`.
 #![deny(clippy::indexing_slicing)]
 
+mod adopt;
 mod catalogue;
+mod check;
 mod clock;
 mod continuity;
+mod deletion;
 mod disk;
 mod driver;
+mod figures;
+mod holds;
+mod keeper;
+mod ledger;
+mod levels;
 mod marker;
+mod paging;
 mod playback;
 mod record_path;
 mod repair;
-mod retention;
+mod reserve;
+mod root;
 mod segment_file;
 #[cfg(test)]
 mod tests;
@@ -32,22 +43,35 @@ mod walk;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use media_core::egress::recorder::Gap;
 use media_core::path_name::PathName;
 use tokio::sync::mpsc;
 
 pub use catalogue::CatalogueError;
+pub use check::{CheckReport, CheckState, Depth, Finding};
 pub use clock::Clock;
+pub use deletion::{DeletedFigures, Deletion, DeletionFilter, Rule};
 pub use disk::{DiskSnapshot, Failure, Refused, StreamSnapshot, StreamWriter};
 pub use driver::Driver;
+pub use figures::{Forecast, PathFigures, PathRule, RootFigures, StorageFigures};
+pub use holds::{ACTOR_BYTES_MAX, HOLD_REASON_BYTES_MAX, Hold, HoldFilter, NewHold, Release};
+pub use keeper::RetentionConfig;
+pub use ledger::{Ledger, Ordered};
+pub use levels::{DiskLevels, Space};
+pub use paging::{Paged, Paging};
 pub use playback::{Clip, ClipPlan, FileRange, PlaybackError, Recordings, Span};
 pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;
-pub use retention::AgeRule;
+pub use root::Condition;
 
 use catalogue::{Catalogue, Update};
+use check::{Checker, Checks};
+use deletion::Deleter;
 use disk::Disk;
+use keeper::{Keeper, Premises};
+use root::Roots;
 
 /// What is stored where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +80,8 @@ pub struct StorageConfig {
     pub database: String,
     /// The folders that may hold recordings: those of all `recordPath`s.
     pub roots: Vec<PathBuf>,
-    /// Which paths' recordings are deleted when.
-    pub rules: Vec<AgeRule>,
+    /// What is kept.
+    pub retention: RetentionConfig,
 }
 
 /// A disk's threads can't be started.
@@ -71,32 +95,49 @@ pub struct DiskError {
 /// The disks that are written to.
 #[derive(Debug)]
 pub struct Storage {
-    catalogue: Catalogue,
-    clock: Clock,
+    ledger: Ledger,
     updates: mpsc::Sender<Vec<Update>>,
     disks: BTreeMap<PathBuf, Disk>,
 }
 
 impl Storage {
-    /// Opens the catalogue, repairs what was open and finishes what was being deleted. Nothing may be recorded yet.
+    /// Opens the catalogue, takes the disks that are there into use, repairs what was open on them and finishes what was
+    /// being deleted. Nothing may be recorded yet. A disk that is not there is taken into use once it is.
     ///
     /// # Errors
     /// [`CatalogueError`] when the catalogue can't be used; without it nothing is recorded.
     pub async fn open(config: StorageConfig, clock: Clock) -> Result<(Self, Driver), CatalogueError> {
         let catalogue = Catalogue::open(&config.database).await?;
-        let report = repair::repair(&catalogue, &config.roots).await?;
+        let roots = Roots::new(config.roots);
+        let deleter = Deleter { catalogue: catalogue.clone(), roots: roots.clone(), counts: Arc::default() };
+        let premises = Premises { deleter, config: Arc::new(config.retention), clock, kept: Arc::default() };
+        let mut keeper = Keeper::new(premises.clone());
+        catalogue.keep_reserve();
+        keeper.adopt_absent((clock.wall)()).await?;
+        // Of folders that are configured no more: what was open there is closed all the same.
+        let report =
+            repair::repair(&catalogue, &[], |name| roots.of(name).is_none() && name.exists()).await?;
         if report != RepairReport::default() {
             tracing::info!(?report, "recordings repaired");
         }
-        retention::finish(&catalogue).await?;
+        premises.deleter.finish().await?;
         let (sender, receiver) = mpsc::channel(driver::UPDATES_WAITING_MAX);
-        let driver = Driver { catalogue: catalogue.clone(), updates: receiver, rules: config.rules, clock };
-        Ok((Self { catalogue, clock, updates: sender, disks: BTreeMap::new() }, driver))
+        let (orders, ordered) = mpsc::channel(1);
+        let checker = Checker { deleter: premises.deleter.clone(), clock };
+        let checks = Checks { checker, orders: ordered, state: Arc::default() };
+        let ledger = Ledger { premises, orders, checks: Arc::clone(&checks.state) };
+        let driver = Driver { catalogue, updates: receiver, keeper, checks };
+        Ok((Self { ledger, updates: sender, disks: BTreeMap::new() }, driver))
+    }
+
+    /// For those who administer.
+    pub fn ledger(&self) -> Ledger {
+        self.ledger.clone()
     }
 
     /// For those who read.
     pub fn recordings(&self) -> Recordings {
-        Recordings { catalogue: self.catalogue.clone() }
+        Recordings { catalogue: self.ledger.premises.deleter.catalogue.clone() }
     }
 
     /// The gap that an earlier recorder of a path left open, for the next one.
@@ -104,7 +145,7 @@ impl Storage {
     /// # Errors
     /// [`CatalogueError`].
     pub async fn left_gap(&self, path: &PathName) -> Result<Option<Gap>, CatalogueError> {
-        self.catalogue.left_gap(path).await
+        self.ledger.premises.deleter.catalogue.left_gap(path).await
     }
 
     /// A writer for one stream, and where its failures come; starts the disk's threads when it is the first there.
@@ -116,13 +157,17 @@ impl Storage {
         path: &PathName,
         template: RecordPath,
     ) -> Result<(StreamWriter, mpsc::Receiver<Failure>), DiskError> {
-        let root = template.root().to_owned();
-        let disk = match self.disks.entry(root) {
+        let folder = template.root().to_owned();
+        let known =
+            self.ledger.premises.deleter.roots.iter().find(|root| root.folder == folder).map(Arc::clone);
+        let disk = match self.disks.entry(folder) {
             Entry::Occupied(disk) => disk.into_mut(),
             Entry::Vacant(place) => {
-                let root = place.key().clone();
-                let disk = Disk::start(&root, self.clock, self.updates.clone());
-                place.insert(disk.map_err(|error| DiskError { root, error })?)
+                let folder = place.key().clone();
+                let failed = |error| DiskError { root: folder.clone(), error };
+                let root = known.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+                let disk = Disk::start(root, self.ledger.premises.clock, self.updates.clone());
+                place.insert(disk.map_err(failed)?)
             }
         };
         Ok(disk.stream(path.clone(), template))
@@ -139,4 +184,23 @@ impl Storage {
         drop(self.updates);
         self.disks.into_values().for_each(Disk::stop);
     }
+}
+
+/// Compares catalogue and disks and puts right what can be; a server may run beside it.
+///
+/// # Errors
+/// [`CatalogueError`] when the catalogue can't be used.
+pub async fn check(config: StorageConfig, clock: Clock, depth: Depth) -> Result<CheckReport, CatalogueError> {
+    let catalogue = Catalogue::open(&config.database).await?;
+    let roots = Roots::new(config.roots);
+    for root in roots.iter() {
+        match adopt::adopt(&catalogue, root, (clock.wall)()).await? {
+            Ok(()) => root.set_condition(Condition::Usable),
+            Err(refusal) => tracing::error!(root = %root.folder.display(), %refusal, "folder is passed over"),
+        }
+    }
+    let deleter = Deleter { catalogue: catalogue.clone(), roots, counts: Arc::default() };
+    let report = Checker { deleter, clock }.run(depth).await;
+    catalogue.close().await;
+    report
 }

@@ -181,7 +181,7 @@ impl Recordings {
 
 /// Whether nothing is missing between two files.
 fn continues(last: &FileRow, next: &FileRow) -> bool {
-    last.run == next.run && last.number.checked_add(1) == Some(next.number)
+    !last.is_cut && last.run == next.run && last.number.checked_add(1) == Some(next.number)
 }
 
 impl ClipPlan {

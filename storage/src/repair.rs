@@ -57,12 +57,22 @@ pub(crate) enum MendError {
 
 /// What became of a file.
 pub(crate) enum Mended {
-    Closed { update: Box<FileUpdate>, cut_bytes: u64 },
-    Removed { cut_bytes: u64 },
+    Closed {
+        update: Box<FileUpdate>,
+        cut_bytes: u64,
+    },
+    /// It holds no whole part; it is still there.
+    Empty {
+        cut_bytes: u64,
+    },
 }
 
-/// Repairs everything below `roots`.
-pub(crate) async fn repair(catalogue: &Catalogue, roots: &[PathBuf]) -> Result<RepairReport, CatalogueError> {
+/// Repairs what has a marker below `roots`, and what the catalogue takes for open among the files that are `meant`.
+pub(crate) async fn repair(
+    catalogue: &Catalogue,
+    roots: &[PathBuf],
+    meant: impl Fn(&Path) -> bool,
+) -> Result<RepairReport, CatalogueError> {
     let mut report = RepairReport::default();
     let mut candidates: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for root in roots {
@@ -73,7 +83,7 @@ pub(crate) async fn repair(catalogue: &Catalogue, roots: &[PathBuf]) -> Result<R
             Err(error) => tracing::error!(root = %root.display(), %error, "recordings can't be looked at"),
         }
     }
-    for row in catalogue.open_files().await? {
+    for row in catalogue.open_files().await?.into_iter().filter(|row| meant(&row.name)) {
         candidates.entry(row.name).or_default();
     }
     for (name, markers) in candidates {
@@ -107,7 +117,13 @@ async fn repair_file(
             report.cut_bytes += cut_bytes;
             tracing::info!(file = %text, cut_bytes, "recording repaired");
         }
-        Ok(Mended::Removed { cut_bytes }) => {
+        Ok(Mended::Empty { cut_bytes }) => {
+            // A file without a part is none.
+            if let Err(error) = std::fs::remove_file(name) {
+                tracing::error!(file = %text, %error, "empty recording can't be removed");
+                report.failed += 1;
+                return Ok(false);
+            }
             catalogue.forget(&text).await?;
             report.removed += 1;
             report.cut_bytes += cut_bytes;
@@ -129,11 +145,13 @@ async fn repair_file(
 pub(crate) fn mend(name: &Path, row: Option<&FileRow>, known: Vec<GopEntry>) -> Result<Mended, MendError> {
     let file = File::options().read(true).write(true).open(name)?;
     let len = file.metadata()?.len();
-    let Some(head) = read_head(&file, len)? else { return remove(name, len) };
+    let Some(head) = read_head(&file, len)? else { return Ok(Mended::Empty { cut_bytes: len }) };
     let Some(continuity) = Continuity::find(&head) else { return Err(MendError::NoContinuity) };
     let track = lead_track(&head)?;
     let first_offset = u64::try_from(head.len()).unwrap_or(u64::MAX);
-    let Standing::Part(first) = standing_at(&file, first_offset, len)? else { return remove(name, len) };
+    let Standing::Part(first) = standing_at(&file, first_offset, len)? else {
+        return Ok(Mended::Empty { cut_bytes: len });
+    };
     let facts = FileFacts {
         name: name.to_owned(),
         continuity,
@@ -145,7 +163,7 @@ pub(crate) fn mend(name: &Path, row: Option<&FileRow>, known: Vec<GopEntry>) -> 
     let known = if row.is_some() && known_end <= len { known } else { Vec::new() };
     let walked = walk(&file, len, known, &facts, track)?;
     if walked.found.extent.duration_ticks == 0 {
-        return remove(name, len);
+        return Ok(Mended::Empty { cut_bytes: len });
     }
     let mut mended = SegmentFile::resumed(file, facts, head, walked.found);
     let cut_bytes = if walked.has_index { 0 } else { len - mended.extent.bytes };
@@ -163,13 +181,8 @@ pub(crate) fn mend(name: &Path, row: Option<&FileRow>, known: Vec<GopEntry>) -> 
     Ok(Mended::Closed { update: Box::new(update), cut_bytes })
 }
 
-fn remove(name: &Path, cut_bytes: u64) -> Result<Mended, MendError> {
-    std::fs::remove_file(name)?;
-    Ok(Mended::Removed { cut_bytes })
-}
-
 /// The boxes before the first part; `None` when they are not all there.
-fn read_head(file: &File, len: u64) -> io::Result<Option<Bytes>> {
+pub(crate) fn read_head(file: &File, len: u64) -> io::Result<Option<Bytes>> {
     let mut end = 0;
     let mut is_whole = false;
     while let Some(header) = header_at(file, end)? {

@@ -16,7 +16,10 @@ use media_core::track::{CodecConfig, H264Config, SharedFormat, StreamFormat, Tra
 
 use crate::repair::{Mended, mend};
 use crate::walk::{Standing, standing_at};
-use crate::{AgeRule, Clock, RecordPath, Storage, StorageConfig};
+use crate::{
+    Clock, Condition, Deletion, DeletionFilter, Depth, DiskLevels, HoldFilter, NewHold, Ordered, Paging,
+    PathRule, RecordPath, RetentionConfig, Rule, Storage, StorageConfig,
+};
 
 /// 2026-11-25T19:30:00Z
 const START: WallTime = WallTime(1_795_635_000_000_000);
@@ -92,11 +95,15 @@ impl Place {
     }
 
     fn config(&self, delete_after: Option<Duration>) -> StorageConfig {
-        let rule = |delete_after| AgeRule { path: path(), delete_after, root: self.root() };
+        self.limited(delete_after, None)
+    }
+
+    fn limited(&self, delete_after: Option<Duration>, quota_bytes: Option<u64>) -> StorageConfig {
+        let rule = PathRule { path: path(), delete_after, quota_bytes, root: self.root() };
         StorageConfig {
             database: format!("sqlite:{}", self.dir.path().join("catalogue.db").display()),
             roots: vec![self.root()],
-            rules: delete_after.map(rule).into_iter().collect(),
+            retention: RetentionConfig { paths: vec![rule], ..RetentionConfig::default() },
         }
     }
 
@@ -182,7 +189,7 @@ async fn a_file_cut_anywhere_is_repaired_to_its_last_whole_part() {
                 assert_eq!(update.extent.bytes, ends[parts], "cut at {cut}");
                 assert_eq!(update.extent.duration_ticks, i64::try_from(parts).unwrap() * 18_000);
             }
-            Mended::Removed { .. } => assert_eq!(parts, 0, "cut at {cut}"),
+            Mended::Empty { .. } => assert_eq!(parts, 0, "cut at {cut}"),
         }
     }
     // Repaired whole, it is byte for byte what it was.
@@ -204,7 +211,7 @@ async fn a_tail_of_zeros_is_not_taken_for_pictures() {
     std::fs::write(&name, bytes).unwrap();
     match mend(&name, None, Vec::new()).unwrap() {
         Mended::Closed { update, .. } => assert_eq!(update.extent.bytes, ends[14]),
-        Mended::Removed { .. } => panic!("removed"),
+        Mended::Empty { .. } => panic!("removed"),
     }
 }
 
@@ -264,17 +271,201 @@ async fn a_file_goes_when_its_last_picture_is_old_enough_and_its_folders_with_it
     place.record(10 * 25, 3).await;
     // The clock stands an hour after the first picture: files of 3 s end at 3, 6, 9 and 10 s.
     let keep = Duration::from_secs(3600 - 7);
-    let (storage, _driver) = Storage::open(place.config(Some(keep)), CLOCK).await.unwrap();
-    let rules = place.config(Some(keep)).rules;
-    let catalogue = storage.recordings().catalogue;
-    crate::retention::pass(&catalogue, &rules, (CLOCK.wall)()).await.unwrap();
+    let (storage, mut driver) = Storage::open(place.config(Some(keep)), CLOCK).await.unwrap();
+    driver.keeper.pass().await;
     assert_eq!(place.files().len(), 2);
     let spans = storage.recordings().spans(&grant(), None, None).await.unwrap();
     assert_eq!(spans[0].start, START.plus_us(6_000_000));
-    let rules: Vec<_> =
-        rules.into_iter().map(|rule| AgeRule { delete_after: Duration::from_secs(60), ..rule }).collect();
-    crate::retention::pass(&catalogue, &rules, (CLOCK.wall)()).await.unwrap();
+    let (storage, mut driver) =
+        Storage::open(place.config(Some(Duration::from_secs(60))), CLOCK).await.unwrap();
+    driver.keeper.pass().await;
     assert!(!place.root().join("city").exists(), "empty folders are left");
     assert!(place.root().exists());
-    assert!(catalogue.unfinished_deletions().await.unwrap().is_empty());
+    assert!(storage.recordings().catalogue.unfinished_deletions().await.unwrap().is_empty());
+}
+
+/// Everything that is listed on a first page.
+const FIRST: Paging = Paging { page: 0, per_page: 100 };
+
+fn hold(from_s: i64, until_s: i64) -> NewHold {
+    let at = |seconds: i64| START.plus_us(seconds * 1_000_000);
+    NewHold {
+        path: path(),
+        start: at(from_s),
+        end: at(until_s),
+        reason: "case 12".to_owned(),
+        by: "ana".to_owned(),
+    }
+}
+
+async fn deleted_by(storage: &Storage) -> Vec<(Rule, i64)> {
+    let listed = storage.ledger().deletions(&DeletionFilter::default(), FIRST).await.unwrap();
+    let second = |deletion: &Deletion| deletion.start.us_since(START) / 1_000_000;
+    listed.items.iter().rev().map(|deletion| (deletion.rule, second(deletion))).collect()
+}
+
+#[tokio::test]
+async fn what_a_hold_touches_stays_across_a_restart_until_it_is_released() {
+    let place = Place::new();
+    place.record(10 * 25, 3).await;
+    // Everything is too old. Files begin at 0, 3, 6 and 9 s; the hold touches the second and the third.
+    let config = || place.config(Some(Duration::from_secs(60)));
+    let (storage, mut driver) = Storage::open(config(), CLOCK).await.unwrap();
+    let held = storage.ledger().place_hold(&hold(5, 7)).await.unwrap();
+    assert_eq!((held.files, held.released.is_none()), (2, true));
+    driver.keeper.pass().await;
+    assert_eq!(place.files().len(), 2);
+    let (storage, mut driver) = Storage::open(config(), CLOCK).await.unwrap();
+    driver.keeper.pass().await;
+    assert_eq!(place.files().len(), 2);
+    let ledger = storage.ledger();
+    let order = ledger.delete_file(&path(), START.plus_us(3_000_000), "rui").await.unwrap();
+    assert_eq!(order, Ordered::Held(held.id));
+    let active = HoldFilter { path: Some(path()), is_active: Some(true) };
+    assert_eq!(ledger.holds(&active, FIRST).await.unwrap().total, 1);
+    let released = ledger.release_hold(held.id, "rui").await.unwrap().unwrap();
+    assert_eq!(released.released.map(|end| end.by).as_deref(), Some("rui"));
+    assert_eq!(ledger.holds(&active, FIRST).await.unwrap().total, 0);
+    let order = ledger.delete_file(&path(), START.plus_us(3_000_000), "rui").await.unwrap();
+    assert_eq!(order, Ordered::Deleted);
+    let (storage, mut driver) = Storage::open(config(), CLOCK).await.unwrap();
+    driver.keeper.pass().await;
+    assert!(place.files().is_empty());
+    let deleted = [(Rule::Age, 0), (Rule::Age, 9), (Rule::Operator, 3), (Rule::Age, 6)];
+    assert_eq!(deleted_by(&storage).await, deleted);
+}
+
+#[tokio::test]
+async fn above_a_quota_the_oldest_goes_and_what_is_held_is_left_and_told() {
+    let place = Place::new();
+    place.record(12 * 25, 3).await;
+    let sizes = |place: &Place| -> u64 {
+        place.files().iter().map(|file| part_ends(file).last().copied().unwrap()).sum()
+    };
+    let all = sizes(&place);
+    assert_eq!(place.files().len(), 4);
+    let limited = |quota| place.limited(None, Some(quota));
+    let (storage, mut driver) = Storage::open(limited(all - 1), CLOCK).await.unwrap();
+    let held = storage.ledger().place_hold(&hold(4, 5)).await.unwrap();
+    driver.keeper.pass().await;
+    assert_eq!(deleted_by(&storage).await, [(Rule::Quota, 0)], "one byte too many takes one file");
+    let (storage, mut driver) = Storage::open(limited(1), CLOCK).await.unwrap();
+    driver.keeper.pass().await;
+    let deleted = [(Rule::Quota, 0), (Rule::Quota, 6), (Rule::Quota, 9)];
+    assert_eq!(deleted_by(&storage).await, deleted, "the held file is the only one left");
+    let figures = storage.ledger().figures().await.unwrap();
+    assert_eq!(figures.paths[0].bytes, sizes(&place));
+    assert_eq!(figures.paths[0].quota_unmet_bytes, sizes(&place) - 1);
+    storage.ledger().release_hold(held.id, "rui").await.unwrap();
+    driver.keeper.pass().await;
+    assert!(place.files().is_empty());
+    assert_eq!(storage.ledger().figures().await.unwrap().paths[0].quota_unmet_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_quota_of_all_paths_takes_the_oldest_of_them_all() {
+    let place = Place::new();
+    place.record(12 * 25, 3).await;
+    let size = part_ends(&place.files()[0]).last().copied().unwrap();
+    let mut config = place.config(None);
+    config.retention.quota_total_bytes = Some(size * 2);
+    let (storage, mut driver) = Storage::open(config, CLOCK).await.unwrap();
+    driver.keeper.pass().await;
+    assert_eq!(deleted_by(&storage).await, [(Rule::Quota, 0), (Rule::Quota, 3)]);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_too_full_loses_the_oldest_and_is_not_written_above_the_last_level() {
+    let place = Place::new();
+    place.record(6 * 25, 3).await;
+    let mut config = place.config(None);
+    // Whatever disk this test runs on is fuller than that.
+    config.retention.levels = DiskLevels { alarm: 1, delete: 1, stop: 1 };
+    let (storage, mut driver) = Storage::open(config, CLOCK).await.unwrap();
+    let held = storage.ledger().place_hold(&hold(4, 5)).await.unwrap();
+    driver.keeper.pass().await;
+    assert_eq!(deleted_by(&storage).await, [(Rule::Space, 0)], "the other one is held");
+    assert_eq!(storage.ledger().figures().await.unwrap().roots[0].condition, Condition::Full);
+    storage.ledger().release_hold(held.id, "rui").await.unwrap();
+    driver.keeper.pass().await;
+    assert_eq!(place.files().len(), 1, "the disk is given time to show what was freed");
+}
+
+#[tokio::test]
+async fn on_a_disk_that_is_not_there_nothing_is_written_deleted_or_taken_for_lost() {
+    let place = Place::new();
+    place.record(6 * 25, 3).await;
+    let away = place.dir.path().join("away");
+    std::fs::rename(place.root(), &away).unwrap();
+    std::fs::create_dir(place.root()).unwrap();
+    let config = || place.config(Some(Duration::from_secs(60)));
+    let (mut storage, mut driver) = Storage::open(config(), CLOCK).await.unwrap();
+    let (writer, mut failures) = storage.stream(&path(), place.template()).unwrap();
+    writer.try_send(commands(25, 3)).unwrap();
+    assert_eq!(failures.recv().await.unwrap().end, None, "nothing could be opened");
+    driver.keeper.pass().await;
+    assert!(deleted_by(&storage).await.is_empty());
+    let report = crate::check(config(), CLOCK, Depth::Parts).await.unwrap();
+    assert_eq!((report.absent, report.missing), (2, 0));
+    assert_eq!(std::fs::read_dir(place.root()).unwrap().count(), 0, "something was written");
+    // Back again: taken into use, and what was due goes.
+    std::fs::remove_dir(place.root()).unwrap();
+    std::fs::rename(&away, place.root()).unwrap();
+    driver.keeper.pass().await;
+    assert_eq!(deleted_by(&storage).await, [(Rule::Age, 0), (Rule::Age, 3)]);
+    assert_eq!(storage.ledger().figures().await.unwrap().roots[0].condition, Condition::Usable);
+}
+
+#[tokio::test]
+async fn a_catalogue_that_knows_files_refuses_a_folder_without_any_of_them() {
+    let place = Place::new();
+    place.record(6 * 25, 3).await;
+    let catalogue = crate::catalogue::Catalogue::open(&place.config(None).database).await.unwrap();
+    catalogue.forget_disk(&place.root()).await.unwrap();
+    catalogue.close().await;
+    std::fs::remove_dir_all(place.root()).unwrap();
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    assert_eq!(storage.ledger().figures().await.unwrap().roots[0].condition, Condition::Absent);
+    assert!(!place.root().exists());
+}
+
+#[tokio::test]
+async fn a_check_finds_what_is_lost_strange_short_or_altered() {
+    let place = Place::new();
+    place.record(15 * 25, 3).await;
+    let config = || place.config(None);
+    let sound = crate::check(config(), CLOCK, Depth::Parts).await.unwrap();
+    assert_eq!((sound.files, sound.sound, sound.is_sound()), (5, 5, true), "{sound:?}");
+    let files = place.files();
+    // The first is gone, the second lost its end, one part of the third is torn apart, the fourth has no row.
+    std::fs::remove_file(&files[0]).unwrap();
+    let ends = part_ends(&files[1]);
+    File::options().write(true).open(&files[1]).unwrap().set_len(ends[7] + 3).unwrap();
+    let mut bytes = std::fs::read(&files[2]).unwrap();
+    let at = usize::try_from(part_ends(&files[2])[3]).unwrap();
+    bytes[at + 4..at + 8].copy_from_slice(b"free");
+    std::fs::write(&files[2], &bytes).unwrap();
+    let catalogue = crate::catalogue::Catalogue::open(&config().database).await.unwrap();
+    catalogue.forget(&files[3].to_string_lossy()).await.unwrap();
+    catalogue.close().await;
+    let own = place.root().join("city/cam_1/2026");
+    std::fs::write(own.join("holiday.mp4"), b"not ours").unwrap();
+    std::fs::copy(&files[4], own.join("copy.mp4")).unwrap();
+    let report = crate::check(config(), CLOCK, Depth::Parts).await.unwrap();
+    let found =
+        (report.missing, report.truncated, report.altered, report.added, report.foreign, report.failed);
+    assert_eq!(found, (1, 1, 1, 1, 2, 0), "{report:?}");
+    assert!(report.needs_a_person());
+    assert_eq!(std::fs::read(&files[2]).unwrap(), bytes, "an altered file was touched");
+    let again = crate::check(config(), CLOCK, Depth::Parts).await.unwrap();
+    let left = (again.missing, again.truncated, again.altered, again.added, again.foreign, again.sound);
+    assert_eq!(left, (0, 0, 1, 0, 2, 3), "{again:?}");
+    let (storage, _driver) = Storage::open(config(), CLOCK).await.unwrap();
+    assert_eq!(deleted_by(&storage).await, [(Rule::Missing, 0)]);
+    let spans = storage.recordings().spans(&grant(), None, None).await.unwrap();
+    let seconds: Vec<_> = spans.iter().map(|span| span.duration.as_millis()).collect();
+    assert_eq!(seconds, [1_400, 9_000], "what is left of the second file, then three whole ones");
+    let gaps = storage.recordings().gaps(&grant(), None, None).await.unwrap();
+    let gaps: Vec<_> = gaps.iter().map(|gap| gap.from.us_since(START) / 1000).collect();
+    assert_eq!(gaps, [0, 4_400], "what was lost is missing");
 }

@@ -9,6 +9,8 @@ mod formats;
 #[cfg(test)]
 mod glass;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod playback;

@@ -199,8 +199,10 @@ async fn a_full_disk_is_a_gap_while_live_goes_on_and_recording_resumes_by_itself
     let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
     let disk = SmallDisk::mount()?;
     let archive = Archive::at(&disk.0.path().join("recordings"))?;
-    let server = start(&archive, &simulator, &["cam_1"], &["recordSegmentDuration: 3s"]).await?;
-    wait_recorded(&archive, "cam_1", 1).await?;
+    let mut server = start(&archive, &simulator, &["cam_1"], &["recordSegmentDuration: 3s"]).await?;
+    server.expect_error("disk is above recordDiskStop");
+    wait_recorded(&archive, "cam_1", 2).await?;
+    let first = archive.files("cam_1")?.remove(0);
     let filler = disk.0.path().join("filler");
     // Until nothing more fits.
     let filled = std::fs::write(&filler, vec![0; 6 << 20]);
@@ -210,6 +212,13 @@ async fn a_full_disk_is_a_gap_while_live_goes_on_and_recording_resumes_by_itself
         Ok((metrics.sum("gtvision_recorder_write_errors_total", &[]) >= Some(1.0)).then_some(()))
     })
     .await?;
+    // Above recordDiskDelete the oldest goes, whatever its age, and that is noted.
+    let deleted = "SELECT name FROM deletions WHERE rule = 'space'";
+    wait::until("a deletion for space", FIRST_PART, async || {
+        Ok((archive.ask(deleted).await?.first().map(PathBuf::from).as_ref() == Some(&first)).then_some(()))
+    })
+    .await?;
+    ensure!(server.metrics().await?.sum("gtvision_disk_usable", &[]) == Some(0.0), "a full disk is written");
     // correctness: H3
     llhls::count(&server.hls("cam_1"), Duration::from_secs(6), USUAL.fps).await.context("live, disk full")?;
     let gaps = archive.ask("SELECT reason FROM gaps WHERE until_us IS NULL").await?;
@@ -248,8 +257,7 @@ async fn old_recordings_are_deleted_and_every_deletion_is_noted() -> anyhow::Res
         Ok((!first.exists()).then_some(()))
     })
     .await?;
-    let noted =
-        archive.ask("SELECT name FROM deletions WHERE rule = 'recordDeleteAfter' ORDER BY id").await?;
+    let noted = archive.ask("SELECT name FROM deletions WHERE rule = 'age' ORDER BY id").await?;
     ensure!(noted.first().map(PathBuf::from).as_ref() == Some(&first), "{noted:?}");
     // Nothing is deleted before its time: 3 s, and a second of the file itself.
     let early = "SELECT name FROM deletions WHERE at_us - start_us - duration_us < 3000000";

@@ -15,6 +15,8 @@ use crate::workspace;
 pub struct Output {
     /// Whether it ended with status 0.
     pub success: bool,
+    /// The status; `None` when a signal ended it.
+    pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
     /// Its standard error.
@@ -40,6 +42,7 @@ pub async fn run(command: Command, limit: Duration) -> anyhow::Result<Output> {
         .with_context(|| format!("not over in {limit:?}: {what}"))??;
     Ok(Output {
         success: output.status.success(),
+        code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })

@@ -131,6 +131,10 @@ pub(crate) const GLOBAL: &[Key] = &[
     works("controlAllowedHosts"),
     works("allowUnauthenticated"),
     works("database"),
+    works("recordQuotaTotal"),
+    works("recordDiskAlarm"),
+    works("recordDiskDelete"),
+    works("recordDiskStop"),
     // General.
     works("logLevel"),
     works("logDestinations"),
@@ -318,6 +322,7 @@ pub(crate) const PATH: &[Key] = &[
     works("recordMaxPartSize"),
     works("recordSegmentDuration"),
     works("recordDeleteAfter"),
+    works("recordQuota"),
     later("overridePublisher", Area::Publishing, "true"),
     later("srtPublishPassphrase", Area::Srt, ""),
     later("rtspDemuxMpegts", Area::RtspSource, "false"),

@@ -1,15 +1,15 @@
-//! Record: the `record*` settings of one path.
+//! Record: the `record*` settings of one path, and the limits of all together.
 //!
 //! They are read only where `record` is on: a stock configuration file may ask for what this server does not do
 //! (MPEG-TS) on paths that are not recorded.
 
 use std::time::Duration;
 
-use storage::RecordPath;
+use storage::{DiskLevels, RecordPath};
 
-use super::fault::FaultKind;
+use super::fault::{FaultKind, Place};
 use super::reader::Reader;
-use super::resolved::RecordConfig;
+use super::resolved::{RecordConfig, RetentionLimits};
 use super::tree::Entry;
 use super::values::{self, Expected};
 
@@ -58,5 +58,33 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, entry: &Entry) -> Option<RecordCo
         part_bytes_max: reader.value("recordMaxPartSize", 50 << 20, values::size_bytes),
         segment_duration,
         delete_after: (!delete_after.is_zero()).then_some(delete_after),
+        quota_bytes: quota(reader, "recordQuota"),
     })
+}
+
+/// A limit in bytes; 0 is none.
+fn quota(reader: &mut Reader<'_>, key: &str) -> Option<u64> {
+    Some(reader.value(key, 0, values::size_bytes)).filter(|bytes| *bytes > 0)
+}
+
+/// Limits of all recordings together.
+pub(crate) fn limits(reader: &mut Reader<'_>) -> RetentionLimits {
+    let usual = DiskLevels::default();
+    let mut level = |key, default| reader.value(key, default, values::percent);
+    let disk_levels = DiskLevels {
+        alarm: level("recordDiskAlarm", usual.alarm),
+        delete: level("recordDiskDelete", usual.delete),
+        stop: level("recordDiskStop", usual.stop),
+    };
+    if disk_levels.alarm > disk_levels.delete || disk_levels.delete > disk_levels.stop {
+        let node =
+            ["recordDiskStop", "recordDiskDelete", "recordDiskAlarm"].iter().find_map(|key| reader.find(key));
+        let place = node.map_or(Place::Whole, |node| node.place.clone());
+        let message = format!(
+            "\"recordDiskAlarm\" {}, \"recordDiskDelete\" {} and \"recordDiskStop\" {} must rise",
+            disk_levels.alarm, disk_levels.delete, disk_levels.stop
+        );
+        reader.faults().add(&place, FaultKind::Conflict(message));
+    }
+    RetentionLimits { quota_total_bytes: quota(reader, "recordQuotaTotal"), disk_levels }
 }

@@ -18,7 +18,7 @@ use super::resolved::{
 use super::source_url::Secret;
 use super::tree::Node;
 use super::values::{self, Expected};
-use super::{Warning, access, paths};
+use super::{Warning, access, paths, record};
 
 /// The most origins, hosts, proxies or interfaces in one list.
 pub(crate) const LIST_ITEMS_MAX: usize = 256;
@@ -51,6 +51,7 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
         webrtc: reader.on("webrtc").then_some(webrtc),
         playback: reader.off("playback").then_some(PlaybackConfig { http: playback }),
         database: database(&mut reader),
+        retention: record::limits(&mut reader),
         paths,
     };
     if let Some(webrtc) = &config.webrtc {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
-use storage::RecordPath;
+use storage::{DiskLevels, RecordPath};
 
 use super::source_url::{Secret, SourceUrl};
 
@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) playback: Option<PlaybackConfig>,
     /// The catalogue of recordings, key `database`; ours, default `sqlite:gtvision.db`.
     pub(crate) database: String,
+    /// What of recordings is kept, of all paths together.
+    pub(crate) retention: RetentionLimits,
     /// The cameras.
     pub(crate) paths: BTreeMap<PathName, PathConfig>,
 }
@@ -268,6 +270,17 @@ pub(crate) struct RecordConfig {
     pub(crate) segment_duration: Duration,
     /// `recordDeleteAfter`; `None`, key 0, keeps for ever. Default 7 days, MediaMTX's is one.
     pub(crate) delete_after: Option<Duration>,
+    /// `recordQuota`, ours: above it the path's oldest files go; `None`, key 0 and the default, for no limit.
+    pub(crate) quota_bytes: Option<u64>,
+}
+
+/// Limits of all recordings together; ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetentionLimits {
+    /// `recordQuotaTotal`: above it the oldest files of all paths go; `None`, key 0 and the default, for no limit.
+    pub(crate) quota_total_bytes: Option<u64>,
+    /// `recordDiskAlarm`, `recordDiskDelete`, `recordDiskStop`: percent of each disk; 85, 90 and 95.
+    pub(crate) disk_levels: DiskLevels,
 }
 
 /// Where a path's media comes from.

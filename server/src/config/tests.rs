@@ -204,3 +204,22 @@ fn ten_thousand_paths_are_taken_and_one_more_is_refused() {
     assert_eq!(good(&yaml(10_000)).0.paths.len(), 10_000);
     assert!(bad(&yaml(10_001)).contains("paths: 10001, the limit is 10000"));
 }
+
+#[test]
+fn quotas_and_disk_levels_are_sizes_and_percent() {
+    let (config, warnings) = good(
+        "recordQuotaTotal: 2T\nrecordDiskAlarm: 70\nrecordDiskStop: 98%\npathDefaults:\n  record: yes\n  \
+         recordQuota: 50G\npaths:\n  a:\n    source: rtsp://10.0.0.1/x\n  b:\n    source: rtsp://10.0.0.2/x\n    \
+         recordQuota: 0\n",
+    );
+    assert_eq!(warnings, Vec::<String>::new());
+    let quotas: Vec<_> =
+        config.paths.values().map(|path| path.record.as_ref().unwrap().quota_bytes).collect();
+    assert_eq!(quotas, [Some(50 << 30), None]);
+    assert_eq!(config.retention.quota_total_bytes, Some(2 << 40));
+    let levels = config.retention.disk_levels;
+    assert_eq!((levels.alarm, levels.delete, levels.stop), (70, 90, 98));
+    assert!(bad("recordDiskStop: 89").contains("must rise"));
+    assert!(bad("recordDiskAlarm: 101").contains("a percentage from 1 to 100"));
+    assert!(bad("paths:\n  a:\n    record: yes\n    recordQuota: lots\n").contains("recordQuota"));
+}

@@ -139,6 +139,16 @@ pub(crate) fn size_bytes(text: &str) -> Result<u64, Expected> {
     u64::try_from(bytes).map_err(|_| Expected::Size)
 }
 
+/// Parses a share of a whole: `85` or `85%`.
+///
+/// # Errors
+/// [`Expected::Within`].
+pub(crate) fn percent(text: &str) -> Result<u8, Expected> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let percent = number.parse().ok().filter(|percent| (1..=100).contains(percent));
+    percent.ok_or_else(|| Expected::Within("a percentage from 1 to 100".to_owned()))
+}
+
 /// Parses a whole number that is not negative.
 ///
 /// # Errors

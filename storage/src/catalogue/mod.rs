@@ -8,7 +8,10 @@
 //! Every commit is synced (`synchronous = FULL`): there is about one a second, for all streams.
 //! Belongs here: SQL. Does not: files (-> `disk`, `repair`, `retention`).
 
+mod deletions;
+mod holds;
 mod read;
+mod roots;
 mod write;
 
 use std::path::PathBuf;
@@ -23,7 +26,9 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub(crate) use read::Range;
+pub(crate) use roots::{PathUsage, RecentGrowth};
 
+use crate::reserve::Reserve;
 use crate::segment_file::{Extent, FileFacts};
 
 /// Connections: one writes, the others answer `/list` and `/get` meanwhile.
@@ -57,10 +62,20 @@ pub enum CatalogueError {
     },
 }
 
+impl CatalogueError {
+    /// Whether its disk is full.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        /// `SQLITE_FULL`.
+        const FULL: &str = "13";
+        matches!(self, Self::Sql(sqlx::Error::Database(error)) if error.code().as_deref() == Some(FULL))
+    }
+}
+
 /// The database, shared by everyone.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalogue {
     pool: SqlitePool,
+    reserve: Option<Reserve>,
 }
 
 /// Something to be written down.
@@ -88,8 +103,11 @@ pub(crate) struct FileUpdate {
 #[derive(Clone, Debug)]
 pub(crate) struct FileRow {
     pub(crate) id: i64,
+    pub(crate) path: PathName,
     pub(crate) name: PathBuf,
     pub(crate) is_open: bool,
+    /// Its end was lost: the next file does not continue it.
+    pub(crate) is_cut: bool,
     pub(crate) run: RunId,
     pub(crate) number: u32,
     pub(crate) start: WallTime,
@@ -119,9 +137,28 @@ impl Catalogue {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
+        let reserve = Reserve::beside(options.get_filename().to_owned());
         let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
         sqlx::migrate!("migrations/sqlite").run(&pool).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, reserve })
+    }
+
+    /// Keeps room on the disk for when it is full; without it the catalogue works all the same until then.
+    pub(crate) fn keep_reserve(&self) {
+        if let Some(reserve) = &self.reserve
+            && let Err(error) = reserve.make()
+        {
+            tracing::warn!(%error, "no room can be kept for the catalogue");
+        }
+    }
+
+    /// Gives that room back to the catalogue.
+    pub(crate) fn use_reserve(&self) {
+        match self.reserve.as_ref().map(Reserve::give_back) {
+            Some(Ok(true)) => tracing::warn!("the catalogue's disk is full: it uses the room kept for that"),
+            Some(Err(error)) => tracing::error!(%error, "room kept for the catalogue can't be given back"),
+            Some(Ok(false)) | None => {}
+        }
     }
 
     /// Closes all connections.
@@ -133,4 +170,9 @@ impl Catalogue {
 /// The catalogue holds what fits 63 bits; more can't be, and saturates.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Counts and sums are never negative.
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
 }

@@ -14,14 +14,16 @@ use crate::segment_file::Extent;
 
 /// The columns of a [`FileRow`], in the order that [`file_row`] reads them.
 macro_rules! file_query {
-    ($rest:literal) => {
+    ($($rest:literal),+) => {
         concat!(
             "SELECT id, name, state, run, number, start_us, duration_us, first_offset, bytes, timescale, ",
-            "first_ticks, duration_ticks, path FROM files ",
-            $rest
+            "first_ticks, duration_ticks, path, is_cut FROM files ",
+            $($rest),+
         )
     };
 }
+
+pub(super) use file_query;
 
 /// Files are at most a day long (`recordSegmentDuration`) and a little: where to begin to look for one that covers a
 /// time.
@@ -63,26 +65,6 @@ impl Catalogue {
         row.as_ref().map(file_row).transpose()
     }
 
-    /// Closed files of a path whose media is older than `before`, the oldest first, `limit` at most.
-    pub(crate) async fn expired(
-        &self,
-        path: &PathName,
-        before: WallTime,
-        limit: u32,
-    ) -> Result<Vec<FileRow>, CatalogueError> {
-        let rows = sqlx::query(file_query!(
-            "WHERE path = ? AND start_us < ? AND start_us + duration_us < ? AND state = 'closed' \
-             ORDER BY start_us LIMIT ?"
-        ))
-        .bind(path.as_str())
-        .bind(before.unix_us())
-        .bind(before.unix_us())
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(file_row).collect()
-    }
-
     /// The index of a file, as far as it is known.
     pub(crate) async fn gops(&self, file: &FileRow) -> Result<Vec<GopEntry>, CatalogueError> {
         if file.is_open {
@@ -122,14 +104,12 @@ impl Catalogue {
         .bind(path.as_str())
         .fetch_optional(&self.pool)
         .await?;
-        let last: Option<i64> = sqlx::query(
-            "SELECT start_us + duration_us FROM files WHERE path = ? ORDER BY start_us DESC LIMIT 1",
+        let last = sqlx::query(
+            "SELECT start_us, start_us + duration_us FROM files WHERE path = ? ORDER BY start_us DESC LIMIT 1",
         )
         .bind(path.as_str())
         .fetch_optional(&self.pool)
-        .await?
-        .map(|row| row.try_get(0))
-        .transpose()?;
+        .await?;
         let noted = match noted {
             Some(row) => {
                 let reason: String = row.try_get(1)?;
@@ -138,12 +118,11 @@ impl Catalogue {
             }
             None => None,
         };
-        let server = last.map(|end| Gap { from: WallTime(end), until: None, reason: GapReason::Server });
-        // A gap that was noted before the last file was written is an old one.
-        Ok(match (noted, server) {
-            (Some(noted), Some(server)) if noted.from < server.from => Some(server),
-            (noted, server) => noted.or(server),
-        })
+        let Some(last) = last else { return Ok(noted) };
+        let (start, end) = (WallTime(last.try_get(0)?), WallTime(last.try_get(1)?));
+        // A gap that was noted before the last file began is an old one; when it ended, clocks may see differently.
+        let noted = noted.filter(|gap| gap.from > start);
+        Ok(Some(noted.unwrap_or(Gap { from: end, until: None, reason: GapReason::Server })))
     }
 
     /// Gaps of a path in a range, the oldest first.
@@ -169,18 +148,6 @@ impl Catalogue {
             })
             .collect()
     }
-
-    /// Deleted files that may still be on the disk: the server ended between the row and the file.
-    pub(crate) async fn unfinished_deletions(&self) -> Result<Vec<(i64, PathBuf)>, CatalogueError> {
-        let rows =
-            sqlx::query("SELECT id, name FROM deletions WHERE unlinked = 0").fetch_all(&self.pool).await?;
-        rows.iter()
-            .map(|row| {
-                let name: String = row.try_get(1)?;
-                Ok((row.try_get(0)?, PathBuf::from(name)))
-            })
-            .collect()
-    }
 }
 
 fn decoded(file: &FileRow, bytes: &[u8]) -> Result<Vec<GopEntry>, CatalogueError> {
@@ -188,10 +155,11 @@ fn decoded(file: &FileRow, bytes: &[u8]) -> Result<Vec<GopEntry>, CatalogueError
     index::decode(bytes).ok_or_else(wrong)
 }
 
-fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
+pub(super) fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
     let name: String = row.try_get(1)?;
     let wrong = |what| CatalogueError::Row { name: name.clone(), what };
     let state: String = row.try_get(2)?;
+    let path: String = row.try_get(12)?;
     let number: i64 = row.try_get(4)?;
     let first_offset: i64 = row.try_get(7)?;
     let bytes: i64 = row.try_get(8)?;
@@ -199,7 +167,9 @@ fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
     let timescale = u32::try_from(timescale).ok().and_then(Timescale::new);
     Ok(FileRow {
         id: row.try_get(0)?,
+        path: PathName::parse(&path).map_err(|_| wrong("path"))?,
         is_open: state == "open",
+        is_cut: row.try_get::<i64, _>(13)? != 0,
         run: RunId(row.try_get(3)?),
         number: u32::try_from(number).map_err(|_| wrong("number"))?,
         start: WallTime(row.try_get(5)?),

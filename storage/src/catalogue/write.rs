@@ -1,4 +1,4 @@
-//! Write: updates and deletions.
+//! Write: updates.
 
 use media_core::egress::recorder::Gap;
 use media_core::egress::recorder::index;
@@ -6,7 +6,7 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::{Catalogue, CatalogueError, FileRow, FileUpdate, Update, signed};
+use super::{Catalogue, CatalogueError, FileUpdate, Update, signed};
 
 impl Catalogue {
     /// Writes all updates or none.
@@ -22,45 +22,15 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Deletes a file's row and notes by which rule; the file itself is still there.
-    pub(crate) async fn delete(
-        &self,
-        path: &PathName,
-        file: &FileRow,
-        rule: &str,
-        now: WallTime,
-    ) -> Result<i64, CatalogueError> {
-        let mut transaction = self.pool.begin().await?;
-        let noted = sqlx::query(
-            "INSERT INTO deletions (at_us, rule, path, name, start_us, duration_us, bytes, unlinked) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, 0) RETURNING id",
-        )
-        .bind(now.unix_us())
-        .bind(rule)
-        .bind(path.as_str())
-        .bind(file.name.to_string_lossy())
-        .bind(file.start.unix_us())
-        .bind(file.duration_us)
-        .bind(signed(file.extent.bytes))
-        .fetch_one(&mut *transaction)
-        .await?;
-        sqlx::query("DELETE FROM files WHERE id = ?").bind(file.id).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(noted.try_get(0)?)
+    /// Notes that a file lost its end.
+    pub(crate) async fn note_cut(&self, name: &str) -> Result<(), CatalogueError> {
+        sqlx::query("UPDATE files SET is_cut = 1 WHERE name = ?").bind(name).execute(&self.pool).await?;
+        Ok(())
     }
 
     /// Takes the row of a file that is gone out, without a word about a deletion.
     pub(crate) async fn forget(&self, name: &str) -> Result<(), CatalogueError> {
         sqlx::query("DELETE FROM files WHERE name = ?").bind(name).execute(&self.pool).await?;
-        Ok(())
-    }
-
-    /// Notes that a deleted file is gone from the disk.
-    pub(crate) async fn unlinked(&self, deletion: i64) -> Result<(), CatalogueError> {
-        sqlx::query("UPDATE deletions SET unlinked = 1 WHERE id = ?")
-            .bind(deletion)
-            .execute(&self.pool)
-            .await?;
         Ok(())
     }
 }

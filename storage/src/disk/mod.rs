@@ -21,7 +21,6 @@ mod syncer;
 mod writer;
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -40,6 +39,7 @@ use writer::Writer;
 use crate::catalogue::Update;
 use crate::clock::Clock;
 use crate::record_path::RecordPath;
+use crate::root::Root;
 
 /// What may wait for the disk of one stream: 16 s at 4 Mbit/s.
 const QUEUE_BYTES_PER_STREAM_MAX: u64 = 8 << 20;
@@ -151,7 +151,7 @@ fn command_bytes(command: &Command) -> u64 {
 /// One disk: the threads that write below one folder.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    root: PathBuf,
+    root: Arc<Root>,
     jobs: SyncSender<Job>,
     stats: Arc<DiskStats>,
     writer: JoinHandle<()>,
@@ -161,16 +161,20 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Starts the threads for the files below `root`.
-    pub(crate) fn start(root: &Path, clock: Clock, updates: mpsc::Sender<Vec<Update>>) -> io::Result<Self> {
+    pub(crate) fn start(
+        root: Arc<Root>,
+        clock: Clock,
+        updates: mpsc::Sender<Vec<Update>>,
+    ) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE_JOBS_MAX);
         let (stop_syncer, stopped) = sync_channel(1);
         let stats = Arc::new(DiskStats::default());
         let progress = Arc::default();
-        let writer = Writer::new(root.to_owned(), Arc::clone(&progress), Arc::clone(&stats));
-        let syncer = Syncer { root: root.to_owned(), progress, stats: Arc::clone(&stats), clock, updates };
+        let writer = Writer::new(Arc::clone(&root), Arc::clone(&progress), Arc::clone(&stats));
+        let syncer = Syncer { root: Arc::clone(&root), progress, stats: Arc::clone(&stats), clock, updates };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         Ok(Self {
-            root: root.to_owned(),
+            root,
             jobs,
             stats,
             writer: spawn("disk-writer").spawn(move || writer.run(&queue))?,
@@ -200,12 +204,12 @@ impl Disk {
     pub(crate) fn stop(self) {
         drop(self.jobs);
         if self.writer.join().is_err() {
-            tracing::error!(root = %self.root.display(), "disk writer panicked");
+            tracing::error!(root = %self.root.folder.display(), "disk writer panicked");
         }
         // The syncer ends when nobody can tell it anything any more.
         drop(self.stop_syncer);
         if self.syncer.join().is_err() {
-            tracing::error!(root = %self.root.display(), "disk syncer panicked");
+            tracing::error!(root = %self.root.folder.display(), "disk syncer panicked");
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Stats: what writer and syncer count.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+use crate::levels::Space;
+use crate::root::{Condition, Root};
 
 /// Of one stream.
 #[derive(Debug, Default)]
@@ -50,10 +53,14 @@ pub(super) struct DiskStats {
 }
 
 /// Counters of one disk since the start; queue and open files are gauges.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSnapshot {
     /// The folder of its recordings.
     pub root: PathBuf,
+    /// Whether it is written.
+    pub condition: Condition,
+    /// Its file system; `None` when the system does not say.
+    pub space: Option<Space>,
     /// Bytes that wait for it, of all streams.
     pub queued_bytes: u64,
     /// Files being written.
@@ -77,9 +84,11 @@ impl DiskStats {
         self.sync_us_max.fetch_max(us, Relaxed);
     }
 
-    pub(super) fn snapshot(&self, root: &Path) -> DiskSnapshot {
+    pub(super) fn snapshot(&self, root: &Root) -> DiskSnapshot {
         DiskSnapshot {
-            root: root.to_owned(),
+            root: root.folder.clone(),
+            condition: root.condition(),
+            space: root.last_look().space,
             queued_bytes: self.queued_bytes.load(Relaxed),
             open_files: self.open_files.load(Relaxed),
             syncs: self.syncs.load(Relaxed),

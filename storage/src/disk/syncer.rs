@@ -1,4 +1,5 @@
-//! Syncer: the thread that makes durable what the writer wrote, once a second, and tells the catalogue.
+//! Syncer: the thread that makes durable what the writer wrote, once a second, and tells the catalogue. It also looks whether
+//! the disk is still there and how full it is.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -16,6 +17,7 @@ use super::stats::DiskStats;
 use super::{Failure, Stream, count};
 use crate::catalogue::{FileUpdate, Update};
 use crate::clock::Clock;
+use crate::root::Root;
 use crate::segment_file::SegmentFile;
 
 /// From one round to the next. A power cut takes what was written since the last round began: this, and the round
@@ -65,7 +67,7 @@ pub(super) fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
 }
 
 pub(super) struct Syncer {
-    pub(super) root: PathBuf,
+    pub(super) root: Arc<Root>,
     pub(super) progress: Arc<Mutex<Progress>>,
     pub(super) stats: Arc<DiskStats>,
     pub(super) clock: Clock,
@@ -77,6 +79,7 @@ impl Syncer {
     pub(super) fn run(self, stopped: &Receiver<()>) {
         let mut wait = SYNC_EVERY;
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
+            self.root.look();
             wait = SYNC_EVERY.saturating_sub(self.round());
         }
         self.round();
@@ -117,7 +120,7 @@ impl Syncer {
 
     /// The file's folder and those above it, up to the root: any of them may be new.
     fn add_folders(&self, name: &Path, folders: &mut BTreeSet<PathBuf>) {
-        let inside = name.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root));
+        let inside = name.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root.folder));
         folders.extend(inside.map(Path::to_owned));
     }
 

@@ -18,10 +18,14 @@ use super::stats::DiskStats;
 use super::syncer::{Grown, Progress, lock};
 use super::{Failure, Job, Stream, count};
 use crate::marker;
+use crate::root::{Condition, Root};
 use crate::segment_file::{SegmentFile, free_name};
 
+/// Why a file ends whose disk went away or filled up; the keeper has said so, once for all files.
+const NOT_ADMITTED: &str = "its disk is full or not there";
+
 pub(super) struct Writer {
-    root: PathBuf,
+    root: Arc<Root>,
     progress: Arc<Mutex<Progress>>,
     stats: Arc<DiskStats>,
     open: HashMap<PathName, OpenFile>,
@@ -31,10 +35,12 @@ struct OpenFile {
     stream: Arc<Stream>,
     file: SegmentFile,
     marker: PathBuf,
+    /// Of the folder: when it is another, the disk may have gone meanwhile.
+    epoch: u64,
 }
 
 impl Writer {
-    pub(super) fn new(root: PathBuf, progress: Arc<Mutex<Progress>>, stats: Arc<DiskStats>) -> Self {
+    pub(super) fn new(root: Arc<Root>, progress: Arc<Mutex<Progress>>, stats: Arc<DiskStats>) -> Self {
         Self { root, progress, stats, open: HashMap::new() }
     }
 
@@ -78,7 +84,10 @@ impl Writer {
             }
             Err(error) => {
                 count(&stream.stats.write_errors);
-                tracing::warn!(path = %stream.path, %error, "recording can't be opened");
+                // The keeper has told of the disk, once for all its streams.
+                if self.root.condition() == Condition::Usable {
+                    tracing::warn!(path = %stream.path, %error, "recording can't be opened");
+                }
                 let failure = Failure { run: start.run, number: start.number, end: None };
                 stream.tell(failure);
             }
@@ -86,14 +95,15 @@ impl Writer {
     }
 
     fn create(&self, stream: &Arc<Stream>, start: &FileStart) -> io::Result<OpenFile> {
+        let epoch = self.root.admit()?;
         let wanted = stream.template.file(&stream.path, start.start);
         if let Some(folder) = wanted.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let name = free_name(wanted)?;
-        let marker = marker::place(&self.root, &name, start)?;
+        let marker = marker::place(&self.root.folder, &name, start)?;
         match SegmentFile::create(name, &stream.path, start) {
-            Ok(file) => Ok(OpenFile { stream: Arc::clone(stream), file, marker }),
+            Ok(file) => Ok(OpenFile { stream: Arc::clone(stream), file, marker, epoch }),
             Err(error) => {
                 marker::remove(&marker)?;
                 Err(error)
@@ -103,7 +113,9 @@ impl Writer {
 
     fn append(&mut self, stream: &Arc<Stream>, part: &Part) {
         let Some(open) = self.open.get_mut(&stream.path) else { return };
-        match open.file.append(part) {
+        let admitted = self.root.admits(open.epoch);
+        let appended = if admitted { open.file.append(part) } else { Err(io::Error::other(NOT_ADMITTED)) };
+        match appended {
             Ok(gop) => {
                 let written = u64::try_from(part.len_bytes).unwrap_or(0);
                 stream.stats.written_bytes.fetch_add(written, Ordering::Relaxed);

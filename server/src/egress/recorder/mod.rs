@@ -15,22 +15,25 @@
 mod session;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+
+use control_api::storage::Switch;
+use media_core::egress::recorder::{GapReason, Recorder, RecorderStats};
+use media_core::gate::{Action, Caller, CameraGrant, Gate};
+use media_core::path_name::PathName;
+use media_core::remux::fmp4::SegmenterConfig;
+use storage::{
+    CatalogueError, CheckReport, Clock, Depth, DiskSnapshot, Driver, Ledger, PathRule, Recordings,
+    RetentionConfig, Storage, StorageConfig, StreamSnapshot,
+};
 
 use self::session::Session;
 use crate::config::resolved::{Config, HlsConfig, RecordConfig};
 use crate::registry::Registry;
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
-use crate::stream::{Attachment, Sink};
-use media_core::egress::recorder::{Recorder, RecorderStats};
-use media_core::gate::{Action, Caller, Gate};
-use media_core::path_name::PathName;
-use media_core::remux::fmp4::SegmenterConfig;
-use storage::{
-    AgeRule, CatalogueError, Clock, DiskSnapshot, Driver, Recordings, Storage, StorageConfig, StreamSnapshot,
-};
+use crate::stream::{Attachment, Sink, Stream};
 
 /// Segments of recorders; files are cut where one begins. HLS's own default.
 const SEGMENT: Duration = Duration::from_secs(1);
@@ -38,10 +41,27 @@ const SEGMENT: Duration = Duration::from_secs(1);
 /// The clocks as storage reads them.
 const CLOCK: Clock = Clock { wall: clock::wall_now, monotonic: clock::now };
 
+/// Recording, once it could be started: a catalogue that can't be opened is tried again. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct RecordersSlot(Arc<OnceLock<Arc<Recorders>>>);
+
+impl RecordersSlot {
+    /// What records, if it could be started.
+    pub(crate) fn get(&self) -> Option<&Arc<Recorders>> {
+        self.0.get()
+    }
+
+    /// Fills the slot, once.
+    pub(crate) fn set(&self, recorders: Arc<Recorders>) {
+        self.0.get_or_init(|| recorders);
+    }
+}
+
 /// All recorders and the storage they write to.
 pub(crate) struct Recorders {
     inner: Mutex<Option<Inner>>,
     recordings: Recordings,
+    ledger: Ledger,
 }
 
 struct Inner {
@@ -54,7 +74,11 @@ struct Recorded {
     path: PathName,
     writer: storage::StreamWriter,
     session: Arc<Session>,
-    attachment: Attachment,
+    stream: Arc<Stream>,
+    grant: CameraGrant,
+    segmenter: SegmenterConfig,
+    /// `None` while an operator does not want it.
+    attachment: Option<Attachment>,
 }
 
 /// What one recorder did so far.
@@ -66,10 +90,26 @@ pub(crate) struct RecorderSnapshot {
     pub(crate) recorder: RecorderStats,
     /// A file is open.
     pub(crate) is_recording: bool,
+    /// It is to be recorded; an operator may have turned it off.
+    pub(crate) is_wanted: bool,
     /// Its queue and what was written.
     pub(crate) stream: StreamSnapshot,
     /// Times it was started again after a panic.
     pub(crate) restarts: u64,
+}
+
+impl Recorded {
+    /// Begins with the next random access point, or ends with the last whole part; live goes on as it did.
+    fn switch(&mut self, wanted: Switch) {
+        match wanted {
+            Switch::On if self.attachment.is_none() => {
+                let sink: Arc<dyn Sink> = Arc::<Session>::clone(&self.session);
+                self.attachment = Some(self.stream.attach(&self.grant, sink, self.segmenter));
+            }
+            Switch::Off if self.attachment.take().is_some() => self.session.stop(GapReason::Operator),
+            Switch::On | Switch::Off => {}
+        }
+    }
 }
 
 /// Whether a configuration needs storage at all.
@@ -82,16 +122,34 @@ pub(crate) fn is_wanted(config: &Config) -> bool {
 /// # Errors
 /// [`CatalogueError`].
 pub(crate) async fn open(config: &Config) -> Result<(Storage, Driver), CatalogueError> {
+    Storage::open(storage_config(config), CLOCK).await
+}
+
+/// Compares the recordings of a configuration with their catalogue.
+///
+/// # Errors
+/// [`CatalogueError`].
+pub(crate) async fn check(config: &Config) -> Result<CheckReport, CatalogueError> {
+    storage::check(storage_config(config), CLOCK, Depth::Parts).await
+}
+
+fn storage_config(config: &Config) -> StorageConfig {
     let recorded = || config.paths.iter().filter_map(|(name, path)| Some((name, path.record.as_ref()?)));
     let mut roots: Vec<PathBuf> = recorded().map(|(_, record)| record.path.root().to_owned()).collect();
     roots.sort_unstable();
     roots.dedup();
-    let rule = |(name, record): (&PathName, &RecordConfig)| {
-        let root = record.path.root().to_owned();
-        Some(AgeRule { path: name.clone(), delete_after: record.delete_after?, root })
+    let rule = |(name, record): (&PathName, &RecordConfig)| PathRule {
+        path: name.clone(),
+        delete_after: record.delete_after,
+        quota_bytes: record.quota_bytes,
+        root: record.path.root().to_owned(),
     };
-    let rules = recorded().filter_map(rule).collect();
-    Storage::open(StorageConfig { database: config.database.clone(), roots, rules }, CLOCK).await
+    let retention = RetentionConfig {
+        paths: recorded().map(rule).collect(),
+        quota_total_bytes: config.retention.quota_total_bytes,
+        levels: config.retention.disk_levels,
+    };
+    StorageConfig { database: config.database.clone(), roots, retention }
 }
 
 impl Recorders {
@@ -105,10 +163,16 @@ impl Recorders {
         registry: &Registry,
         tasks: &TaskSet,
     ) -> Result<Arc<Self>, CatalogueError> {
-        let mut recorded = Vec::new();
+        // All that may fail comes first: who tries again must not find half of the recorders at work.
+        let off = storage.ledger().switched_off().await?;
+        let mut planned = Vec::new();
         for (path, path_config) in &config.paths {
-            let Some(record) = &path_config.record else { continue };
-            let left = storage.left_gap(path).await?;
+            if let Some(record) = &path_config.record {
+                planned.push((path, record, storage.left_gap(path).await?));
+            }
+        }
+        let mut recorded = Vec::new();
+        for (path, record, left) in planned {
             let (writer, failures) = match storage.stream(path, record.path.clone()) {
                 Ok(stream) => stream,
                 Err(error) => {
@@ -122,12 +186,16 @@ impl Recorders {
             let Ok(grant) = Gate::default().authorize(&caller, Action::Read, path) else { continue };
             let recorder = Recorder::new(record.segment_duration, left);
             let session = Session::new(path, recorder, (writer.clone(), failures), tasks);
-            let sink: Arc<dyn Sink> = Arc::<Session>::clone(&session);
-            let attachment = stream.attach(&grant, sink, segmenter_config(config, record));
-            recorded.push(Recorded { path: path.clone(), writer, session, attachment });
+            let segmenter = segmenter_config(config, record);
+            let path = path.clone();
+            let mut one = Recorded { path, writer, session, stream, grant, segmenter, attachment: None };
+            if !off.contains(&one.path) {
+                one.switch(Switch::On);
+            }
+            recorded.push(one);
         }
-        let recordings = storage.recordings();
-        Ok(Arc::new(Self { inner: Mutex::new(Some(Inner { storage, recorded })), recordings }))
+        let (recordings, ledger) = (storage.recordings(), storage.ledger());
+        Ok(Arc::new(Self { inner: Mutex::new(Some(Inner { storage, recorded })), recordings, ledger }))
     }
 
     /// For the playback server.
@@ -135,14 +203,36 @@ impl Recorders {
         self.recordings.clone()
     }
 
+    /// For the API.
+    pub(crate) fn ledger(&self) -> Ledger {
+        self.ledger.clone()
+    }
+
+    /// Whether a path has a recorder.
+    pub(crate) fn records(&self, path: &PathName) -> bool {
+        self.lock().as_ref().is_some_and(|inner| inner.recorded.iter().any(|one| one.path == *path))
+    }
+
+    /// Lets a path's recorder work or pause.
+    pub(crate) fn switch(&self, path: &PathName, wanted: Switch) {
+        let mut inner = self.lock();
+        let recorded = inner.iter_mut().flat_map(|inner| &mut inner.recorded);
+        recorded.filter(|one| one.path == *path).for_each(|one| one.switch(wanted));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Inner>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What every recorder and every disk did so far.
     pub(crate) fn snapshot(&self) -> (Vec<RecorderSnapshot>, Vec<DiskSnapshot>) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.lock();
         let Some(inner) = inner.as_ref() else { return (Vec::new(), Vec::new()) };
         let recorders = inner.recorded.iter().map(|recorded| RecorderSnapshot {
             path: recorded.path.clone(),
             recorder: recorded.session.stats.recorder(),
             is_recording: recorded.session.stats.is_recording(),
+            is_wanted: recorded.attachment.is_some(),
             stream: recorded.writer.snapshot(),
             restarts: recorded.session.stats.restarts(),
         });
@@ -151,12 +241,14 @@ impl Recorders {
 
     /// Records what was received so far, closes all files and syncs them; gives up after `patience`.
     pub(crate) async fn stop(&self, patience: Duration) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let inner = self.lock().take();
         let Some(Inner { storage, recorded }) = inner else { return };
         let stopped = tokio::task::spawn_blocking(move || {
             for Recorded { session, attachment, .. } in recorded {
-                attachment.finish();
-                session.stop();
+                if let Some(attachment) = attachment {
+                    attachment.finish();
+                    session.stop(GapReason::Server);
+                }
             }
             storage.stop();
         });

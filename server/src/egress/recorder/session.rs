@@ -61,12 +61,8 @@ impl Session {
         Arc::new(Self { path: path.clone(), work, stats: SessionStats::default(), panics: panics.clone() })
     }
 
-    /// The server stops: the file is closed, and a gap begins.
-    pub(super) fn stop(&self) {
-        self.begin_gap(GapReason::Server);
-    }
-
-    fn begin_gap(&self, reason: GapReason) {
+    /// Closes the file and begins a gap.
+    pub(super) fn stop(&self, reason: GapReason) {
         let mut work = self.lock();
         self.note_failures(&mut work);
         let commands = work.recorder.stop(reason);
@@ -109,14 +105,14 @@ impl Sink for Session {
     }
 
     fn pause(&self) {
-        self.begin_gap(GapReason::Camera);
+        self.stop(GapReason::Camera);
     }
 
     fn restart(&self, message: &str) {
         self.panics.count_panic();
         tracing::error!(message, path = %self.path, "recorder panicked; it begins a new file");
         self.stats.restarts.fetch_add(1, Ordering::Relaxed);
-        self.begin_gap(GapReason::Server);
+        self.stop(GapReason::Server);
     }
 
     fn needs(&self) -> Needs {

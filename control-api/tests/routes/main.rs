@@ -1,6 +1,9 @@
 //! The routers as a client sees them: statuses, headers and JSON.
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a failure here is a failed test")]
 
+mod fake;
+mod storage;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -86,6 +89,7 @@ fn camera(name: &str) -> Camera {
 fn api(names: &[&str], origins: &[&str]) -> Router {
     router(ApiDeps {
         cameras: Arc::new(Fixed(names.iter().map(|name| camera(name)).collect())),
+        storage: Arc::new(fake::Fake::default()),
         info: Info { version: "1.2.3".to_owned(), started: SINCE },
         allow_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
         trusted_proxies: TrustedProxies::default(),
