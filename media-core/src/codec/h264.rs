@@ -3,6 +3,8 @@
 //! Spec: ITU-T H.264 s7.3 (syntax), s7.4 (semantics), Annex A (profiles), Annex E (VUI).
 //! Limits: [`PARAMETER_SET_BYTES_MAX`]; 32 SPS and 256 PPS by their identifiers.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::PARAMETER_SET_BYTES_MAX;
@@ -309,7 +311,7 @@ fn ranged(field: &'static str, got: u32, max: u32) -> Result<u32, H264Error> {
     if got <= max { Ok(got) } else { Err(H264Error::OutOfRange { field, got }) }
 }
 
-fn parameter_set_payload(nal: &[u8], want: u8) -> Result<Vec<u8>, H264Error> {
+fn parameter_set_payload(nal: &[u8], want: u8) -> Result<Cow<'_, [u8]>, H264Error> {
     let got = nal.first().copied().map(nal_type);
     if got != Some(want) {
         return Err(H264Error::WrongType { got, want });
@@ -385,7 +387,7 @@ fn read_slice_start(bits: &mut BitReader<'_>) -> Result<SliceStart, H264Error> {
     Ok(SliceStart { first_mb, slice_type, pps_id })
 }
 
-fn slice_payload(nal: &[u8]) -> Result<Vec<u8>, H264Error> {
+fn slice_payload(nal: &[u8]) -> Result<Cow<'_, [u8]>, H264Error> {
     let got = nal.first().copied().map(nal_type);
     if !matches!(got, Some(NAL_SLICE..=NAL_IDR)) {
         return Err(H264Error::WrongType { got, want: NAL_SLICE });

@@ -3,6 +3,8 @@
 //! Spec: ITU-T H.265 s7.3 (syntax), s7.4.2.2 (NAL unit types), Annex E (VUI is not read).
 //! Limits: `PARAMETER_SET_BYTES_MAX`; 16 VPS, 16 SPS and 64 PPS by their identifiers.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::PARAMETER_SET_BYTES_MAX;
@@ -103,7 +105,7 @@ fn small(field: &'static str, got: u32, max: u8) -> Result<u8, H265Error> {
     u8::try_from(got).ok().filter(|got| *got <= max).ok_or(H265Error::OutOfRange { field, got })
 }
 
-fn parameter_set_payload(nal: &[u8], want: u8) -> Result<Vec<u8>, H265Error> {
+fn parameter_set_payload(nal: &[u8], want: u8) -> Result<Cow<'_, [u8]>, H265Error> {
     let got = nal.first().copied().map(nal_type);
     if got != Some(want) {
         return Err(H265Error::WrongType { got, want });
@@ -302,7 +304,7 @@ pub fn parse_slice_start(nal: &[u8]) -> Result<SliceStart, H265Error> {
     read_slice_start(&mut BitReader::new(rbsp.get(2..).unwrap_or(&[])), nal_type)
 }
 
-fn slice_payload(nal: &[u8]) -> Result<(Vec<u8>, u8), H265Error> {
+fn slice_payload(nal: &[u8]) -> Result<(Cow<'_, [u8]>, u8), H265Error> {
     match nal.first().copied().map(nal_type) {
         Some(got) if got < NAL_VPS => Ok((unescape(nal, SLICE_HEADER_BYTES_MAX), got)),
         got => Err(H265Error::WrongType { got, want: 0 }),

@@ -2,6 +2,8 @@
 //!
 //! Spec: ITU-T H.264 s7.3.1, s7.4.1, Annex B; ISO/IEC 14496-15 s5.3.3 (4-byte lengths).
 
+use std::borrow::Cow;
+
 /// Walks NAL units behind 4-byte big-endian lengths, the form of `AccessUnit::payload`.
 ///
 /// Ends at the end of the data or at the first length that does not fit.
@@ -69,11 +71,11 @@ pub fn without_trailing_zeros(nal: &[u8]) -> &[u8] {
 
 /// The first `bytes_max` bytes of a NAL unit, header included, without emulation prevention bytes
 /// (`00 00 03` becomes `00 00`).
-pub fn unescape(nal: &[u8], bytes_max: usize) -> Vec<u8> {
-    // Slice headers, which are read of every picture, hardly ever hold one.
+pub fn unescape(nal: &[u8], bytes_max: usize) -> Cow<'_, [u8]> {
+    // Slice headers, which are read of every picture, hardly ever hold one: they are read where they are.
     let plain = nal.get(..bytes_max.min(nal.len())).unwrap_or(nal);
     if !plain.windows(3).any(|three| three == [0, 0, 3]) {
-        return plain.to_vec();
+        return Cow::Borrowed(plain);
     }
     let mut rbsp = Vec::with_capacity(nal.len().min(bytes_max));
     let mut zeros = 0;
@@ -88,7 +90,7 @@ pub fn unescape(nal: &[u8], bytes_max: usize) -> Vec<u8> {
         zeros = if byte == 0 { zeros + 1 } else { 0 };
         rbsp.push(byte);
     }
-    rbsp
+    Cow::Owned(rbsp)
 }
 
 #[cfg(test)]
@@ -114,8 +116,9 @@ mod tests {
 
     #[test]
     fn emulation_prevention_is_taken_out_where_the_standard_puts_it() {
-        assert_eq!(unescape(&[0x67, 0, 0, 3, 1, 0, 0, 3, 0, 0, 3], 64), [0x67, 0, 0, 1, 0, 0, 0, 0]);
-        assert_eq!(unescape(&[0, 3, 0, 0, 4], 64), [0, 3, 0, 0, 4]);
-        assert_eq!(unescape(&[1, 2, 3, 4], 2), [1, 2]);
+        let plain = unescape(&[0x67, 0, 0, 3, 1, 0, 0, 3, 0, 0, 3], 64);
+        assert_eq!(plain[..], [0x67, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(unescape(&[0, 3, 0, 0, 4], 64)[..], [0, 3, 0, 0, 4]);
+        assert_eq!(unescape(&[1, 2, 3, 4], 2)[..], [1, 2]);
     }
 }

@@ -302,19 +302,19 @@ impl Ingest {
         }
     }
 
-    fn on_unit(&mut self, index: usize, unit: RawUnit) {
+    fn on_unit(&mut self, index: usize, mut unit: RawUnit) {
         let arrival_us = self.arrival_us(unit.arrival);
         let Some(connection) = &mut self.connection else { return };
         let arrival_us = arrival_us + connection.base_us;
-        match unit.content.clone() {
+        match std::mem::replace(&mut unit.content, Content::Audio { duration_ticks: 0 }) {
             Content::Audio { duration_ticks } => {
-                self.on_audio(index, &unit, duration_ticks, arrival_us);
+                self.on_audio(index, &mut unit, duration_ticks, arrival_us);
             }
-            Content::Picture(picture) => self.on_picture(index, &unit, picture, arrival_us),
+            Content::Picture(picture) => self.on_picture(index, &mut unit, picture, arrival_us),
         }
     }
 
-    fn on_audio(&mut self, index: usize, unit: &RawUnit, duration_ticks: u32, arrival_us: i64) {
+    fn on_audio(&mut self, index: usize, unit: &mut RawUnit, duration_ticks: u32, arrival_us: i64) {
         if self.format.is_none() {
             let Some(connection) = &self.connection else { return };
             let has_video = connection.tracks.iter().flatten().any(|track| track.kind == TrackKind::Video);
@@ -336,7 +336,7 @@ impl Ingest {
         );
     }
 
-    fn on_picture(&mut self, index: usize, unit: &RawUnit, mut picture: Picture, arrival_us: i64) {
+    fn on_picture(&mut self, index: usize, unit: &mut RawUnit, mut picture: Picture, arrival_us: i64) {
         let Some(entry) = self.admit(&picture, arrival_us) else {
             self.counters.undecodable_units += 1;
             return;
@@ -514,7 +514,8 @@ impl Ingest {
         Some(())
     }
 
-    fn emit(&mut self, index: usize, unit: &RawUnit, emission: Emission, arrival_us: i64) {
+    /// Hands the unit's payload on.
+    fn emit(&mut self, index: usize, unit: &mut RawUnit, emission: Emission, arrival_us: i64) {
         let Some(connection) = &mut self.connection else { return };
         connection.align_gently(index);
         let Some(Some(track)) = connection.tracks.get_mut(index) else { return };
@@ -534,7 +535,7 @@ impl Ingest {
             pts_ticks: emission.pts_ticks,
             wall,
             is_random_access: emission.is_random_access,
-            payload: unit.payload.clone(),
+            payload: std::mem::take(&mut unit.payload),
         }));
     }
 }
