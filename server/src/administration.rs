@@ -130,7 +130,16 @@ impl control_api::Storage for Observer {
     }
 
     fn recording(&self, name: String) -> Answer<'_, api::Recording> {
-        Box::pin(async move { recording_of(&self.ledger()?, &path(&name)?).await })
+        Box::pin(async move {
+            let path = path(&name)?;
+            let recording = recording_of(&self.ledger()?, &path).await?;
+            if recording.segments.is_empty() && self.registry.get(&path).is_none() {
+                // MediaMTX's status.
+                let why = "it is not configured, and nothing of it is recorded";
+                return Err(ApiError::InvalidParameter { name: "path", why });
+            }
+            Ok(recording)
+        })
     }
 
     fn delete_segment(&self, name: String, start: Time, by: String) -> Answer<'_, ()> {

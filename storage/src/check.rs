@@ -440,3 +440,20 @@ fn parts_are_sound(file: &File, row: &FileRow) -> io::Result<Verdict> {
     let is_same = ticks == row.extent.duration_ticks;
     Ok(if is_same { Verdict::Sound } else { Verdict::Altered("its duration") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_night_is_ahead_and_never_the_one_that_is() {
+        let at = |seconds: i64| WallTime(20_000 * DAY_US + seconds * 1_000_000);
+        let three = 3 * 3600;
+        for (now, hours_and_seconds) in
+            [(0, (3, 0)), (three - 1, (0, 1)), (three, (24, 0)), (three + 1, (23, 3599))]
+        {
+            let (hours, seconds) = hours_and_seconds;
+            assert_eq!(until_night(at(now)), Duration::from_secs(hours * 3600 + seconds), "{now} s");
+        }
+    }
+}

@@ -314,12 +314,10 @@ impl Keeper {
         }
         let catalogue = &self.premises.deleter.catalogue;
         let usage = catalogue.usage().await?;
-        let used = |path: &PathName| -> u64 {
-            usage.iter().find(|used| used.path == *path).map_or(0, |used| used.bytes)
-        };
+        let used: BTreeMap<&PathName, u64> = usage.iter().map(|used| (&used.path, used.bytes)).collect();
         for rule in &config.paths {
             let Some(quota) = rule.quota_bytes else { continue };
-            let excess = used(&rule.path).saturating_sub(quota);
+            let excess = used.get(&rule.path).copied().unwrap_or(0).saturating_sub(quota);
             let files = match excess {
                 0 => Vec::new(),
                 _ => catalogue.oldest_of(&rule.path, FILES_PER_PASS_MAX).await?,

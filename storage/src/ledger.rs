@@ -148,7 +148,8 @@ impl Ledger {
 
     /// The same as it was up to half a minute ago; `None` at the very start.
     pub fn recent_figures(&self) -> Option<StorageFigures> {
-        self.premises.kept.figures()
+        let figures = self.premises.kept.figures()?;
+        Some(StorageFigures { deleted: self.premises.deleter.counts.snapshot(), ..figures })
     }
 
     /// Begins a check, unless one runs or is about to.

@@ -109,6 +109,9 @@ async fn a_quota_takes_the_oldest_but_what_is_held_stays_until_it_is_released() 
         let deleted = wait_deletions(&server, "operator", 1).await?;
         ensure!(deleted[0]["by"] == "rui" && deleted[0]["start"] == start, "{deleted:?}");
     }
+    let metrics = server.metrics().await?;
+    let by_quota = metrics.sum("gtvision_recordings_deleted_files_total", &[("rule", "quota")]);
+    ensure!(by_quota >= Some(1.0), "{by_quota:?} deletions by quota are counted");
     let status = http::get(&v1(&server, "storage")).await?.ok()?.json()?;
     let path = &status["paths"][0];
     ensure!(path["quotaBytes"] == 500 << 10 && path["bytes"].as_u64() > Some(100_000), "{status}");
@@ -180,15 +183,29 @@ async fn check(config: &Path) -> anyhow::Result<(Option<i32>, String)> {
     Ok((output.code, output.stdout + &output.stderr))
 }
 
-/// A folder that another one is mounted on.
+/// A folder that a disk is mounted on.
 struct Mount {
     folder: PathBuf,
-    disk: PathBuf,
+    disk: Disk,
+}
+
+enum Disk {
+    /// Another folder.
+    Folder(PathBuf),
+    /// A file system in memory of so many megabytes.
+    Memory(u32),
 }
 
 impl Mount {
     fn attach(&self) -> anyhow::Result<()> {
-        run_as_root(Command::new("mount").arg("--bind").arg(&self.disk).arg(&self.folder))
+        let mut command = Command::new("mount");
+        match &self.disk {
+            Disk::Folder(folder) => command.arg("--bind").arg(folder),
+            Disk::Memory(megabytes) => {
+                command.args(["-t", "tmpfs", "-o", &format!("size={megabytes}M"), "tmpfs"])
+            }
+        };
+        run_as_root(command.arg(&self.folder))
     }
 
     /// As when a cable is pulled: at once, whoever has files open.
@@ -217,9 +234,10 @@ async fn a_disk_that_goes_away_is_a_gap_and_nothing_is_written_where_it_was_unti
     let clip = Clip { gop: 25, ..USUAL }.file().await?;
     let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
     let dir = tempfile::tempdir()?;
-    let mount = Mount { folder: dir.path().join("recordings"), disk: dir.path().join("disk") };
+    let disk = dir.path().join("disk");
+    std::fs::create_dir(&disk)?;
+    let mount = Mount { folder: dir.path().join("recordings"), disk: Disk::Folder(disk) };
     std::fs::create_dir(&mount.folder)?;
-    std::fs::create_dir(&mount.disk)?;
     mount.attach()?;
     let archive = Archive::at(&mount.folder)?;
     // Old enough to go as soon as it may: nothing does while its disk is away.
@@ -250,4 +268,61 @@ async fn a_disk_that_goes_away_is_a_gap_and_nothing_is_written_where_it_was_unti
         check_plays(&file).await?;
     }
     archive.check_agrees(&["cam_1"]).await
+}
+
+#[tokio::test]
+async fn on_a_full_disk_that_holds_the_catalogue_too_the_oldest_still_goes() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = Clip { gop: 25, ..USUAL }.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
+    let dir = tempfile::tempdir()?;
+    // Room for the catalogue, what is kept for it, and some files.
+    let mount = Mount { folder: dir.path().to_owned(), disk: Disk::Memory(16) };
+    mount.attach()?;
+    let archive = Archive::on(&mount.folder)?;
+    let config = archive.config(&[SHORT_FILES]) + &server::pull(&[("cam_1", simulator.url("cam_1"))]);
+    let mut server = Server::start(&config).await?;
+    for announced in ["recordDiskStop", "catalogue does not take updates", "rules of retention", "be synced"]
+    {
+        server.expect_error(announced);
+    }
+    wait::until("files", SOON, async || Ok((archive.files("cam_1")?.len() >= 3).then_some(()))).await?;
+    let first = archive.files("cam_1")?.remove(0);
+    let filled = std::fs::write(mount.folder.join("filler"), vec![0; 16 << 20]);
+    ensure!(filled.is_err(), "the small disk is not full");
+    let deleted = wait_deletions(&server, "space", 1).await.with_context(|| server.log_tail())?;
+    ensure!(deleted.iter().any(|one| one["file"] == first.to_string_lossy().as_ref()), "{deleted:?}");
+    ensure!(!first.exists(), "it is still there");
+    std::fs::remove_file(mount.folder.join("filler"))?;
+    wait_metric(&server, "gtvision_recorder_recording", 1.0).await?;
+    drop(server);
+    archive.check_agrees(&["cam_1"]).await
+}
+
+#[tokio::test]
+async fn a_catalogue_that_can_not_be_opened_at_the_start_is_tried_again() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = USUAL.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
+    let dir = tempfile::tempdir()?;
+    let place = dir.path().join("later");
+    let config = format!(
+        "playback: yes\ndatabase: sqlite:{place}/catalogue.db\npathDefaults:\n  record: yes\n  \
+         recordPath: {place}/recordings/%path/%s-%f\n",
+        place = place.display()
+    );
+    let mut server = Server::start(&(config + &server::pull(&[("cam_1", simulator.url("cam_1"))]))).await?;
+    server.expect_error("recordings are off");
+    server.wait_online("cam_1").await?;
+    let answer = http::get(&v1(&server, "storage")).await?;
+    ensure!(answer.status == StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text());
+    std::fs::create_dir(&place)?;
+    wait::until("a recorder", SOON, async || {
+        Ok((server.metrics().await?.sum("gtvision_recorder_recording", &[]) == Some(1.0)).then_some(()))
+    })
+    .await
+    .with_context(|| server.log_tail())?;
+    http::get(&server.playback("list?path=cam_1")).await?.ok()?;
+    http::get(&v1(&server, "storage")).await?.ok()?;
+    Ok(())
 }

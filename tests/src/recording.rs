@@ -42,6 +42,14 @@ impl Archive {
         Ok(Self { dir: tempfile::tempdir()?, root: root.to_owned() })
     }
 
+    /// An empty one, with its catalogue, on a disk of the test's.
+    ///
+    /// # Errors
+    /// When no folder can be made.
+    pub fn on(disk: &Path) -> anyhow::Result<Self> {
+        Ok(Self { dir: tempfile::tempdir_in(disk)?, root: disk.join("recordings") })
+    }
+
     /// The settings that record every path here, with `more` lines for `pathDefaults`.
     #[must_use]
     pub fn config(&self, more: &[&str]) -> String {

@@ -137,9 +137,11 @@ impl Catalogue {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
-        let reserve = Reserve::beside(options.get_filename().to_owned());
+        let file = options.get_filename().to_owned();
         let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
         sqlx::migrate!("migrations/sqlite").run(&pool).await?;
+        // A database in memory has no file.
+        let reserve = Some(file).filter(|file| file.is_file()).and_then(Reserve::beside);
         Ok(Self { pool, reserve })
     }
 
