@@ -93,6 +93,7 @@ impl Syncer {
             return Duration::ZERO;
         }
         let mut folders = BTreeSet::new();
+        let mut synced = Vec::new();
         let mut updates: Vec<Update> = gaps.into_iter().map(|(path, gap)| Update::Gap(path, gap)).collect();
         for grown in files.into_values() {
             if let Err(error) = grown.file.sync_data() {
@@ -101,14 +102,21 @@ impl Syncer {
             }
             // The first GOP of a file: its name is new too.
             if grown.update.gops_before == 0 {
-                self.add_folders(&grown.update.facts.name, &mut folders);
+                folders.extend(self.folders_of(&grown));
             }
-            updates.push(Update::File(grown.update));
+            synced.push(grown);
         }
-        for folder in folders {
-            if let Err(error) = File::open(&folder).and_then(|folder| folder.sync_all()) {
-                count(&self.stats.sync_errors);
-                tracing::error!(folder = %folder.display(), %error, "folder of recordings can't be synced");
+        let sync =
+            |folder: PathBuf| File::open(&folder).and_then(|open| open.sync_all()).err().zip(Some(folder));
+        let unsynced: Vec<(io::Error, PathBuf)> = folders.into_iter().filter_map(sync).collect();
+        for grown in synced {
+            // Its name may be lost with the power: the catalogue does not learn it.
+            let lost = unsynced.iter().find(|(_, folder)| {
+                grown.update.gops_before == 0 && self.folders_of(&grown).any(|one| one == *folder)
+            });
+            match lost {
+                Some((error, _)) => self.sync_failed(&grown, error),
+                None => updates.push(Update::File(grown.update)),
             }
         }
         self.stats.synced((self.clock.monotonic)().saturating_duration_since(began));
@@ -119,9 +127,9 @@ impl Syncer {
     }
 
     /// The file's folder and those above it, up to the root: any of them may be new.
-    fn add_folders(&self, name: &Path, folders: &mut BTreeSet<PathBuf>) {
-        let inside = name.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.root.folder));
-        folders.extend(inside.map(Path::to_owned));
+    fn folders_of(&self, grown: &Grown) -> impl Iterator<Item = PathBuf> {
+        let above = grown.update.facts.name.ancestors().skip(1);
+        above.take_while(|folder| folder.starts_with(&self.root.folder)).map(Path::to_owned)
     }
 
     fn sync_failed(&self, grown: &Grown, error: &io::Error) {
