@@ -244,6 +244,7 @@ async fn a_disk_that_goes_away_is_a_gap_and_nothing_is_written_where_it_was_unti
     let config = archive.config(&[SHORT_FILES, "recordDeleteAfter: 4s"]);
     let mut server = Server::start(&(config + &server::pull(&[("cam_1", simulator.url("cam_1"))]))).await?;
     server.expect_error("folder is not recorded to");
+    server.expect_error("be synced");
     wait::until("files", SOON, async || Ok((archive.files("cam_1")?.len() >= 2).then_some(()))).await?;
     mount.detach()?;
     wait_metric(&server, "gtvision_disk_absent", 1.0).await?;
