@@ -40,7 +40,7 @@ const SPACE_SETTLES_AFTER: Duration = Duration::from_secs(5);
 /// The catalogue's reserve is made again so long after it was used: what was deleted meanwhile shows by then.
 const RESERVE_AFTER: Duration = Duration::from_secs(60);
 /// How old the figures of the metrics may be.
-const FIGURES_EVERY: Duration = Duration::from_secs(30);
+const FIGURES_EVERY: Duration = Duration::from_secs(15);
 
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// The figures of the last half a minute.
+    /// The figures of the last quarter of a minute.
     pub(crate) fn figures(&self) -> Option<StorageFigures> {
         let mut figures = lock(&self.last).clone()?;
         self.fill_in(&mut figures);
@@ -408,7 +408,11 @@ impl Keeper {
         let before = unmet.insert(path.cloned(), left).unwrap_or(0);
         let path = path.map_or("all paths", PathName::as_str);
         if left > 0 && before == 0 {
-            tracing::warn!(path, bytes = left, "quota is exceeded by files that are held or being written");
+            tracing::warn!(
+                path,
+                bytes = left,
+                "quota is exceeded by files that may not go: held, being written, or on a disk that is not there"
+            );
         } else if left == 0 && before > 0 {
             tracing::info!(path, "quota is met again");
         }

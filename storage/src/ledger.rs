@@ -146,7 +146,7 @@ impl Ledger {
         self.premises.figures().await
     }
 
-    /// The same as it was up to half a minute ago; `None` at the very start.
+    /// The same as it was up to a quarter of a minute ago; `None` at the very start.
     pub fn recent_figures(&self) -> Option<StorageFigures> {
         let figures = self.premises.kept.figures()?;
         Some(StorageFigures { deleted: self.premises.deleter.counts.snapshot(), ..figures })

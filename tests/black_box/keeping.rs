@@ -32,10 +32,14 @@ async fn items(url: &str) -> anyhow::Result<Vec<Value>> {
     Ok(list["items"].as_array().context("a list")?.clone())
 }
 
-/// When the oldest file of a path begins, as the API tells it.
+/// When the oldest file of a path begins, as the API tells it once the catalogue knows one.
 async fn oldest(server: &Server, path: &str) -> anyhow::Result<String> {
-    let recording = http::get(&server.api(&format!("recordings/get/{path}"))).await?.ok()?.json()?;
-    Ok(recording["segments"][0]["start"].as_str().context("no segment")?.to_owned())
+    let url = server.api(&format!("recordings/get/{path}"));
+    wait::until("a recorded file", SOON, async || {
+        let recording = http::get(&url).await?.ok()?.json()?;
+        Ok(recording["segments"][0]["start"].as_str().map(str::to_owned))
+    })
+    .await
 }
 
 async fn wait_deletions(server: &Server, rule: &str, count: usize) -> anyhow::Result<Vec<Value>> {
@@ -244,8 +248,7 @@ async fn a_disk_that_goes_away_is_a_gap_and_nothing_is_written_where_it_was_unti
     let config = archive.config(&[SHORT_FILES, "recordDeleteAfter: 4s"]);
     let mut server = Server::start(&(config + &server::pull(&[("cam_1", simulator.url("cam_1"))]))).await?;
     server.expect_error("folder is not recorded to");
-    // A file that had just begun when its folder went.
-    server.expect_error("recording can't be synced");
+    server.expect_error("be synced");
     wait::until("files", SOON, async || Ok((archive.files("cam_1")?.len() >= 2).then_some(()))).await?;
     mount.detach()?;
     wait_metric(&server, "gtvision_disk_absent", 1.0).await?;
@@ -324,7 +327,10 @@ async fn a_catalogue_that_can_not_be_opened_at_the_start_is_tried_again() -> any
     })
     .await
     .with_context(|| server.log_tail())?;
-    http::get(&server.playback("list?path=cam_1")).await?.ok()?;
+    wait::until("a recording to play", SOON, async || {
+        Ok(http::get(&server.playback("list?path=cam_1")).await?.is_ok().then_some(()))
+    })
+    .await?;
     http::get(&v1(&server, "storage")).await?.ok()?;
     Ok(())
 }

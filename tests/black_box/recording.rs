@@ -16,6 +16,8 @@ const FIRST_PART: Duration = Duration::from_secs(10);
 /// A crash may take one part of 200 ms, the picture whose duration is not known yet, and what this machine, which
 /// runs other tests, holds up in between.
 const LOST_MAX_US: u64 = 200_000 + 40_000 + 260_000;
+/// So large that the few files that may be deleted do not make room on it: each is a good percent.
+const SMALL_DISK_MB: usize = 24;
 /// Crashes in a run of `./test`.
 const CRASHES: u64 = 10;
 /// And in a long one.
@@ -170,14 +172,15 @@ async fn kill_9_at_any_moment_takes_one_part_at_most_and_every_file_opens() -> a
     Ok(())
 }
 
-/// A file system of a few megabytes, unmounted at the end.
+/// A file system of [`SMALL_DISK_MB`], unmounted at the end.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     fn mount() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut command = std::process::Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", "size=6M", "tmpfs"]).arg(dir.path());
+        let size = format!("size={SMALL_DISK_MB}M");
+        command.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path());
         let output = command.output()?;
         ensure!(output.status.success(), "mount (needs root): {}", String::from_utf8_lossy(&output.stderr));
         Ok(Self(dir))
@@ -205,7 +208,7 @@ async fn a_full_disk_is_a_gap_while_live_goes_on_and_recording_resumes_by_itself
     let first = archive.files("cam_1")?.remove(0);
     let filler = disk.0.path().join("filler");
     // Until nothing more fits.
-    let filled = std::fs::write(&filler, vec![0; 6 << 20]);
+    let filled = std::fs::write(&filler, vec![0; SMALL_DISK_MB << 20]);
     ensure!(filled.is_err(), "the small disk is not full");
     wait::until("a write error", FIRST_PART, async || {
         let metrics = server.metrics().await?;

@@ -134,7 +134,10 @@ impl Syncer {
 
     fn sync_failed(&self, grown: &Grown, error: &io::Error) {
         count(&self.stats.sync_errors);
-        tracing::error!(file = %grown.update.facts.name.display(), %error, "recording can't be synced");
+        // The keeper tells of a disk that went away.
+        if self.root.is_present() {
+            tracing::error!(file = %grown.update.facts.name.display(), %error, "recording can't be synced");
+        }
         // What the system could not write it may have let go: the recorder begins another file.
         grown.stream.tell(grown.failure());
     }
