@@ -2,6 +2,7 @@
 
 mod app;
 mod assets;
+mod byte_range;
 mod cli;
 mod config;
 mod control;

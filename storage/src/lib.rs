@@ -41,7 +41,10 @@ pub use catalogue::CatalogueError;
 pub use clock::Clock;
 pub use disk::{DiskSnapshot, Failure, Refused, StreamSnapshot, StreamWriter};
 pub use driver::Driver;
-pub use playback::{Clip, ClipPlan, FileRange, PlaybackError, Recordings, Span};
+pub use media_core::remux::fmp4::progressive::TooMany;
+pub use playback::{
+    Clip, ClipFormat, ClipPlan, ClipReader, ClipRequest, GapRule, PlaybackError, Recordings, Span,
+};
 pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;
 pub use retention::AgeRule;

@@ -209,39 +209,6 @@ async fn a_tail_of_zeros_is_not_taken_for_pictures() {
 }
 
 #[tokio::test]
-async fn a_clip_is_the_gops_and_parts_that_hold_it() {
-    let place = Place::new();
-    place.record(10 * 25, 3).await;
-    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
-    let recordings = storage.recordings();
-    let files = place.files();
-    let ends = |number: usize| part_ends(&files[number]);
-    // (from, for) in ms, then (file, its first part, its last part + 1)
-    for (from_ms, for_ms, expected) in [
-        (0, 200, vec![(0, 0, 1)]),
-        (0, 201, vec![(0, 0, 2)]),
-        (1_300, 400, vec![(0, 5, 9)]),
-        (2_900, 300, vec![(0, 10, 15), (1, 0, 1)]),
-        (5_999, 3_002, vec![(1, 10, 15), (2, 0, 15), (3, 0, 1)]),
-        (9_900, 60_000, vec![(3, 0, 5)]),
-        (-5_000, 5_300, vec![(0, 0, 2)]),
-    ] {
-        let start = START.plus_us(from_ms * 1000);
-        let plan = recordings.plan_clip(&grant(), start, Duration::from_millis(for_ms)).await.unwrap();
-        let clip = plan.unwrap().clip(&grant()).unwrap().unwrap();
-        let ranges: Vec<_> =
-            clip.ranges.iter().map(|range| (range.name.clone(), range.from, range.to)).collect();
-        let expected: Vec<_> = expected
-            .into_iter()
-            .map(|(file, from, to)| (files[file].clone(), ends(file)[from], ends(file)[to]))
-            .collect();
-        assert_eq!(ranges, expected, "{from_ms} ms for {for_ms} ms");
-    }
-    let before = recordings.plan_clip(&grant(), START.plus_us(-5_000_000), Duration::from_secs(5)).await;
-    assert!(before.unwrap().is_none());
-}
-
-#[tokio::test]
 async fn what_a_crash_left_is_found_by_its_marker_though_the_catalogue_knows_nothing() {
     let place = Place::new();
     let (mut storage, driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
