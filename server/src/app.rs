@@ -21,7 +21,7 @@ use control_api::model::{Info, Time};
 use media_core::gate::Gate;
 use media_core::path_name::PathName;
 use media_core::ring::Retention;
-use storage::CatalogueError;
+use storage::{CatalogueError, Recordings};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -86,7 +86,8 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
     let registry = Arc::new(Registry::default());
     start_paths(config, &registry, &tasks.cameras, shards);
     let recorders = start_recorders(config, &registry, control, &tasks).await?;
-    let media = match Media::start(config, &registry, &tasks.media).await {
+    let recordings = recorders.as_ref().map(|recorders| recorders.recordings());
+    let media = match Media::start(config, &registry, recordings, &tasks.media).await {
         Ok(media) => media,
         Err(error) => return bind_failed(&error),
     };
@@ -179,10 +180,18 @@ struct Media {
 }
 
 impl Media {
-    async fn start(config: &Config, registry: &Arc<Registry>, tasks: &TaskSet) -> Result<Self, ListenError> {
+    async fn start(
+        config: &Config,
+        registry: &Arc<Registry>,
+        recordings: Option<Recordings>,
+        tasks: &TaskSet,
+    ) -> Result<Self, ListenError> {
         let gate = Gate::default();
         let hls = match &config.hls {
-            Some(hls) => Some(start_hls(config, hls, registry, tasks, &gate).await?),
+            Some(hls) => {
+                let deps = hls_deps(config, hls, registry, tasks, &gate);
+                Some(start_hls(hls, HlsDeps { recordings, ..deps }).await?)
+            }
             None => None,
         };
         let webrtc = match &config.webrtc {
@@ -193,13 +202,19 @@ impl Media {
     }
 }
 
-async fn start_hls(
+async fn start_hls(hls: &HlsConfig, deps: HlsDeps) -> Result<Arc<HlsServer>, ListenError> {
+    let server = HlsServer::new(hls.clone(), deps);
+    server.listen().await?;
+    Ok(server)
+}
+
+fn hls_deps(
     config: &Config,
     hls: &HlsConfig,
     registry: &Arc<Registry>,
     tasks: &TaskSet,
     gate: &Gate,
-) -> Result<Arc<HlsServer>, ListenError> {
+) -> HlsDeps {
     let on_demand: BTreeSet<PathName> = config
         .paths
         .iter()
@@ -207,16 +222,14 @@ async fn start_hls(
         .map(|(name, _)| name.clone())
         .collect();
     let is_always = hls.muxers == HlsMuxers::Always;
-    let deps = HlsDeps {
+    HlsDeps {
         registry: Arc::clone(registry),
         gate: Arc::new(gate.clone()),
         tasks: tasks.clone(),
         pages: Arc::new(Assets),
+        recordings: None,
         always: Arc::new(move |path| is_always && !on_demand.contains(path)),
-    };
-    let server = HlsServer::new(hls.clone(), deps);
-    server.listen().await?;
-    Ok(server)
+    }
 }
 
 async fn start_webrtc(

@@ -43,7 +43,7 @@ pub use disk::{DiskSnapshot, Failure, Refused, StreamSnapshot, StreamWriter};
 pub use driver::Driver;
 pub use media_core::remux::fmp4::progressive::TooMany;
 pub use playback::{
-    Clip, ClipFormat, ClipPlan, ClipReader, ClipRequest, GapRule, PlaybackError, Recordings, Span,
+    Clip, ClipFormat, ClipPlan, ClipReader, ClipRequest, GapRule, OpenGop, PlaybackError, Recordings, Span,
 };
 pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;

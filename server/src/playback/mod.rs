@@ -11,7 +11,7 @@
 //! Spec: RFC 9110 s13.1.5 (If-Range), s14 (ranges).
 
 pub(crate) mod body;
-mod request;
+pub(crate) mod request;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -106,10 +106,12 @@ fn value(query: &str, name: &str) -> String {
 }
 
 fn time(name: &'static str, text: String) -> Result<WallTime, BadRequest> {
-    match text.parse::<Timestamp>() {
-        Ok(time) => Ok(WallTime(time.as_microsecond())),
-        Err(_) => Err(BadRequest::Time { name, text }),
-    }
+    wall_time(&text).ok_or(BadRequest::Time { name, text })
+}
+
+/// A time as RFC 3339 writes it.
+pub(crate) fn wall_time(text: &str) -> Option<WallTime> {
+    text.parse::<Timestamp>().ok().map(|time| WallTime(time.as_microsecond()))
 }
 
 /// Seconds, or a Go duration as MediaMTX took first.

@@ -8,6 +8,7 @@
 
 mod clip;
 mod reader;
+mod vod;
 
 use std::io;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use media_core::time::WallTime;
 
 pub use clip::Clip;
 pub use reader::ClipReader;
+pub use vod::OpenGop;
 
 use crate::catalogue::{Catalogue, CatalogueError, FileRow, Range};
 
@@ -53,6 +55,9 @@ pub enum PlaybackError {
         /// What is wrong.
         error: ReadError,
     },
+    /// Reading ended in a panic, which is logged.
+    #[error("reading recordings panicked")]
+    Panicked,
     /// The clip is longer than its format allows.
     #[error(transparent)]
     TooMany(#[from] TooMany),

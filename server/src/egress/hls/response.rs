@@ -94,6 +94,31 @@ pub(super) fn media(media: &Media, request: &HeaderMap) -> Response<ChunkBody> {
     response
 }
 
+/// A range of a recorded file, or the range of that which was asked for; `body` makes the bytes of one.
+pub(super) async fn recorded<E>(
+    total: u64,
+    request: &HeaderMap,
+    body: impl AsyncFnOnce(u64, u64) -> Result<ChunkBody, E>,
+) -> Result<Response<ChunkBody>, E> {
+    let mut response = match ByteRange::asked(request, total) {
+        ByteRange::Whole => with(StatusCode::OK, MEDIA_TYPE, MEDIA_CACHE, body(0, total).await?),
+        ByteRange::Part { from, to } => {
+            let mut response =
+                with(StatusCode::PARTIAL_CONTENT, MEDIA_TYPE, MEDIA_CACHE, body(from, to).await?);
+            content_range(&mut response, &format!("bytes {from}-{}/{total}", to - 1));
+            response
+        }
+        ByteRange::Unsatisfiable => {
+            let mut response =
+                error(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable", Retry::Never);
+            content_range(&mut response, &format!("bytes */{total}"));
+            response
+        }
+    };
+    response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    Ok(response)
+}
+
 fn content_range(response: &mut Response<ChunkBody>, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         response.headers_mut().insert(CONTENT_RANGE, value);

@@ -87,6 +87,7 @@ impl Bench {
             registry: Arc::clone(&registry),
             gate: Arc::new(Gate::default()),
             tasks: tasks.clone(),
+            recordings: None,
             pages: Arc::new(TestPages),
             always: Arc::new(|_| true),
         };
