@@ -11,7 +11,7 @@
 //! [`Driver`], which the owner runs. It reads no clock: see [`Clock`].
 //!
 //! Belongs here: files and rows. Does not: when a file begins and ends (-> `media_core::egress::recorder`), HTTP
-//! (-> server). Object stores, export, holds and quotas will stand beside `retention` and `playback`.
+//! (-> server). Object stores, holds and quotas will stand beside `retention` and `playback`.
 #![deny(clippy::indexing_slicing)]
 
 mod catalogue;
@@ -19,11 +19,13 @@ mod clock;
 mod continuity;
 mod disk;
 mod driver;
+pub mod export;
 mod marker;
 mod playback;
 mod record_path;
 mod repair;
 mod retention;
+mod seal;
 mod segment_file;
 #[cfg(test)]
 mod tests;

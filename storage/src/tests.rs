@@ -14,7 +14,9 @@ use media_core::remux::fmp4::{Segmenter, SegmenterConfig};
 use media_core::time::{Timescale, WallTime};
 use media_core::track::{CodecConfig, H264Config, SharedFormat, StreamFormat, TrackId, TrackInfo};
 
+use crate::export::{ExportFacts, Progress, SigningKey, VerifyError, verify};
 use crate::repair::{Mended, mend};
+use crate::seal::SEAL_BYTES;
 use crate::walk::{Standing, standing_at};
 use crate::{AgeRule, Clock, RecordPath, Storage, StorageConfig};
 
@@ -171,15 +173,18 @@ async fn a_file_cut_anywhere_is_repaired_to_its_last_whole_part() {
     let whole = std::fs::read(&name).unwrap();
     let ends = part_ends(&name);
     assert_eq!(ends.len(), 16, "15 parts of 200 ms");
-    // At and beside each part's end, and here and there within: each repair syncs.
-    let at_end = |cut: &u64| ends.iter().any(|end| end.abs_diff(*cut) <= 1);
+    // At and beside each part's and each seal's end, and here and there within: each repair syncs.
+    let sealed = |end: u64| [end, end - SEAL_BYTES];
+    let at_end = |cut: &u64| ends.iter().any(|end| sealed(*end).iter().any(|end| end.abs_diff(*cut) <= 1));
     let len = u64::try_from(whole.len()).unwrap();
     for cut in (0..len).filter(|cut| at_end(cut) || cut % 251 == 0) {
         std::fs::write(&name, &whole[..usize::try_from(cut).unwrap()]).unwrap();
-        let parts = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
+        // A part whose seal is torn is kept, without it.
+        let parts = ends[1..].iter().filter(|end| **end - SEAL_BYTES <= cut).count();
+        let expected = if ends[parts] <= cut { ends[parts] } else { ends[parts] - SEAL_BYTES };
         match mend(&name, None, Vec::new()).unwrap() {
             Mended::Closed { update, .. } => {
-                assert_eq!(update.extent.bytes, ends[parts], "cut at {cut}");
+                assert_eq!(update.extent.bytes, expected, "cut at {cut}");
                 assert_eq!(update.extent.duration_ticks, i64::try_from(parts).unwrap() * 18_000);
             }
             Mended::Removed { .. } => assert_eq!(parts, 0, "cut at {cut}"),
@@ -244,4 +249,71 @@ async fn a_file_goes_when_its_last_picture_is_old_enough_and_its_folders_with_it
     assert!(!place.root().join("city").exists(), "empty folders are left");
     assert!(place.root().exists());
     assert!(catalogue.unfinished_deletions().await.unwrap().is_empty());
+}
+
+/// An export of the second to the eighth second, and its folder.
+async fn exported(place: &Place) -> PathBuf {
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let facts = ExportFacts {
+        start: START.plus_us(1_400_000),
+        end: START.plus_us(8_100_000),
+        operator: "maria".to_owned(),
+        unit: "central".to_owned(),
+        reason: "accident".to_owned(),
+        created: (CLOCK.wall)(),
+        made_by: "test".to_owned(),
+    };
+    let plan = storage.recordings().plan_export(vec![grant()], facts.start, facts.end).await.unwrap();
+    let key = SigningKey::open(&place.dir.path().join("key")).unwrap();
+    let file = place.dir.path().join("export.zip");
+    plan.write(&file, &facts, &key, &Progress::default()).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn an_export_is_authentic_until_any_bit_of_it_is_changed() {
+    let place = Place::new();
+    place.record(10 * 25, 3).await;
+    let file = exported(&place).await;
+    let verified = verify(&file, None).unwrap();
+    assert_eq!((verified.files, verified.parts, verified.unsealed), (1, 36, 0));
+    assert_eq!(verified.operator, "maria");
+    let whole = std::fs::read(&file).unwrap();
+    let copy = place.dir.path().join("copy.zip");
+    // Each bit of each structure's bytes is too many: a prime walks over all of them.
+    for at in (0..whole.len()).step_by(97).chain(whole.len() - 300..whole.len()) {
+        let mut changed = whole.clone();
+        changed[at] ^= 1 << (at % 8);
+        std::fs::write(&copy, &changed).unwrap();
+        match verify(&copy, None) {
+            Err(VerifyError::Fault(fault)) => {
+                assert!(fault.bytes.start <= u64::try_from(at).unwrap(), "byte {at}: {fault:?}");
+            }
+            other => panic!("byte {at}: {other:?}"),
+        }
+    }
+    for cut in [1, 100, whole.len() / 2] {
+        std::fs::write(&copy, &whole[..whole.len() - cut]).unwrap();
+        assert!(verify(&copy, None).is_err(), "{cut} bytes cut off");
+    }
+    std::fs::write(&copy, [&whole[..], b"x"].concat()).unwrap();
+    assert!(verify(&copy, None).is_err(), "a byte more");
+    let other = SigningKey::open(&place.dir.path().join("other")).unwrap();
+    assert!(verify(&file, Some(&other.public())).is_err(), "another key");
+    assert!(verify(&file, Some(&verified.public_key)).is_ok());
+}
+
+#[tokio::test]
+async fn a_recording_that_was_changed_before_its_export_is_not_authentic() {
+    let place = Place::new();
+    place.record(10 * 25, 3).await;
+    let name = place.files().remove(1);
+    let mut bytes = std::fs::read(&name).unwrap();
+    // A payload byte of the second file's fourth part.
+    let at = usize::try_from(part_ends(&name)[4]).unwrap() - 100;
+    bytes[at] ^= 1;
+    std::fs::write(&name, bytes).unwrap();
+    let file = exported(&place).await;
+    let error = verify(&file, None).unwrap_err().to_string();
+    assert!(error.contains("changed before the export"), "{error}");
 }

@@ -39,6 +39,21 @@ pub struct Clip {
     pub(super) head: Bytes,
     pub(super) pieces: Vec<Piece>,
     pub(super) files: Vec<FileRow>,
+    /// Of a plain MP4: the recorded parts whose payloads it is made of, in order.
+    pub(super) parts: Vec<ClipPart>,
+    /// When its first picture was taken.
+    pub(super) start: WallTime,
+    /// When the last one ends.
+    pub(super) end: WallTime,
+}
+
+/// A recorded part of a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClipPart {
+    /// Position of its file among the clip's.
+    pub(crate) file: usize,
+    /// Where its moof begins.
+    pub(crate) offset: u64,
 }
 
 /// What follows the head, in order.
@@ -98,6 +113,41 @@ impl ClipPlan {
             }
         }
         builder.finish()
+    }
+}
+
+impl ClipPlan {
+    /// The same as a clip for each run, with the time of its first file's first picture; blocks.
+    pub(crate) fn clips_of_runs(
+        &self,
+        _grant: &CameraGrant,
+    ) -> impl Iterator<Item = Result<Clip, PlaybackError>> {
+        self.runs.iter().filter_map(|run| {
+            let mut builder = Builder::new(self.request);
+            builder.add(run).and_then(|_| builder.finish()).transpose()
+        })
+    }
+}
+
+impl Clip {
+    /// What comes before the payloads.
+    pub(crate) fn head(&self) -> &Bytes {
+        &self.head
+    }
+
+    /// The recorded parts that it is made of.
+    pub(crate) fn parts(&self) -> &[ClipPart] {
+        &self.parts
+    }
+
+    /// The recorded files.
+    pub(crate) fn files(&self) -> &[FileRow] {
+        &self.files
+    }
+
+    /// When its first picture was taken, and when it ends.
+    pub(crate) fn time(&self) -> (WallTime, WallTime) {
+        (self.start, self.end)
     }
 }
 
@@ -192,6 +242,7 @@ struct Builder {
     next_sequence: u32,
     files: Vec<FileRow>,
     pieces: Vec<Piece>,
+    parts: Vec<ClipPart>,
     bytes: u64,
     tables: Tables,
 }
@@ -214,6 +265,7 @@ impl Builder {
             next_sequence: 0,
             files: Vec::new(),
             pieces: Vec::new(),
+            parts: Vec::new(),
             bytes: 0,
             tables: Tables::default(),
         }
@@ -383,6 +435,7 @@ impl Builder {
     ) -> Result<(), PlaybackError> {
         let kept = cut.tracks(&part.head, &run.placement);
         self.tables.push(kept, self.bytes, part.payload_offset)?;
+        self.parts.push(ClipPart { file: run.first_file + file, offset: part.offset });
         let from = part.offset + u64::from(part.payload_offset);
         self.put(part.payload_bytes, Content::Same { file: run.first_file + file, from });
         Ok(())
@@ -446,7 +499,15 @@ impl Builder {
         let head = head.map_err(|error| malformed(first, error))?;
         let head_bytes = u64::try_from(head.len()).unwrap_or(0);
         self.pieces.iter_mut().for_each(|piece| piece.at += head_bytes);
-        Ok(Some(Clip { head, pieces: self.pieces, files: self.files }))
+        let end = common.start.plus_us(common.lead.timescale.ticks_to_us(shown - common.empty_ticks));
+        Ok(Some(Clip {
+            head,
+            pieces: self.pieces,
+            files: self.files,
+            parts: self.parts,
+            start: common.start,
+            end,
+        }))
     }
 }
 

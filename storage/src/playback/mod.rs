@@ -22,6 +22,7 @@ use media_core::remux::fmp4::read::ReadError;
 use media_core::time::WallTime;
 
 pub use clip::Clip;
+pub(crate) use clip::ClipPart;
 pub use reader::ClipReader;
 pub use vod::OpenGop;
 

@@ -84,7 +84,9 @@ impl Recordings {
         }
         let content = Content::Same { file: 0, from: range.start };
         let piece = Piece { at: 0, len_bytes: range.end - range.start, content };
-        Ok(Some(Arc::new(Clip { head: Bytes::new(), pieces: vec![piece], files: vec![row] })))
+        let (start, end) = (row.start, row.end());
+        let (pieces, files, parts) = (vec![piece], vec![row], Vec::new());
+        Ok(Some(Arc::new(Clip { head: Bytes::new(), pieces, files, parts, start, end })))
     }
 
     async fn file_at(&self, grant: &CameraGrant, start: WallTime) -> Result<Option<FileRow>, CatalogueError> {
