@@ -10,6 +10,7 @@
 //! recorders, storage (files closed and synced), supervisors. Each is given [`STOP_PATIENCE`].
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcDeps, WebRtcServer};
 use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
 use crate::playback;
+use crate::playback::export::Exports;
 use crate::registry::{FIRST_PICTURE_WAIT, PathEntry, Registry};
 use crate::runtime::clock;
 use crate::runtime::shards::Shards;
@@ -287,7 +289,8 @@ async fn start_control(
         listen("metrics", &metrics.http, metrics_router(deps), tasks).await?;
     }
     if let (Some(playback), Some(recorders)) = (&config.playback, &observer.recorders) {
-        let router = playback::router(playback, recorders.recordings(), Gate::default());
+        let exports = open_exports(config, recorders, tasks).await;
+        let router = playback::router(playback, recorders.recordings(), Gate::default(), exports);
         listen("playback", &playback.http, router, tasks).await?;
     }
     if let Some(control) = &config.control {
@@ -309,6 +312,23 @@ async fn start_control(
         info!("watch at http://{bound}/");
     }
     Ok(())
+}
+
+/// Exports lie beside the catalogue. Without them the rest goes on.
+async fn open_exports(config: &Config, recorders: &Recorders, tasks: &TaskSet) -> Option<Arc<Exports>> {
+    let (recordings, tasks) = (recorders.recordings(), tasks.clone());
+    let beside =
+        config.database.strip_prefix("sqlite:").map(|file| PathBuf::from(file.trim_start_matches("//")));
+    let beside = beside.and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
+    let opened = tokio::task::spawn_blocking(move || Exports::open(&beside, recordings, tasks)).await;
+    match opened {
+        Ok(Ok(exports)) => Some(exports),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "exports are off");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 async fn listen(
@@ -345,7 +365,7 @@ fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet, shards: 
 }
 
 /// Reads the configuration and runs; says on standard error what is wrong with it.
-pub(crate) fn main(file: Option<&std::path::Path>, variables: &[(String, String)]) -> anyhow::Result<Exit> {
+pub(crate) fn main(file: Option<&Path>, variables: &[(String, String)]) -> anyhow::Result<Exit> {
     use std::io::Write as _;
     match config::load(file, variables) {
         Ok(loaded) => {

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{app, config};
+use crate::{app, config, verify};
 
 /// The exit codes, as `--help` tells them.
 const EXIT_CODES: &str = "Exit codes:
-  0  the server was stopped, or the configuration is valid
-  1  it failed while running
+  0  the server was stopped, or what was checked is in order
+  1  it failed while running, or an export is not authentic
   2  the command line or the configuration is wrong
   3  it can't listen on an address
 
@@ -62,6 +62,14 @@ pub(crate) enum Command {
         /// The file to check
         file: PathBuf,
     },
+    /// Say whether an exported file is authentic and complete, or which bytes are not
+    Verify {
+        /// The exported zip
+        file: PathBuf,
+        /// The public key that must have signed it, hexadecimal, as GET /export/key gives it
+        #[arg(long)]
+        key: Option<String>,
+    },
 }
 
 /// The environment's variables that are text; others can't name a setting.
@@ -97,6 +105,7 @@ pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let exit = match arguments.command {
         Some(Command::CheckConfig { file }) => check_config(&file, &variables()).unwrap_or(Exit::Failure),
+        Some(Command::Verify { file, key }) => verify::run(&file, key.as_deref()).unwrap_or(Exit::Failure),
         None => app::main(arguments.config.as_deref(), &variables()).unwrap_or_else(|error| {
             tracing::error!(error = format!("{error:#}"), "server failed");
             Exit::Failure

@@ -14,6 +14,7 @@ mod registry;
 mod runtime;
 mod stream;
 mod telemetry;
+mod verify;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

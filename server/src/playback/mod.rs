@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  GET /list?path=&start=&end=                       what is recorded, as JSON
+//!  GET /timeline?path=&start=&end=&limit=            ranges and gaps with their reasons, a page at a time
+//!  /export                                           evidence (-> export)
 //!  GET /get?path=&start=&duration=&format=&gaps=     that stretch, as MP4; HEAD, ranges
 //! ```
 //!
@@ -11,7 +13,10 @@
 //! Spec: RFC 9110 s13.1.5 (If-Range), s14 (ranges).
 
 pub(crate) mod body;
+pub(crate) mod export;
+mod export_routes;
 pub(crate) mod request;
+mod timeline;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +34,7 @@ use serde::Serialize;
 use storage::{Clip, PlaybackError, Recordings, Span};
 use url::form_urlencoded;
 
+use self::export::Exports;
 use self::request::{BadRequest, GetRequest, ListRequest, rfc3339};
 use crate::byte_range::ByteRange;
 use crate::config::resolved::PlaybackConfig;
@@ -40,21 +46,34 @@ pub(crate) struct PlaybackDeps {
     gate: Arc<Gate>,
     trusted_proxies: TrustedProxies,
     scheme: &'static str,
+    exports: Option<Arc<Exports>>,
 }
 
 /// The router for `playbackAddress`.
-pub(crate) fn router(config: &PlaybackConfig, recordings: Recordings, gate: Gate) -> Router {
+pub(crate) fn router(
+    config: &PlaybackConfig,
+    recordings: Recordings,
+    gate: Gate,
+    exports: Option<Arc<Exports>>,
+) -> Router {
     let deps = PlaybackDeps {
         recordings,
         gate: Arc::new(gate),
         trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone().into()),
         scheme: if config.http.tls.is_some() { "https" } else { "http" },
+        exports,
     };
     let origins = config.http.allow_origins.clone().into();
-    let cors = Cors { origins, methods: "OPTIONS, GET", headers: "Authorization, Range, If-Range" };
+    let cors = Cors {
+        origins,
+        methods: "OPTIONS, GET, POST, DELETE",
+        headers: "Authorization, Content-Type, Range, If-Range",
+    };
     Router::new()
         .route("/list", get(list))
         .route("/get", get(clip))
+        .route("/timeline", get(timeline::timeline))
+        .merge(export_routes::routes())
         .layer(middleware::from_fn_with_state(cors, cors::apply))
         .with_state(deps)
 }
@@ -68,6 +87,12 @@ enum Refusal {
     Denied,
     #[error("no recordings found")]
     NotFound,
+    #[error("no such export, or it is not finished")]
+    NoJob,
+    #[error("exports are off: the log says why")]
+    NoExports,
+    #[error("{0}")]
+    Full(String),
     #[error("recordings can't be read")]
     Failed,
 }
@@ -77,7 +102,8 @@ impl Refusal {
         match self {
             Self::Bad(_) => StatusCode::BAD_REQUEST,
             Self::Denied => StatusCode::UNAUTHORIZED,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoJob => StatusCode::NOT_FOUND,
+            Self::NoExports | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -24,6 +24,10 @@ pub(super) enum BadRequest {
     Duration { text: String },
     #[error("end is before start")]
     EndBeforeStart,
+    #[error("invalid limit: {text:?} is no number from 1 to {LIMIT_MAX}")]
+    Limit { text: String },
+    #[error("invalid body: {0}")]
+    Body(String),
     #[error("invalid format: {text:?}; write fmp4 or mp4")]
     Format { text: String },
     #[error("invalid gaps: {text:?}; write stop, skip or time")]
@@ -34,6 +38,10 @@ pub(super) enum BadRequest {
     TooMany(#[from] TooMany),
 }
 
+/// Entries of a page of the timeline, and how many unless a request says.
+const LIMIT_MAX: usize = 10_000;
+const LIMIT_DEFAULT: usize = 1000;
+
 /// Credentials of MediaMTX's clients: not read yet, and not refused.
 const CREDENTIALS: [&str; 4] = ["jwt", "token", "user", "pass"];
 
@@ -43,6 +51,15 @@ pub(super) struct ListRequest {
     pub(super) path: PathName,
     pub(super) start: Option<WallTime>,
     pub(super) end: Option<WallTime>,
+}
+
+/// `/timeline`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TimelineRequest {
+    pub(super) path: PathName,
+    pub(super) start: WallTime,
+    pub(super) end: WallTime,
+    pub(super) limit: usize,
 }
 
 /// `/get`.
@@ -65,6 +82,25 @@ impl ListRequest {
             return Err(BadRequest::EndBeforeStart);
         }
         Ok(Self { path, start, end })
+    }
+}
+
+impl TimelineRequest {
+    pub(super) fn parse(query: &str) -> Result<Self, BadRequest> {
+        known_only(query, &["path", "start", "end", "limit"])?;
+        let path = PathName::parse(&value(query, "path"))?;
+        let (start, end) = (time("start", value(query, "start"))?, time("end", value(query, "end"))?);
+        if end < start {
+            return Err(BadRequest::EndBeforeStart);
+        }
+        let limit = match value(query, "limit") {
+            text if text.is_empty() => LIMIT_DEFAULT,
+            text => match text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)) {
+                Some(limit) => limit,
+                None => return Err(BadRequest::Limit { text }),
+            },
+        };
+        Ok(Self { path, start, end, limit })
     }
 }
 
