@@ -21,16 +21,16 @@ use crate::walk::{Standing, standing_at};
 use crate::{AgeRule, Clock, RecordPath, Storage, StorageConfig};
 
 /// 2026-11-25T19:30:00Z
-const START: WallTime = WallTime(1_795_635_000_000_000);
+pub(crate) const START: WallTime = WallTime(1_795_635_000_000_000);
 
 #[expect(clippy::disallowed_methods, reason = "these tests are the owner who gives the clock")]
-const CLOCK: Clock = Clock { wall: || START.plus_us(3_600_000_000), monotonic: Instant::now };
+pub(crate) const CLOCK: Clock = Clock { wall: || START.plus_us(3_600_000_000), monotonic: Instant::now };
 
 fn path() -> PathName {
     PathName::parse("city/cam_1").unwrap()
 }
 
-fn grant() -> CameraGrant {
+pub(crate) fn grant() -> CameraGrant {
     let caller = Caller { ip: [127, 0, 0, 1].into() };
     Gate::default().authorize(&caller, Action::Playback, &path()).unwrap()
 }
@@ -80,12 +80,12 @@ fn commands(pictures: i64, seconds: u64) -> Vec<Command> {
     events.flat_map(|event| recorder.handle_event(&event)).collect()
 }
 
-struct Place {
+pub(crate) struct Place {
     dir: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
@@ -93,7 +93,7 @@ impl Place {
         self.dir.path().join("recordings")
     }
 
-    fn config(&self, delete_after: Option<Duration>) -> StorageConfig {
+    pub(crate) fn config(&self, delete_after: Option<Duration>) -> StorageConfig {
         let rule = |delete_after| AgeRule { path: path(), delete_after, root: self.root() };
         StorageConfig {
             database: format!("sqlite:{}", self.dir.path().join("catalogue.db").display()),
@@ -107,7 +107,7 @@ impl Place {
     }
 
     /// Records to the end and stops as a server does.
-    async fn record(&self, pictures: i64, seconds: u64) {
+    pub(crate) async fn record(&self, pictures: i64, seconds: u64) {
         let (mut storage, driver) = Storage::open(self.config(None), CLOCK).await.unwrap();
         let (writer, _failures) = storage.stream(&path(), self.template()).unwrap();
         writer.try_send(commands(pictures, seconds)).unwrap();

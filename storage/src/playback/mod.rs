@@ -8,6 +8,8 @@
 
 mod clip;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod vod;
 
 use std::io;
