@@ -10,6 +10,7 @@
 //! recorders, storage (files closed and synced), supervisors. Each is given [`STOP_PATIENCE`].
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcDeps, WebRtcServer};
 use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
 use crate::playback;
+use crate::playback::export::Exports;
 use crate::registry::{FIRST_PICTURE_WAIT, PathEntry, Registry};
 use crate::runtime::clock;
 use crate::runtime::shards::Shards;
@@ -97,7 +99,7 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
         slot: recorders.clone(),
     };
     let is_recording_late = recorder::is_wanted(config) && !recording.start().await;
-    let media = match Media::start(config, &registry, &tasks.media).await {
+    let media = match Media::start(config, &registry, &recorders, &tasks.media).await {
         Ok(media) => media,
         Err(error) => return bind_failed(&error),
     };
@@ -223,10 +225,20 @@ struct Media {
 }
 
 impl Media {
-    async fn start(config: &Config, registry: &Arc<Registry>, tasks: &TaskSet) -> Result<Self, ListenError> {
+    async fn start(
+        config: &Config,
+        registry: &Arc<Registry>,
+        recorders: &RecordersSlot,
+        tasks: &TaskSet,
+    ) -> Result<Self, ListenError> {
         let gate = Gate::default();
         let hls = match &config.hls {
-            Some(hls) => Some(start_hls(config, hls, registry, tasks, &gate).await?),
+            Some(hls) => {
+                let deps = hls_deps(config, hls, registry, tasks, &gate);
+                let recorders = recorders.clone();
+                let recordings = Arc::new(move || recorders.get().map(|recorders| recorders.recordings()));
+                Some(start_hls(hls, HlsDeps { recordings, ..deps }).await?)
+            }
             None => None,
         };
         let webrtc = match &config.webrtc {
@@ -237,13 +249,19 @@ impl Media {
     }
 }
 
-async fn start_hls(
+async fn start_hls(hls: &HlsConfig, deps: HlsDeps) -> Result<Arc<HlsServer>, ListenError> {
+    let server = HlsServer::new(hls.clone(), deps);
+    server.listen().await?;
+    Ok(server)
+}
+
+fn hls_deps(
     config: &Config,
     hls: &HlsConfig,
     registry: &Arc<Registry>,
     tasks: &TaskSet,
     gate: &Gate,
-) -> Result<Arc<HlsServer>, ListenError> {
+) -> HlsDeps {
     let on_demand: BTreeSet<PathName> = config
         .paths
         .iter()
@@ -251,16 +269,14 @@ async fn start_hls(
         .map(|(name, _)| name.clone())
         .collect();
     let is_always = hls.muxers == HlsMuxers::Always;
-    let deps = HlsDeps {
+    HlsDeps {
         registry: Arc::clone(registry),
         gate: Arc::new(gate.clone()),
         tasks: tasks.clone(),
         pages: Arc::new(Assets),
+        recordings: Arc::new(|| None),
         always: Arc::new(move |path| is_always && !on_demand.contains(path)),
-    };
-    let server = HlsServer::new(hls.clone(), deps);
-    server.listen().await?;
-    Ok(server)
+    }
 }
 
 async fn start_webrtc(
@@ -347,10 +363,28 @@ async fn start_playback(
     tasks: &TaskSet,
 ) -> Result<(), ListenError> {
     if let (Some(playback), Some(recorders)) = (&config.playback, recorders.get()) {
-        let router = playback::router(playback, recorders.recordings(), Gate::default());
+        let exports = open_exports(config, recorders, tasks).await;
+        let router = playback::router(playback, recorders.recordings(), Gate::default(), exports);
         listen("playback", &playback.http, router, tasks).await?;
     }
     Ok(())
+}
+
+/// Exports lie beside the catalogue. Without them the rest goes on.
+async fn open_exports(config: &Config, recorders: &Recorders, tasks: &TaskSet) -> Option<Arc<Exports>> {
+    let (recordings, tasks) = (recorders.recordings(), tasks.clone());
+    let beside =
+        config.database.strip_prefix("sqlite:").map(|file| PathBuf::from(file.trim_start_matches("//")));
+    let beside = beside.and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
+    let opened = tokio::task::spawn_blocking(move || Exports::open(&beside, recordings, tasks)).await;
+    match opened {
+        Ok(Ok(exports)) => Some(exports),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "exports are off");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 async fn listen(
@@ -387,7 +421,7 @@ fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet, shards: 
 }
 
 /// Reads the configuration and runs; says on standard error what is wrong with it.
-pub(crate) fn main(file: Option<&std::path::Path>, variables: &[(String, String)]) -> anyhow::Result<Exit> {
+pub(crate) fn main(file: Option<&Path>, variables: &[(String, String)]) -> anyhow::Result<Exit> {
     use std::io::Write as _;
     match config::load(file, variables) {
         Ok(loaded) => {

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::egress::recorder;
-use crate::{app, config};
+use crate::{app, config, verify};
 
 /// The exit codes, as `--help` tells them.
 const EXIT_CODES: &str = "Exit codes:
-  0  the server was stopped, or the configuration is valid
-  1  it failed while running
+  0  the server was stopped, or what was checked is in order
+  1  it failed while running, or an export is not authentic
   2  the command line or the configuration is wrong
   3  it can't listen on an address
   4  storage check: not all was in order, and everything found was put right or noted
@@ -76,6 +76,14 @@ pub(crate) enum Command {
         /// What to do with them.
         #[command(subcommand)]
         command: StorageCommand,
+    },
+    /// Say whether an exported file is authentic and complete, or which bytes are not
+    Verify {
+        /// The exported zip
+        file: PathBuf,
+        /// The public key that must have signed it, hexadecimal, as GET /export/key gives it
+        #[arg(long)]
+        key: Option<String>,
     },
 }
 
@@ -171,6 +179,7 @@ pub(crate) fn main() -> ExitCode {
         Some(Command::Storage { command: StorageCommand::Check { config } }) => {
             check_storage(config.as_deref(), &variables()).unwrap_or(Exit::Failure)
         }
+        Some(Command::Verify { file, key }) => verify::run(&file, key.as_deref()).unwrap_or(Exit::Failure),
         None => app::main(arguments.config.as_deref(), &variables()).unwrap_or_else(|error| {
             tracing::error!(error = format!("{error:#}"), "server failed");
             Exit::Failure

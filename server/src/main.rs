@@ -3,6 +3,7 @@
 mod administration;
 mod app;
 mod assets;
+mod byte_range;
 mod cli;
 mod config;
 mod control;
@@ -14,6 +15,7 @@ mod registry;
 mod runtime;
 mod stream;
 mod telemetry;
+mod verify;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -37,10 +37,16 @@ impl Continuity {
         out.freeze()
     }
 
+    /// The box, as it stands at the beginning of a file.
+    pub(crate) fn box_in(head: &[u8]) -> Option<&[u8]> {
+        let is_ours = |bytes: &[u8]| bytes.get(8..24) == Some(&UUID);
+        let found = boxes(head).find(|(header, bytes)| header.kind == *b"uuid" && is_ours(bytes));
+        found.map(|(_, bytes)| bytes)
+    }
+
     /// Found among the boxes at the beginning of a file.
     pub(crate) fn find(head: &[u8]) -> Option<Self> {
-        let (_, bytes) =
-            boxes(head).find(|(header, bytes)| header.kind == *b"uuid" && bytes.get(8..24) == Some(&UUID))?;
+        let bytes = Self::box_in(head)?;
         let mut body = bytes.get(24..)?;
         let run = RunId(body.try_get_i64().ok()?);
         let number = body.try_get_u32().ok()?;

@@ -23,6 +23,7 @@ mod continuity;
 mod deletion;
 mod disk;
 mod driver;
+pub mod export;
 mod figures;
 mod holds;
 mod keeper;
@@ -35,6 +36,7 @@ mod record_path;
 mod repair;
 mod reserve;
 mod root;
+mod seal;
 mod segment_file;
 #[cfg(test)]
 mod tests;
@@ -60,8 +62,11 @@ pub use holds::{ACTOR_BYTES_MAX, HOLD_REASON_BYTES_MAX, Hold, HoldFilter, NewHol
 pub use keeper::RetentionConfig;
 pub use ledger::{Ledger, Ordered};
 pub use levels::{DiskLevels, Space};
+pub use media_core::remux::fmp4::progressive::TooMany;
 pub use paging::{Paged, Paging};
-pub use playback::{Clip, ClipPlan, FileRange, PlaybackError, Recordings, Span};
+pub use playback::{
+    Clip, ClipFormat, ClipPlan, ClipReader, ClipRequest, GapRule, OpenGop, PlaybackError, Recordings, Span,
+};
 pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;
 pub use root::Condition;

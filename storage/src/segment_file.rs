@@ -1,13 +1,14 @@
 //! Segment file: one recorded file from its creation to its index.
 //!
 //! ```text
-//!  while written:  ftyp moov uuid │ moof mdat │ moof mdat │ ...
-//!  closed:         ftyp moov uuid │ moof mdat │ ...       │ mfra        (and moov's duration filled in)
+//!  while written:  ftyp moov uuid │ moof mdat seal │ moof mdat seal │ ...
+//!  closed:         ftyp moov uuid │ moof mdat seal │ ...            │ mfra        (and moov's duration filled in)
 //! ```
 //!
 //! - The parts are the bytes that HLS serves, unchanged; `moov` has an edit list, so that the file plays from zero.
 //! - Each part is handed to the system with one gathering write when it is made: after `kill -9` the file ends with a
 //!   whole part, or within the one that was being written.
+//! - Behind each part stands its seal, in the same write (-> `seal`).
 //! - The index comes last and is appended, so a file without it is whole too (-> media_core::remux::fmp4::seek).
 //!
 //! Invariants: `bytes` is where the last whole part ends; what lies behind it is cut off before anything else is
@@ -30,6 +31,7 @@ use media_core::remux::fmp4::seek::{presented_from, random_access_index};
 use media_core::time::{Timescale, WallTime};
 
 use crate::continuity::Continuity;
+use crate::seal::{Seal, SealBuilder};
 
 /// Other names tried when the wanted one is taken: the clock was set back, or the template has no `%f`.
 const NAME_TRIES_MAX: u32 = 100;
@@ -68,6 +70,8 @@ pub(crate) struct SegmentFile {
     gops: Vec<GopEntry>,
     /// The last part completed a GOP.
     completed_last: bool,
+    /// What the next part's seal goes on from.
+    seal: Seal,
 }
 
 /// An init segment that could not be made into a file's beginning is a fault of the data, not of the disk.
@@ -107,6 +111,7 @@ impl SegmentFile {
             builder: IndexBuilder::default(),
             gops: Vec::new(),
             completed_last: false,
+            seal: Seal::first(&identity),
         })
     }
 
@@ -126,13 +131,20 @@ impl SegmentFile {
             builder: found.builder,
             gops: found.gops,
             completed_last: false,
+            // Nothing is appended to a file that is being finished.
+            seal: Seal::first(&[]),
         }
     }
 
     /// Appends a part with one write; the GOP before comes back when the part begins another.
     pub(crate) fn append(&mut self, part: &Part) -> io::Result<Option<GopEntry>> {
-        let pieces: Vec<&Bytes> = part.chunks().collect();
+        let mut builder = SealBuilder::default();
+        part.chunks().for_each(|chunk| builder.update(chunk));
+        let seal = builder.after(&self.seal);
+        let seal_box = seal.to_box();
+        let pieces: Vec<&Bytes> = part.chunks().chain([&seal_box]).collect();
         let len_bytes = write_whole(&mut &*self.file, &pieces)?;
+        self.seal = seal;
         self.extent.bytes += len_bytes;
         self.extent.duration_ticks += part.duration_ticks;
         let indexed = IndexedPart {

@@ -14,7 +14,9 @@ use media_core::remux::fmp4::{Segmenter, SegmenterConfig};
 use media_core::time::{Timescale, WallTime};
 use media_core::track::{CodecConfig, H264Config, SharedFormat, StreamFormat, TrackId, TrackInfo};
 
+use crate::export::{ExportFacts, Progress, SigningKey, VerifyError, verify};
 use crate::repair::{Mended, mend};
+use crate::seal::SEAL_BYTES;
 use crate::walk::{Standing, standing_at};
 use crate::{
     Clock, Condition, Deletion, DeletionFilter, Depth, DiskLevels, HoldFilter, NewHold, Ordered, Paging,
@@ -22,16 +24,16 @@ use crate::{
 };
 
 /// 2026-11-25T19:30:00Z
-const START: WallTime = WallTime(1_795_635_000_000_000);
+pub(crate) const START: WallTime = WallTime(1_795_635_000_000_000);
 
 #[expect(clippy::disallowed_methods, reason = "these tests are the owner who gives the clock")]
-const CLOCK: Clock = Clock { wall: || START.plus_us(3_600_000_000), monotonic: Instant::now };
+pub(crate) const CLOCK: Clock = Clock { wall: || START.plus_us(3_600_000_000), monotonic: Instant::now };
 
 fn path() -> PathName {
     PathName::parse("city/cam_1").unwrap()
 }
 
-fn grant() -> CameraGrant {
+pub(crate) fn grant() -> CameraGrant {
     let caller = Caller { ip: [127, 0, 0, 1].into() };
     Gate::default().authorize(&caller, Action::Playback, &path()).unwrap()
 }
@@ -81,12 +83,12 @@ fn commands(pictures: i64, seconds: u64) -> Vec<Command> {
     events.flat_map(|event| recorder.handle_event(&event)).collect()
 }
 
-struct Place {
+pub(crate) struct Place {
     dir: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
@@ -94,7 +96,7 @@ impl Place {
         self.dir.path().join("recordings")
     }
 
-    fn config(&self, delete_after: Option<Duration>) -> StorageConfig {
+    pub(crate) fn config(&self, delete_after: Option<Duration>) -> StorageConfig {
         self.limited(delete_after, None)
     }
 
@@ -112,7 +114,7 @@ impl Place {
     }
 
     /// Records to the end and stops as a server does.
-    async fn record(&self, pictures: i64, seconds: u64) {
+    pub(crate) async fn record(&self, pictures: i64, seconds: u64) {
         let (mut storage, driver) = Storage::open(self.config(None), CLOCK).await.unwrap();
         let (writer, _failures) = storage.stream(&path(), self.template()).unwrap();
         writer.try_send(commands(pictures, seconds)).unwrap();
@@ -178,15 +180,18 @@ async fn a_file_cut_anywhere_is_repaired_to_its_last_whole_part() {
     let whole = std::fs::read(&name).unwrap();
     let ends = part_ends(&name);
     assert_eq!(ends.len(), 16, "15 parts of 200 ms");
-    // At and beside each part's end, and here and there within: each repair syncs.
-    let at_end = |cut: &u64| ends.iter().any(|end| end.abs_diff(*cut) <= 1);
+    // At and beside each part's and each seal's end, and here and there within: each repair syncs.
+    let sealed = |end: u64| [end, end - SEAL_BYTES];
+    let at_end = |cut: &u64| ends.iter().any(|end| sealed(*end).iter().any(|end| end.abs_diff(*cut) <= 1));
     let len = u64::try_from(whole.len()).unwrap();
     for cut in (0..len).filter(|cut| at_end(cut) || cut % 251 == 0) {
         std::fs::write(&name, &whole[..usize::try_from(cut).unwrap()]).unwrap();
-        let parts = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
+        // A part whose seal is torn is kept, without it.
+        let parts = ends[1..].iter().filter(|end| **end - SEAL_BYTES <= cut).count();
+        let expected = if ends[parts] <= cut { ends[parts] } else { ends[parts] - SEAL_BYTES };
         match mend(&name, None, Vec::new()).unwrap() {
             Mended::Closed { update, .. } => {
-                assert_eq!(update.extent.bytes, ends[parts], "cut at {cut}");
+                assert_eq!(update.extent.bytes, expected, "cut at {cut}");
                 assert_eq!(update.extent.duration_ticks, i64::try_from(parts).unwrap() * 18_000);
             }
             Mended::Empty { .. } => assert_eq!(parts, 0, "cut at {cut}"),
@@ -213,39 +218,6 @@ async fn a_tail_of_zeros_is_not_taken_for_pictures() {
         Mended::Closed { update, .. } => assert_eq!(update.extent.bytes, ends[14]),
         Mended::Empty { .. } => panic!("removed"),
     }
-}
-
-#[tokio::test]
-async fn a_clip_is_the_gops_and_parts_that_hold_it() {
-    let place = Place::new();
-    place.record(10 * 25, 3).await;
-    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
-    let recordings = storage.recordings();
-    let files = place.files();
-    let ends = |number: usize| part_ends(&files[number]);
-    // (from, for) in ms, then (file, its first part, its last part + 1)
-    for (from_ms, for_ms, expected) in [
-        (0, 200, vec![(0, 0, 1)]),
-        (0, 201, vec![(0, 0, 2)]),
-        (1_300, 400, vec![(0, 5, 9)]),
-        (2_900, 300, vec![(0, 10, 15), (1, 0, 1)]),
-        (5_999, 3_002, vec![(1, 10, 15), (2, 0, 15), (3, 0, 1)]),
-        (9_900, 60_000, vec![(3, 0, 5)]),
-        (-5_000, 5_300, vec![(0, 0, 2)]),
-    ] {
-        let start = START.plus_us(from_ms * 1000);
-        let plan = recordings.plan_clip(&grant(), start, Duration::from_millis(for_ms)).await.unwrap();
-        let clip = plan.unwrap().clip(&grant()).unwrap().unwrap();
-        let ranges: Vec<_> =
-            clip.ranges.iter().map(|range| (range.name.clone(), range.from, range.to)).collect();
-        let expected: Vec<_> = expected
-            .into_iter()
-            .map(|(file, from, to)| (files[file].clone(), ends(file)[from], ends(file)[to]))
-            .collect();
-        assert_eq!(ranges, expected, "{from_ms} ms for {for_ms} ms");
-    }
-    let before = recordings.plan_clip(&grant(), START.plus_us(-5_000_000), Duration::from_secs(5)).await;
-    assert!(before.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -468,4 +440,71 @@ async fn a_check_finds_what_is_lost_strange_short_or_altered() {
     let gaps = storage.recordings().gaps(&grant(), None, None).await.unwrap();
     let gaps: Vec<_> = gaps.iter().map(|gap| gap.from.us_since(START) / 1000).collect();
     assert_eq!(gaps, [0, 4_400], "what was lost is missing");
+}
+
+/// An export of the second to the eighth second, and its folder.
+async fn exported(place: &Place) -> PathBuf {
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let facts = ExportFacts {
+        start: START.plus_us(1_400_000),
+        end: START.plus_us(8_100_000),
+        operator: "maria".to_owned(),
+        unit: "central".to_owned(),
+        reason: "accident".to_owned(),
+        created: (CLOCK.wall)(),
+        made_by: "test".to_owned(),
+    };
+    let plan = storage.recordings().plan_export(vec![grant()], facts.start, facts.end).await.unwrap();
+    let key = SigningKey::open(&place.dir.path().join("key")).unwrap();
+    let file = place.dir.path().join("export.zip");
+    plan.write(&file, &facts, &key, &Progress::default()).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn an_export_is_authentic_until_any_bit_of_it_is_changed() {
+    let place = Place::new();
+    place.record(10 * 25, 3).await;
+    let file = exported(&place).await;
+    let verified = verify(&file, None).unwrap();
+    assert_eq!((verified.files, verified.parts, verified.unsealed), (1, 36, 0));
+    assert_eq!(verified.operator, "maria");
+    let whole = std::fs::read(&file).unwrap();
+    let copy = place.dir.path().join("copy.zip");
+    // Each bit of each structure's bytes is too many: a prime walks over all of them.
+    for at in (0..whole.len()).step_by(97).chain(whole.len() - 300..whole.len()) {
+        let mut changed = whole.clone();
+        changed[at] ^= 1 << (at % 8);
+        std::fs::write(&copy, &changed).unwrap();
+        match verify(&copy, None) {
+            Err(VerifyError::Fault(fault)) => {
+                assert!(fault.bytes.start <= u64::try_from(at).unwrap(), "byte {at}: {fault:?}");
+            }
+            other => panic!("byte {at}: {other:?}"),
+        }
+    }
+    for cut in [1, 100, whole.len() / 2] {
+        std::fs::write(&copy, &whole[..whole.len() - cut]).unwrap();
+        assert!(verify(&copy, None).is_err(), "{cut} bytes cut off");
+    }
+    std::fs::write(&copy, [&whole[..], b"x"].concat()).unwrap();
+    assert!(verify(&copy, None).is_err(), "a byte more");
+    let other = SigningKey::open(&place.dir.path().join("other")).unwrap();
+    assert!(verify(&file, Some(&other.public())).is_err(), "another key");
+    assert!(verify(&file, Some(&verified.public_key)).is_ok());
+}
+
+#[tokio::test]
+async fn a_recording_that_was_changed_before_its_export_is_not_authentic() {
+    let place = Place::new();
+    place.record(10 * 25, 3).await;
+    let name = place.files().remove(1);
+    let mut bytes = std::fs::read(&name).unwrap();
+    // A payload byte of the second file's fourth part.
+    let at = usize::try_from(part_ends(&name)[4]).unwrap() - 100;
+    bytes[at] ^= 1;
+    std::fs::write(&name, bytes).unwrap();
+    let file = exported(&place).await;
+    let error = verify(&file, None).unwrap_err().to_string();
+    assert!(error.contains("changed before the export"), "{error}");
 }

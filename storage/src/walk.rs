@@ -7,16 +7,23 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use media_core::remux::fmp4::read::{
-    BOX_HEADER_BYTES, BoxHeader, FragmentSummary, MOOF_BYTES_MAX, box_header, fragment_summary,
+    BOX_HEADER_BYTES, BoxHeader, FragmentHead, FragmentSummary, MOOF_BYTES_MAX, box_header, fragment_head,
+    fragment_summary,
 };
+
+use crate::seal::{SEAL_BOX_BYTES, SEAL_BYTES, Seal};
 
 /// A part as it lies in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartOnDisk {
-    /// moof and mdat together.
+    /// moof, mdat and the seal behind them.
     pub(crate) len_bytes: u64,
+    /// What was written behind it when it was recorded.
+    pub(crate) seal: Option<Seal>,
     /// Where the first sample begins.
     pub(crate) payload_offset: u64,
+    /// What the mdat holds.
+    pub(crate) payload_bytes: u64,
     pub(crate) summary: FragmentSummary,
 }
 
@@ -62,10 +69,56 @@ pub(crate) fn standing_at(file: &File, offset: u64, len: u64) -> io::Result<Stan
     let Some(mdat) = mdat.filter(|mdat| fits(mdat_offset.checked_add(mdat.size))) else {
         return Ok(Standing::Torn);
     };
+    let seal = seal_at(file, mdat_offset + mdat.size, len)?;
+    let sealed_bytes = if seal.is_some() { SEAL_BYTES } else { 0 };
     Ok(Standing::Part(PartOnDisk {
-        len_bytes: moof.size + mdat.size,
+        len_bytes: moof.size + mdat.size + sealed_bytes,
+        seal,
         payload_offset: mdat_offset + 8,
+        payload_bytes: mdat.size - 8,
         summary,
+    }))
+}
+
+/// The seal at `offset`, if there is a whole one before `end`.
+pub(crate) fn seal_at(file: &File, offset: u64, end: u64) -> io::Result<Option<Seal>> {
+    if offset.checked_add(SEAL_BYTES).is_none_or(|after| after > end) {
+        return Ok(None);
+    }
+    let mut bytes = [0; SEAL_BOX_BYTES];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(Seal::from_box(&bytes))
+}
+
+/// A part with all that its head says, for those who make clips of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartInFile {
+    /// Where its moof begins.
+    pub(crate) offset: u64,
+    /// All that belongs to it.
+    pub(crate) len_bytes: u64,
+    pub(crate) seal: Option<Seal>,
+    /// Where its mdat's payload begins, from `offset`.
+    pub(crate) payload_offset: u32,
+    pub(crate) payload_bytes: u64,
+    pub(crate) head: FragmentHead,
+}
+
+/// Reads the head of the part at `offset`; `None` when there is no whole one before `end`.
+pub(crate) fn part_at(file: &File, offset: u64, end: u64) -> io::Result<Option<PartInFile>> {
+    let Standing::Part(part) = standing_at(file, offset, end)? else { return Ok(None) };
+    let moof_bytes = part.payload_offset - offset - 8;
+    let mut moof = vec![0; usize::try_from(moof_bytes).unwrap_or(0)];
+    file.read_exact_at(&mut moof, offset)?;
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error} at {offset}"));
+    let head = fragment_head(&moof).map_err(invalid)?;
+    Ok(Some(PartInFile {
+        offset,
+        len_bytes: part.len_bytes,
+        seal: part.seal,
+        payload_offset: u32::try_from(part.payload_offset - offset).unwrap_or(u32::MAX),
+        payload_bytes: part.payload_bytes,
+        head,
     }))
 }
 

@@ -17,6 +17,8 @@ mod playback;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod recorded_hls;
+#[cfg(test)]
 mod recording;
 #[cfg(test)]
 mod rules;

@@ -146,7 +146,7 @@ impl Init {
                     let mdat_at = at..at + 8 + mdat.data.len();
                     fragments.push(self.fragment(data, &moof, moof_at, mdat_at)?);
                 }
-                Any::Styp(_) | Any::Prft(_) | Any::Emsg(_) => {}
+                Any::Styp(_) | Any::Prft(_) | Any::Emsg(_) | Any::Uuid(_) => {}
                 other => bail!("{:?} between fragments", other.kind()),
             }
         }

@@ -164,6 +164,8 @@ impl Recorded {
                 }
                 b"mdat" => last = at + size,
                 b"mfra" => has_index = true,
+                // A part's seal.
+                b"uuid" if last == at => last = at + size,
                 b"uuid" => {}
                 other => anyhow::bail!("{file:?}: box {}", String::from_utf8_lossy(other)),
             }

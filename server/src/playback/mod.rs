@@ -1,21 +1,26 @@
 //! Playback server: MediaMTX's `/list` and `/get` on `playbackAddress`.
 //!
 //! ```text
-//!  GET /list?path=&start=&end=        what is recorded, as JSON
-//!  GET /get?path=&start=&duration=    that stretch, as fMP4
+//!  GET /list?path=&start=&end=                       what is recorded, as JSON
+//!  GET /timeline?path=&start=&end=&limit=            ranges and gaps with their reasons, a page at a time
+//!  /export                                           evidence (-> export)
+//!  GET /get?path=&start=&duration=&format=&gaps=     that stretch, as MP4; HEAD, ranges
 //! ```
 //!
 //! Belongs here: requests, answers, bytes from files to sockets. Does not: what is recorded and which bytes a stretch
 //! is (-> storage).
-//! Limits: [`CHUNK_BYTES`] in memory for each answer; `http_listener`.
+//! Limits: a chunk of `storage`'s reader in memory for each answer; `http_listener`.
+//! Spec: RFC 9110 s13.1.5 (If-Range), s14 (ranges).
 
-mod body;
-mod request;
+pub(crate) mod body;
+pub(crate) mod export;
+mod export_routes;
+pub(crate) mod request;
+mod timeline;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -29,11 +34,10 @@ use serde::Serialize;
 use storage::{Clip, PlaybackError, Recordings, Span};
 use url::form_urlencoded;
 
+use self::export::Exports;
 use self::request::{BadRequest, GetRequest, ListRequest, rfc3339};
+use crate::byte_range::ByteRange;
 use crate::config::resolved::PlaybackConfig;
-
-/// Read from a file at once.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// What the server stands on.
 #[derive(Clone)]
@@ -42,21 +46,34 @@ pub(crate) struct PlaybackDeps {
     gate: Arc<Gate>,
     trusted_proxies: TrustedProxies,
     scheme: &'static str,
+    exports: Option<Arc<Exports>>,
 }
 
 /// The router for `playbackAddress`.
-pub(crate) fn router(config: &PlaybackConfig, recordings: Recordings, gate: Gate) -> Router {
+pub(crate) fn router(
+    config: &PlaybackConfig,
+    recordings: Recordings,
+    gate: Gate,
+    exports: Option<Arc<Exports>>,
+) -> Router {
     let deps = PlaybackDeps {
         recordings,
         gate: Arc::new(gate),
         trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone().into()),
         scheme: if config.http.tls.is_some() { "https" } else { "http" },
+        exports,
     };
     let origins = config.http.allow_origins.clone().into();
-    let cors = Cors { origins, methods: "OPTIONS, GET", headers: "Authorization" };
+    let cors = Cors {
+        origins,
+        methods: "OPTIONS, GET, POST, DELETE",
+        headers: "Authorization, Content-Type, Range, If-Range",
+    };
     Router::new()
         .route("/list", get(list))
         .route("/get", get(clip))
+        .route("/timeline", get(timeline::timeline))
+        .merge(export_routes::routes())
         .layer(middleware::from_fn_with_state(cors, cors::apply))
         .with_state(deps)
 }
@@ -70,6 +87,12 @@ enum Refusal {
     Denied,
     #[error("no recordings found")]
     NotFound,
+    #[error("no such export, or it is not finished")]
+    NoJob,
+    #[error("exports are off: the log says why")]
+    NoExports,
+    #[error("{0}")]
+    Full(String),
     #[error("recordings can't be read")]
     Failed,
 }
@@ -79,7 +102,8 @@ impl Refusal {
         match self {
             Self::Bad(_) => StatusCode::BAD_REQUEST,
             Self::Denied => StatusCode::UNAUTHORIZED,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoJob => StatusCode::NOT_FOUND,
+            Self::NoExports | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -155,22 +179,48 @@ async fn clip(
 ) -> Result<Response, Refusal> {
     let request = GetRequest::parse(&query.unwrap_or_default())?;
     let grant = deps.authorize(&request.path, peer, &headers)?;
-    let plan = deps.recordings.plan_clip(&grant, request.start, request.duration).await;
+    let plan = deps.recordings.plan_clip(&grant, request.clip).await;
     let plan = plan.map_err(|error| Refusal::failed(&error.into()))?.ok_or(Refusal::NotFound)?;
-    let looked = tokio::task::spawn_blocking(move || plan.clip(&grant)).await;
-    let clip = match looked {
-        Ok(clip) => clip.map_err(|error| Refusal::failed(&error))?.ok_or(Refusal::NotFound)?,
+    let looked = tokio::task::spawn_blocking(move || plan.clip(&grant).map(|clip| (clip, grant))).await;
+    let (clip, grant) = match looked {
+        Ok(Err(PlaybackError::TooMany(error))) => return Err(BadRequest::TooMany(error).into()),
+        Ok(looked) => looked.map_err(|error| Refusal::failed(&error))?,
         Err(_) => return Err(Refusal::Failed),
     };
-    Ok(media(clip))
+    let clip = Arc::new(clip.ok_or(Refusal::NotFound)?);
+    media(&deps, &grant, clip, &headers).await
 }
 
-fn media(clip: Clip) -> Response {
-    let length = HeaderValue::from(clip.len_bytes());
-    let mut response = Response::new(Body::from_stream(body::stream(clip)));
+/// A clip, or the range of it that was asked for.
+async fn media(
+    deps: &PlaybackDeps,
+    grant: &CameraGrant,
+    clip: Arc<Clip>,
+    asked: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let (total, tag) = (clip.len_bytes(), clip.tag());
+    let is_same = asked.get(header::IF_RANGE).is_none_or(|wanted| wanted.as_bytes() == tag.as_bytes());
+    let range = if is_same { ByteRange::asked(asked, total) } else { ByteRange::Whole };
+    let (from, to, status) = match range {
+        ByteRange::Whole => (0, total, StatusCode::OK),
+        ByteRange::Part { from, to } => (from, to, StatusCode::PARTIAL_CONTENT),
+        ByteRange::Unsatisfiable => (0, 0, StatusCode::RANGE_NOT_SATISFIABLE),
+    };
+    let reader = deps.recordings.reader(grant, clip, from..to).await;
+    let reader = reader.map_err(|error| Refusal::failed(&error.into()))?;
+    let content_range = match status {
+        StatusCode::PARTIAL_CONTENT => Some(format!("bytes {from}-{}/{total}", to - 1)),
+        StatusCode::RANGE_NOT_SATISFIABLE => Some(format!("bytes */{total}")),
+        _ => None,
+    };
+    let mut response = Response::new(body::body(reader));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
-    headers.insert(header::CONTENT_LENGTH, length);
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
-    response
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(to - from));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let text = |text: &str| HeaderValue::from_str(text).ok();
+    headers.extend(text(&tag).map(|tag| (header::ETAG, tag)));
+    headers.extend(content_range.and_then(|range| text(&range)).map(|range| (header::CONTENT_RANGE, range)));
+    Ok(response)
 }

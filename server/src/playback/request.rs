@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use media_core::path_name::{PathName, PathNameError};
 use media_core::time::WallTime;
+use storage::{ClipFormat, ClipRequest, GapRule, TooMany};
 use url::form_urlencoded;
 
 use crate::config::duration_value;
@@ -23,9 +24,26 @@ pub(super) enum BadRequest {
     Duration { text: String },
     #[error("end is before start")]
     EndBeforeStart,
-    #[error("invalid format: {text:?}; this server makes fmp4")]
+    #[error("invalid limit: {text:?} is no number from 1 to {LIMIT_MAX}")]
+    Limit { text: String },
+    #[error("invalid body: {0}")]
+    Body(String),
+    #[error("invalid format: {text:?}; write fmp4 or mp4")]
     Format { text: String },
+    #[error("invalid gaps: {text:?}; write stop, skip or time")]
+    Gaps { text: String },
+    #[error("unknown parameter {name:?}; known are {known}")]
+    Unknown { name: String, known: String },
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
 }
+
+/// Entries of a page of the timeline, and how many unless a request says.
+const LIMIT_MAX: usize = 10_000;
+const LIMIT_DEFAULT: usize = 1000;
+
+/// Credentials of MediaMTX's clients: not read yet, and not refused.
+const CREDENTIALS: [&str; 4] = ["jwt", "token", "user", "pass"];
 
 /// `/list`.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,16 +53,25 @@ pub(super) struct ListRequest {
     pub(super) end: Option<WallTime>,
 }
 
+/// `/timeline`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TimelineRequest {
+    pub(super) path: PathName,
+    pub(super) start: WallTime,
+    pub(super) end: WallTime,
+    pub(super) limit: usize,
+}
+
 /// `/get`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct GetRequest {
     pub(super) path: PathName,
-    pub(super) start: WallTime,
-    pub(super) duration: Duration,
+    pub(super) clip: ClipRequest,
 }
 
 impl ListRequest {
     pub(super) fn parse(query: &str) -> Result<Self, BadRequest> {
+        known_only(query, &["path", "start", "end"])?;
         let optional = |name| match value(query, name) {
             text if text.is_empty() => Ok(None),
             text => time(name, text).map(Some),
@@ -58,15 +85,53 @@ impl ListRequest {
     }
 }
 
+impl TimelineRequest {
+    pub(super) fn parse(query: &str) -> Result<Self, BadRequest> {
+        known_only(query, &["path", "start", "end", "limit"])?;
+        let path = PathName::parse(&value(query, "path"))?;
+        let (start, end) = (time("start", value(query, "start"))?, time("end", value(query, "end"))?);
+        if end < start {
+            return Err(BadRequest::EndBeforeStart);
+        }
+        let limit = match value(query, "limit") {
+            text if text.is_empty() => LIMIT_DEFAULT,
+            text => match text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)) {
+                Some(limit) => limit,
+                None => return Err(BadRequest::Limit { text }),
+            },
+        };
+        Ok(Self { path, start, end, limit })
+    }
+}
+
 impl GetRequest {
     pub(super) fn parse(query: &str) -> Result<Self, BadRequest> {
+        known_only(query, &["path", "start", "duration", "format", "gaps"])?;
         let path = PathName::parse(&value(query, "path"))?;
         let start = time("start", value(query, "start"))?;
         let duration = duration(value(query, "duration"))?;
-        match value(query, "format").as_str() {
-            "" | "fmp4" => Ok(Self { path, start, duration }),
-            other => Err(BadRequest::Format { text: other.to_owned() }),
-        }
+        let format = match value(query, "format") {
+            text if text.is_empty() || text == "fmp4" => ClipFormat::Fragmented,
+            text if text == "mp4" => ClipFormat::Progressive,
+            text => return Err(BadRequest::Format { text }),
+        };
+        let gaps = match value(query, "gaps") {
+            text if text.is_empty() || text == "stop" => GapRule::Stop,
+            text if text == "skip" => GapRule::Skip,
+            text if text == "time" => GapRule::Time,
+            text => return Err(BadRequest::Gaps { text }),
+        };
+        Ok(Self { path, clip: ClipRequest { start, duration, format, gaps } })
+    }
+}
+
+/// A parameter that would be passed over silently is a mistake of the caller's.
+fn known_only(query: &str, known: &[&str]) -> Result<(), BadRequest> {
+    let is_known = |name: &str| known.contains(&name) || CREDENTIALS.contains(&name);
+    let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    match names.find(|name| !is_known(name)) {
+        Some(name) => Err(BadRequest::Unknown { name: name.into_owned(), known: known.join(", ") }),
+        None => Ok(()),
     }
 }
 
@@ -77,10 +142,12 @@ fn value(query: &str, name: &str) -> String {
 }
 
 fn time(name: &'static str, text: String) -> Result<WallTime, BadRequest> {
-    match text.parse::<Timestamp>() {
-        Ok(time) => Ok(WallTime(time.as_microsecond())),
-        Err(_) => Err(BadRequest::Time { name, text }),
-    }
+    wall_time(&text).ok_or(BadRequest::Time { name, text })
+}
+
+/// A time as RFC 3339 writes it.
+pub(crate) fn wall_time(text: &str) -> Option<WallTime> {
+    text.parse::<Timestamp>().ok().map(|time| WallTime(time.as_microsecond()))
 }
 
 /// Seconds, or a Go duration as MediaMTX took first.
@@ -107,10 +174,13 @@ mod tests {
         let request = GetRequest::parse("path=city%2Fcam_1&start=2026-11-25T16:30:05.5-03:00&duration=1.5");
         let request = request.unwrap();
         assert_eq!(request.path.as_str(), "city/cam_1");
-        assert_eq!(rfc3339(request.start), "2026-11-25T19:30:05.5Z");
-        assert_eq!(request.duration, Duration::from_millis(1500));
-        let request = GetRequest::parse("path=a&start=2026-11-25T19:30:05Z&duration=1m&format=fmp4").unwrap();
-        assert_eq!(request.duration, Duration::from_secs(60));
+        assert_eq!(rfc3339(request.clip.start), "2026-11-25T19:30:05.5Z");
+        assert_eq!(request.clip.duration, Duration::from_millis(1500));
+        assert_eq!((request.clip.format, request.clip.gaps), (ClipFormat::Fragmented, GapRule::Stop));
+        let query = "path=a&start=2026-11-25T19:30:05Z&duration=1m&format=mp4&gaps=time&jwt=x";
+        let request = GetRequest::parse(query).unwrap();
+        assert_eq!(request.clip.duration, Duration::from_secs(60));
+        assert_eq!((request.clip.format, request.clip.gaps), (ClipFormat::Progressive, GapRule::Time));
     }
 
     #[test]
@@ -125,6 +195,8 @@ mod tests {
             ("path=a&start=2026-11-25T19:30:05Z&duration=-1", "invalid duration"),
             ("path=a&start=2026-11-25T19:30:05Z&duration=nan", "invalid duration"),
             ("path=a&start=2026-11-25T19:30:05Z&duration=1&format=avi", "invalid format"),
+            ("path=a&start=2026-11-25T19:30:05Z&duration=1&gaps=no", "invalid gaps"),
+            ("path=a&start=2026-11-25T19:30:05Z&length=1", "unknown parameter \"length\""),
         ] {
             let error = GetRequest::parse(query).expect_err(query).to_string();
             assert!(error.starts_with(expected), "{query}: {error}");

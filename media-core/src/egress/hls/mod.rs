@@ -13,6 +13,7 @@
 pub mod multivariant;
 pub mod names;
 mod playlist;
+pub mod recorded;
 pub mod request;
 pub mod window;
 

@@ -113,10 +113,11 @@ fn parts(out: &mut Lines, window: &Window, segment: &Segment) {
     }
 }
 
-struct Lines(String);
+#[derive(Default)]
+pub(super) struct Lines(pub(super) String);
 
 impl Lines {
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+    pub(super) fn line(&mut self, line: std::fmt::Arguments<'_>) {
         // Writing to a String can't fail.
         let _infallible = self.0.write_fmt(line);
         self.0.push('\n');
@@ -124,7 +125,7 @@ impl Lines {
 }
 
 /// Microseconds as decimal seconds with five digits, rounded down: a part never claims more than PART-TARGET.
-struct Seconds(i64);
+pub(super) struct Seconds(pub(super) i64);
 
 impl std::fmt::Display for Seconds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -143,7 +144,7 @@ impl std::fmt::Display for Millis {
 }
 
 /// ISO 8601 with milliseconds, UTC (rfc8216bis s4.4.4.6).
-struct DateTime(WallTime);
+pub(super) struct DateTime(pub(super) WallTime);
 
 impl std::fmt::Display for DateTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

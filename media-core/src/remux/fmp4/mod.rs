@@ -11,10 +11,12 @@
 //! (-> egress::hls), files (-> storage).
 //! Spec: ISO/IEC 14496-12, 14496-15, 23000-19 (CMAF); rfc8216bis s4.4.4.9 for the lengths of parts.
 
+pub mod cut;
 pub mod fragment;
 pub mod init;
 mod pace;
 pub mod part;
+pub mod progressive;
 pub mod read;
 pub mod seek;
 pub mod segmenter;

@@ -98,24 +98,89 @@ pub struct FragmentSummary {
 pub fn fragment_summary(moof: &[u8]) -> Result<FragmentSummary, ReadError> {
     let traf = children(moof).find(|(header, _)| header.kind == *b"traf");
     let (_, traf) = traf.ok_or(ReadError::Missing { kind: "traf" })?;
-    let child = |kind: &'static [u8; 4], name| {
-        let found = children(traf).find(|(header, _)| header.kind == *kind);
-        found.and_then(|(_, bytes)| bytes.get(BOX_HEADER_BYTES..)).ok_or(ReadError::Missing { kind: name })
-    };
-    let mut tfdt = child(b"tfdt", "tfdt")?;
+    let lead = track_head(traf)?;
+    let first = lead.samples.first();
+    Ok(FragmentSummary {
+        base_ticks: lead.base_ticks,
+        duration_ticks: lead.samples.iter().map(|sample| i64::from(sample.duration_ticks)).sum(),
+        composition_offset_ticks: first.map_or(0, |sample| i64::from(sample.composition_offset_ticks)),
+        is_independent: first.is_none_or(|sample| sample.is_sync),
+        sample_bytes: lead.samples.iter().map(|sample| sample.size_bytes).collect(),
+    })
+}
+
+/// One sample as its fragment's head says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleHead {
+    /// To the next sample's decode time.
+    pub duration_ticks: u32,
+    /// Its bytes.
+    pub size_bytes: u32,
+    /// Decoding can start here.
+    pub is_sync: bool,
+    /// Presentation minus decode time.
+    pub composition_offset_ticks: i32,
+}
+
+/// One track's samples in a fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackHead {
+    /// Its number in the init segment.
+    pub track_id: u32,
+    /// Decode time of the first sample.
+    pub base_ticks: i64,
+    /// Where the first sample begins, from the start of the moof.
+    pub data_offset: u32,
+    /// The samples, one behind the other.
+    pub samples: Vec<SampleHead>,
+}
+
+/// Everything that a moof of ours says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FragmentHead {
+    /// mfhd's.
+    pub sequence_number: u32,
+    /// In the order of their payloads.
+    pub tracks: Vec<TrackHead>,
+}
+
+/// Reads all of a whole moof box of ours.
+///
+/// # Errors
+/// [`ReadError`] says what is not as we write it.
+pub fn fragment_head(moof: &[u8]) -> Result<FragmentHead, ReadError> {
+    let mfhd = children(moof).find(|(header, _)| header.kind == *b"mfhd");
+    let mut mfhd = mfhd.and_then(|(_, bytes)| bytes.get(12..)).ok_or(ReadError::Missing { kind: "mfhd" })?;
+    let sequence_number = mfhd.try_get_u32().map_err(|_| ReadError::Short { kind: "mfhd" })?;
+    let trafs = children(moof).filter(|(header, _)| header.kind == *b"traf");
+    let tracks = trafs.map(|(_, traf)| track_head(traf)).collect::<Result<_, _>>()?;
+    Ok(FragmentHead { sequence_number, tracks })
+}
+
+fn track_head(traf: &[u8]) -> Result<TrackHead, ReadError> {
+    let mut tfhd = body_of(traf, b"tfhd", "tfhd")?.get(4..).unwrap_or_default();
+    let track_id = tfhd.try_get_u32().map_err(|_| ReadError::Short { kind: "tfhd" })?;
+    let base_ticks = base_ticks(body_of(traf, b"tfdt", "tfdt")?)?;
+    let (data_offset, samples) = trun(body_of(traf, b"trun", "trun")?)?;
+    Ok(TrackHead { track_id, base_ticks, data_offset, samples })
+}
+
+fn body_of<'a>(traf: &'a [u8], kind: &[u8; 4], name: &'static str) -> Result<&'a [u8], ReadError> {
+    let found = children(traf).find(|(header, _)| header.kind == *kind);
+    found.and_then(|(_, bytes)| bytes.get(BOX_HEADER_BYTES..)).ok_or(ReadError::Missing { kind: name })
+}
+
+fn base_ticks(mut tfdt: &[u8]) -> Result<i64, ReadError> {
     let short = |_| ReadError::Short { kind: "tfdt" };
     if tfdt.try_get_u32().map_err(short)? != 1 << 24 {
         return Err(ReadError::Foreign { kind: "tfdt", what: "version" });
     }
     let base = tfdt.try_get_u64().map_err(short)?;
-    let base_ticks =
-        i64::try_from(base).map_err(|_| ReadError::Foreign { kind: "tfdt", what: "time beyond 63 bits" })?;
-    let mut summary = FragmentSummary { base_ticks, is_independent: true, ..FragmentSummary::default() };
-    trun(child(b"trun", "trun")?, &mut summary)?;
-    Ok(summary)
+    i64::try_from(base).map_err(|_| ReadError::Foreign { kind: "tfdt", what: "time beyond 63 bits" })
 }
 
-fn trun(mut body: &[u8], summary: &mut FragmentSummary) -> Result<(), ReadError> {
+/// The data offset and the samples.
+fn trun(mut body: &[u8]) -> Result<(u32, Vec<SampleHead>), ReadError> {
     const NON_SYNC: u32 = 0x0001_0000;
     let short = |_| ReadError::Short { kind: "trun" };
     let flags = body.try_get_u32().map_err(short)?;
@@ -124,16 +189,16 @@ fn trun(mut body: &[u8], summary: &mut FragmentSummary) -> Result<(), ReadError>
         return Err(ReadError::Foreign { kind: "trun", what: "flags" });
     }
     let count = body.try_get_u32().map_err(short)?;
-    body.try_get_u32().map_err(short)?;
-    for index in 0..count {
-        summary.duration_ticks += i64::from(body.try_get_u32().map_err(short)?);
-        summary.sample_bytes.push(body.try_get_u32().map_err(short)?);
+    let data_offset = body.try_get_u32().map_err(short)?;
+    let mut samples = Vec::new();
+    for _ in 0..count {
+        let duration_ticks = body.try_get_u32().map_err(short)?;
+        let size_bytes = body.try_get_u32().map_err(short)?;
         let sample_flags = if flags & 0x400 != 0 { body.try_get_u32().map_err(short)? } else { 0 };
-        let offset = if flags & 0x800 != 0 { body.try_get_i32().map_err(short)? } else { 0 };
-        if index == 0 {
-            summary.is_independent = sample_flags & NON_SYNC == 0;
-            summary.composition_offset_ticks = i64::from(offset);
-        }
+        let composition_offset_ticks =
+            if flags & 0x800 != 0 { body.try_get_i32().map_err(short)? } else { 0 };
+        let is_sync = sample_flags & NON_SYNC == 0;
+        samples.push(SampleHead { duration_ticks, size_bytes, is_sync, composition_offset_ticks });
     }
-    Ok(())
+    Ok((data_offset, samples))
 }

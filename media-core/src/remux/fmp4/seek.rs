@@ -53,6 +53,107 @@ pub fn presented_from(init: &[u8], pts_ticks: i64, duration: Option<Duration>) -
     if found { Ok(out.into()) } else { Err(ReadError::Missing { kind: "moov" }) }
 }
 
+/// What is shown of a track of a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackEdit {
+    /// The track.
+    pub track_id: u32,
+    /// Nothing is shown for so long first, ticks of the leading track.
+    pub empty_ticks: i64,
+    /// The presentation time that is shown then, ticks of the track.
+    pub media_ticks: i64,
+}
+
+impl TrackEdit {
+    /// As an edit list, of a movie whose timescale is the leading track's; without `shown_ticks` for the rest of the media.
+    pub(super) fn edts(self, track_hz: u32, lead_hz: u32, shown_ticks: Option<i64>) -> Edts {
+        // Media that begins later than it should be shown: sound whose first frame comes behind the first picture.
+        let late = rescale((-self.media_ticks).max(0), track_hz, lead_hz);
+        let empty = self.empty_ticks + late;
+        let entry = |ticks: i64, media_time| ElstEntry {
+            segment_duration: u64::try_from(ticks).unwrap_or(0),
+            media_time,
+            media_rate: 1.into(),
+        };
+        let shown = shown_ticks.map_or(0, |ticks| ticks - empty);
+        let media = entry(shown, Some(u64::try_from(self.media_ticks).unwrap_or(0)));
+        let entries = (empty > 0).then(|| entry(empty, None)).into_iter().chain([media]).collect();
+        Edts { elst: Some(Elst { entries }) }
+    }
+}
+
+/// The init segment of a fragmented clip whose leading track shows `shown_ticks`, what is empty before it included.
+///
+/// # Errors
+/// [`ReadError`] when `init` is no `ftyp` and `moov`.
+pub fn clip_init(init: &[u8], edits: &[TrackEdit], shown_ticks: i64) -> Result<Bytes, ReadError> {
+    let duration = u64::try_from(shown_ticks).unwrap_or(0);
+    with_moov(init, |moov| {
+        let lead_hz = moov.trak.first().map_or(1, |trak| trak.mdia.mdhd.timescale);
+        moov.mvhd.timescale = lead_hz;
+        moov.mvhd.duration = duration;
+        for trak in &mut moov.trak {
+            let edit = edits.iter().find(|edit| edit.track_id == trak.tkhd.track_id);
+            trak.edts = edit.map(|edit| edit.edts(trak.mdia.mdhd.timescale, lead_hz, None));
+        }
+    })
+}
+
+/// An init segment as it was before it became a file's beginning: nothing in it depends on which part comes first.
+///
+/// # Errors
+/// [`ReadError`] when `init` is no `ftyp` and `moov`.
+pub fn plain_init(init: &[u8]) -> Result<Bytes, ReadError> {
+    with_moov(init, |moov| {
+        moov.mvhd.duration = 0;
+        moov.trak.iter_mut().for_each(|trak| trak.edts = None);
+    })
+}
+
+/// `ftyp` as it is and `moov` changed; other boxes are left out.
+fn with_moov(init: &[u8], change: impl FnOnce(&mut Moov)) -> Result<Bytes, ReadError> {
+    let fault = |error: mp4_atom::Error| ReadError::Boxes { reason: error.to_string() };
+    let find = |kind: [u8; 4]| boxes(init).find(|(header, _)| header.kind == kind);
+    let (_, ftyp) = find(*b"ftyp").ok_or(ReadError::Missing { kind: "ftyp" })?;
+    let (_, mut moov) = find(*b"moov").ok_or(ReadError::Missing { kind: "moov" })?;
+    let mut moov = Moov::decode(&mut moov).map_err(fault)?;
+    change(&mut moov);
+    let mut out = ftyp.to_vec();
+    moov.encode(&mut out).map_err(fault)?;
+    Ok(out.into())
+}
+
+/// A track of an init segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InitTrack {
+    /// Its number.
+    pub track_id: u32,
+    /// Unit of its times.
+    pub timescale: Timescale,
+    /// Pictures, else sound.
+    pub is_video: bool,
+}
+
+/// The tracks of what begins with an init segment, the leading one first.
+///
+/// # Errors
+/// [`ReadError`] when there is none.
+pub fn tracks(head: &[u8]) -> Result<Vec<InitTrack>, ReadError> {
+    let moov = boxes(head).find(|(header, _)| header.kind == *b"moov");
+    let (_, mut bytes) = moov.ok_or(ReadError::Missing { kind: "moov" })?;
+    let moov = Moov::decode(&mut bytes).map_err(|error| ReadError::Boxes { reason: error.to_string() })?;
+    let tracks = moov.trak.iter().map(|trak| {
+        let timescale = Timescale::new(trak.mdia.mdhd.timescale);
+        Ok(InitTrack {
+            track_id: trak.tkhd.track_id,
+            timescale: timescale.ok_or(ReadError::Foreign { kind: "mdhd", what: "timescale of 0" })?,
+            is_video: trak.mdia.hdlr.handler == b"vide".into(),
+        })
+    });
+    let tracks = tracks.collect::<Result<Vec<_>, ReadError>>()?;
+    if tracks.is_empty() { Err(ReadError::Missing { kind: "trak" }) } else { Ok(tracks) }
+}
+
 /// What an init segment says of its leading track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeadTrack {
@@ -67,15 +168,8 @@ pub struct LeadTrack {
 /// # Errors
 /// [`ReadError`] when there is none.
 pub fn lead_track(head: &[u8]) -> Result<LeadTrack, ReadError> {
-    let moov = boxes(head).find(|(header, _)| header.kind == *b"moov");
-    let (_, mut bytes) = moov.ok_or(ReadError::Missing { kind: "moov" })?;
-    let moov = Moov::decode(&mut bytes).map_err(|error| ReadError::Boxes { reason: error.to_string() })?;
-    let trak = moov.trak.first().ok_or(ReadError::Missing { kind: "trak" })?;
-    let timescale = Timescale::new(trak.mdia.mdhd.timescale);
-    Ok(LeadTrack {
-        timescale: timescale.ok_or(ReadError::Foreign { kind: "mdhd", what: "timescale of 0" })?,
-        is_video: trak.mdia.hdlr.handler == b"vide".into(),
-    })
+    let lead = tracks(head)?.into_iter().next().ok_or(ReadError::Missing { kind: "trak" })?;
+    Ok(LeadTrack { timescale: lead.timescale, is_video: lead.is_video })
 }
 
 /// A random access point of a file.

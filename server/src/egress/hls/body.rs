@@ -1,21 +1,28 @@
-//! Body: an answer as the chunks it is made of, sent one after the other without joining them.
+//! Body: an answer as the chunks it is made of, sent one after the other without joining them; chunks of recordings are
+//! read from their files as they are sent.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::io::IoSlice;
+use std::fmt;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
 use media_core::egress::hls::Media;
 
+/// Chunks that are still to be read.
+type Unread = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
 /// Chunks with a known total.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct ChunkBody {
     chunks: Chunks,
+    unread: Option<Unread>,
+    unread_bytes: u64,
     counters: Vec<Arc<AtomicU64>>,
 }
 
@@ -31,7 +38,7 @@ pub(crate) struct Chunks {
 impl ChunkBody {
     /// One chunk.
     pub(super) fn whole(bytes: Bytes) -> Self {
-        Self { chunks: Chunks::from_iter([bytes]), counters: Vec::new() }
+        Self { chunks: Chunks::from_iter([bytes]), ..Self::default() }
     }
 
     /// The bytes `from..to` of a file.
@@ -43,7 +50,15 @@ impl ChunkBody {
             at += chunk.len();
             kept
         });
-        Self { chunks: cut.collect(), counters: Vec::new() }
+        Self { chunks: cut.collect(), ..Self::default() }
+    }
+
+    /// So many bytes that are read as they are sent.
+    pub(super) fn unread(
+        unread_bytes: u64,
+        unread: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Self {
+        Self { unread: Some(Box::pin(unread)), unread_bytes, ..Self::default() }
     }
 
     /// Adds what is sent to these counters.
@@ -54,35 +69,53 @@ impl ChunkBody {
 
     /// Bytes not sent yet.
     pub(super) fn len_bytes(&self) -> u64 {
-        u64::try_from(self.chunks.left_bytes).unwrap_or(u64::MAX)
+        len(self.chunks.left_bytes).saturating_add(self.unread_bytes)
+    }
+}
+
+impl fmt::Debug for ChunkBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkBody").field("left_bytes", &self.len_bytes()).finish_non_exhaustive()
     }
 }
 
 impl Body for ChunkBody {
     type Data = Chunks;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Chunks>, Infallible>>> {
-        if self.is_end_stream() {
-            return Poll::Ready(None);
-        }
-        let sent = self.len_bytes();
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunks>, io::Error>>> {
+        let next = if self.chunks.has_remaining() {
+            std::mem::take(&mut self.chunks)
+        } else {
+            let Some(unread) = &mut self.unread else { return Poll::Ready(None) };
+            let Some(read) = ready!(unread.as_mut().poll_next(cx)) else { return Poll::Ready(None) };
+            let chunk = match read {
+                Ok(chunk) => chunk,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            };
+            self.unread_bytes = self.unread_bytes.saturating_sub(len(chunk.len()));
+            Chunks::from_iter([chunk])
+        };
         for counter in &self.counters {
-            counter.fetch_add(sent, Ordering::Relaxed);
+            counter.fetch_add(len(next.left_bytes), Ordering::Relaxed);
         }
-        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.chunks)))))
+        Poll::Ready(Some(Ok(Frame::data(next))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunks.left.is_empty()
+        !self.chunks.has_remaining() && self.unread_bytes == 0
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.len_bytes())
     }
+}
+
+fn len(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 impl FromIterator<Bytes> for Chunks {

@@ -14,6 +14,7 @@ mod body;
 mod cors;
 mod muxer;
 mod muxers;
+mod recorded;
 mod response;
 mod routes;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use media_core::gate::Gate;
 use media_core::path_name::PathName;
+use storage::Recordings;
 use tracing::info_span;
 
 pub(crate) use muxer::MuxerSnapshot;
@@ -64,6 +66,8 @@ pub(crate) struct HlsDeps {
     pub(crate) gate: Arc<Gate>,
     /// Owns every task of the server.
     pub(crate) tasks: TaskSet,
+    /// What is recorded, where something is: recording may begin late.
+    pub(crate) recordings: Arc<dyn Fn() -> Option<Recordings> + Send + Sync>,
     /// The player page and its scripts.
     pub(crate) pages: Arc<dyn Pages>,
     /// With `hlsAlwaysRemux`: the paths it is for (not those on demand, which would never sleep again).

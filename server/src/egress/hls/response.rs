@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER, VARY,
+    CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use media_core::egress::hls::Media;
@@ -15,6 +15,7 @@ use super::Asset;
 use super::body::ChunkBody;
 use super::muxer::Encoding;
 use crate::assets;
+use crate::byte_range::ByteRange;
 
 /// Immutable media: an hour is longer than any window.
 const MEDIA_CACHE: &str = "public, max-age=3600, immutable";
@@ -70,16 +71,19 @@ pub(super) fn playlist(bytes: Bytes, encoding: Encoding, cache: PlaylistCache) -
 
 /// A file or the range of it that was asked for.
 pub(super) fn media(media: &Media, request: &HeaderMap) -> Response<ChunkBody> {
-    let total = media.len_bytes;
-    let mut response = match range(request, total) {
-        Range::Whole => with(StatusCode::OK, MEDIA_TYPE, MEDIA_CACHE, ChunkBody::range(media, 0, total)),
-        Range::Part { from, to } => {
-            let body = ChunkBody::range(media, from, to);
+    let total = u64::try_from(media.len_bytes).unwrap_or(u64::MAX);
+    let index = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let mut response = match ByteRange::asked(request, total) {
+        ByteRange::Whole => {
+            with(StatusCode::OK, MEDIA_TYPE, MEDIA_CACHE, ChunkBody::range(media, 0, media.len_bytes))
+        }
+        ByteRange::Part { from, to } => {
+            let body = ChunkBody::range(media, index(from), index(to));
             let mut response = with(StatusCode::PARTIAL_CONTENT, MEDIA_TYPE, MEDIA_CACHE, body);
             content_range(&mut response, &format!("bytes {from}-{}/{total}", to - 1));
             response
         }
-        Range::Unsatisfiable => {
+        ByteRange::Unsatisfiable => {
             let mut response =
                 error(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable", Retry::Never);
             content_range(&mut response, &format!("bytes */{total}"));
@@ -88,6 +92,31 @@ pub(super) fn media(media: &Media, request: &HeaderMap) -> Response<ChunkBody> {
     };
     response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     response
+}
+
+/// A range of a recorded file, or the range of that which was asked for; `body` makes the bytes of one.
+pub(super) async fn recorded<E>(
+    total: u64,
+    request: &HeaderMap,
+    body: impl AsyncFnOnce(u64, u64) -> Result<ChunkBody, E>,
+) -> Result<Response<ChunkBody>, E> {
+    let mut response = match ByteRange::asked(request, total) {
+        ByteRange::Whole => with(StatusCode::OK, MEDIA_TYPE, MEDIA_CACHE, body(0, total).await?),
+        ByteRange::Part { from, to } => {
+            let mut response =
+                with(StatusCode::PARTIAL_CONTENT, MEDIA_TYPE, MEDIA_CACHE, body(from, to).await?);
+            content_range(&mut response, &format!("bytes {from}-{}/{total}", to - 1));
+            response
+        }
+        ByteRange::Unsatisfiable => {
+            let mut response =
+                error(StatusCode::RANGE_NOT_SATISFIABLE, "range not satisfiable", Retry::Never);
+            content_range(&mut response, &format!("bytes */{total}"));
+            response
+        }
+    };
+    response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    Ok(response)
 }
 
 fn content_range(response: &mut Response<ChunkBody>, text: &str) {
@@ -142,68 +171,12 @@ pub(super) fn encoding(request: &HeaderMap) -> Encoding {
     if gzip { Encoding::Gzip } else { Encoding::Identity }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Range {
-    Whole,
-    /// `from..to`, not empty.
-    Part {
-        from: usize,
-        to: usize,
-    },
-    Unsatisfiable,
-}
-
-/// RFC 9110 s14.2: a range that can't be read is ignored; several at once are answered with the whole.
-fn range(request: &HeaderMap, total: usize) -> Range {
-    let text = request.get(RANGE).and_then(|value| value.to_str().ok());
-    let Some((first, last)) = text.and_then(|text| text.strip_prefix("bytes=")?.split_once('-')) else {
-        return Range::Whole;
-    };
-    let number =
-        |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<usize>().ok()).flatten();
-    let bounds = match (first, last) {
-        ("", suffix) => number(suffix).map(|count| (total.saturating_sub(count), total)),
-        (first, "") => number(first).map(|from| (from, total)),
-        (first, last) => {
-            number(first).zip(number(last)).map(|(from, last)| (from, last.saturating_add(1).min(total)))
-        }
-    };
-    match bounds {
-        None => Range::Whole,
-        Some((from, to)) if from < to => Range::Part { from, to },
-        // "5-2" is not a range at all; past the end is one that can't be met.
-        Some((from, _)) if from < total && !first.is_empty() => Range::Whole,
-        Some(_) => Range::Unsatisfiable,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn headers(name: http::HeaderName, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
-    }
-
-    // correctness: H15
-    #[test]
-    fn ranges_are_read_as_rfc_9110_says() {
-        for (text, expected) in [
-            ("bytes=0-3", Range::Part { from: 0, to: 4 }),
-            ("bytes=5-", Range::Part { from: 5, to: 10 }),
-            ("bytes=-3", Range::Part { from: 7, to: 10 }),
-            ("bytes=-30", Range::Part { from: 0, to: 10 }),
-            ("bytes=8-99", Range::Part { from: 8, to: 10 }),
-            ("bytes=10-", Range::Unsatisfiable),
-            ("bytes=-0", Range::Unsatisfiable),
-            ("bytes=5-2", Range::Whole),
-            ("bytes=0-1,3-4", Range::Whole),
-            ("items=0-1", Range::Whole),
-            ("bytes=a-", Range::Whole),
-        ] {
-            assert_eq!(range(&headers(RANGE, text), 10), expected, "{text}");
-        }
-        assert_eq!(range(&HeaderMap::new(), 10), Range::Whole);
     }
 
     // correctness: H15

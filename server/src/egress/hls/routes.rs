@@ -4,6 +4,7 @@
 //!  /{path}              302 /{path}/          /{path}/                   the player page
 //!  /{path}/index.m3u8   multivariant          /{path}/main_stream.m3u8   media playlist, blocking
 //!  /{path}/{prefix}_{init,seg,part}...mp4     media                      /_/{asset}
+//!  /{path}/index.m3u8?start=                  what is recorded           /{path}/recorded{,_init}.mp4?file=
 //! ```
 //!
 //! Playlists may wait for a camera on demand, for a first segment and for the part asked for; a camera that was ever
@@ -27,6 +28,7 @@ use super::body::ChunkBody;
 use super::cors;
 use super::muxer::{self, Muxer};
 use super::muxers::FIRST_PLAYLIST_WAIT;
+use super::recorded::{self, RecordedMedia};
 use super::response::{self, PlaylistCache, Retry};
 use crate::registry::AcquireError;
 
@@ -35,7 +37,7 @@ const TARGET_BYTES_MAX: usize = 4096;
 
 /// What a request is for.
 #[derive(Debug, PartialEq, Eq)]
-enum Target<'a> {
+pub(super) enum Target<'a> {
     Asset(&'a str),
     /// A path without its last slash.
     Redirect,
@@ -43,6 +45,10 @@ enum Target<'a> {
     Multivariant(PathName),
     Playlist(PathName),
     Media(PathName, String),
+    /// A playlist of what is recorded.
+    Recorded(PathName),
+    /// Its init segments and segments.
+    RecordedMedia(PathName, RecordedMedia),
     Unknown,
 }
 
@@ -72,7 +78,7 @@ impl HlsServer {
             return response::error(StatusCode::URI_TOO_LONG, "request target is too long", Retry::Never);
         }
         let decoded = percent_decode_str(uri.path()).decode_utf8_lossy();
-        let target = target(&decoded);
+        let target = recorded::target(target(&decoded), uri.query().unwrap_or_default());
         let path = match &target {
             Target::Asset(name) => return self.asset(name),
             Target::Redirect => return redirect_to_page(uri),
@@ -80,15 +86,23 @@ impl HlsServer {
             Target::Page(path)
             | Target::Multivariant(path)
             | Target::Playlist(path)
-            | Target::Media(path, _) => path,
+            | Target::Media(path, _)
+            | Target::Recorded(path)
+            | Target::RecordedMedia(path, _) => path,
+        };
+        let action = match &target {
+            Target::Recorded(_) | Target::RecordedMedia(..) => Action::Playback,
+            _ => Action::Read,
         };
         let ip = caller_ip(request.headers(), peer, &self.config.http.trusted_proxies);
-        let Ok(grant) = self.deps.gate.authorize(&Caller { ip }, Action::Read, path) else {
+        let Ok(grant) = self.deps.gate.authorize(&Caller { ip }, action, path) else {
             return response::error(StatusCode::UNAUTHORIZED, "authentication error", Retry::Never);
         };
         match target {
             Target::Multivariant(_) => self.multivariant(&grant, request).await,
             Target::Playlist(_) => self.playlist(&grant, request).await,
+            Target::Recorded(_) => self.recorded(&grant, request).await,
+            Target::RecordedMedia(_, kind) => self.recorded_media(&grant, kind, request).await,
             Target::Media(_, file) => self.media(&grant, &file, request.headers()).await,
             _ => self.page(&grant),
         }
@@ -255,11 +269,11 @@ fn counted(muxer: &Muxer, response: Response<ChunkBody>) -> Response<ChunkBody> 
     response.map(|body| body.counted([Arc::clone(&muxer.sent_bytes)]))
 }
 
-fn not_found(reason: &str) -> Response<ChunkBody> {
+pub(super) fn not_found(reason: &str) -> Response<ChunkBody> {
     response::error(StatusCode::NOT_FOUND, reason, Retry::Never)
 }
 
-fn bad_request(reason: &str) -> Response<ChunkBody> {
+pub(super) fn bad_request(reason: &str) -> Response<ChunkBody> {
     response::error(StatusCode::BAD_REQUEST, reason, Retry::Never)
 }
 

@@ -86,6 +86,7 @@ impl Bench {
             registry: Arc::clone(&registry),
             gate: Arc::new(Gate::default()),
             tasks: tasks.clone(),
+            recordings: Arc::new(|| None),
             pages: Arc::new(TestPages),
             always: Arc::new(|_| true),
         };

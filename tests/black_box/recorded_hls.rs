@@ -1,0 +1,303 @@
+//! Recorded HLS: what was recorded, over a gap and a change of the camera, in a browser, by ffmpeg and as clips.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use gtvision_tests::clips::{Clip, USUAL};
+use gtvision_tests::recording::Archive;
+use gtvision_tests::{Server, Simulator, ffmpeg, http, machine, peers, server, wait, workspace};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// The remuxer looks at a stream for up to 4.2 s before its first part; on a machine with other tests.
+const LIMIT: Duration = Duration::from_secs(40);
+/// A browser's start, and seeks that take a moment each.
+const BROWSER_LIMIT: Duration = Duration::from_secs(150);
+
+/// A span of `/list`.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: Timestamp,
+    seconds: f64,
+}
+
+async fn spans(server: &Server) -> anyhow::Result<Vec<Span>> {
+    let answer = http::get(&server.playback("list?path=cam_1")).await?;
+    let list = if answer.is_ok() { answer.json()? } else { json!([]) };
+    let span = |entry: &Value| -> anyhow::Result<Span> {
+        let start = entry["start"].as_str().context("start")?.parse()?;
+        Ok(Span { start, seconds: entry["duration"].as_f64().context("duration")? })
+    };
+    list.as_array().context("list")?.iter().map(span).collect()
+}
+
+async fn wait_span(server: &Server, number: usize, seconds: f64) -> anyhow::Result<Vec<Span>> {
+    wait::until("a span", LIMIT, async || {
+        let spans = spans(server).await?;
+        Ok(spans.get(number - 1).is_some_and(|span| span.seconds >= seconds).then_some(spans))
+    })
+    .await
+}
+
+fn ms(time: Timestamp) -> i64 {
+    time.as_millisecond()
+}
+
+/// A recording of three spans: the camera, another picture size, and the camera again after it was away.
+async fn record(clip: &Path) -> anyhow::Result<(Server, Archive, Simulator, Vec<Span>)> {
+    let other = Clip { gop: 25, size: "480x272", ..USUAL }.file().await?;
+    let plan = json!({ "cam_1": { "second_clip": other.to_string_lossy() } });
+    let simulator = Simulator::start_planned(&[("cam_1", clip)], &[], &plan).await?;
+    let archive = Archive::new()?;
+    let config = archive.config(&["recordSegmentDuration: 3s"]);
+    let server = Server::start(&(config + &server::pull(&[("cam_1", simulator.url("cam_1"))]))).await?;
+    wait_span(&server, 1, 5.0).await?;
+    simulator.fault("cam_1", "vanish", json!({ "secs": 3 })).await?;
+    wait_span(&server, 2, 3.0).await?;
+    simulator.fault("cam_1", "change_parameters", json!({})).await?;
+    let spans = wait_span(&server, 3, 4.0).await?;
+    Ok((server, archive, simulator, spans))
+}
+
+// correctness: H5, H13, F3
+#[tokio::test]
+async fn recordings_play_over_a_gap_and_a_change_of_the_camera() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = Clip { gop: 25, ..USUAL }.file().await?;
+    let (server, _archive, _simulator, spans) = record(&clip).await?;
+    let (first, last) = (spans[0], spans[2]);
+    let end = last.start + jiff::SignedDuration::from_secs(4);
+    let url = server.hls("cam_1");
+    let url = format!("{url}?start={}&end={end}", first.start);
+    let playlist = http::get(&url).await?.ok()?.text();
+    ensure!(playlist.matches("#EXT-X-DISCONTINUITY\n").count() == 2, "{playlist}");
+    ensure!(
+        playlist.contains("#EXT-X-PLAYLIST-TYPE:VOD") && playlist.ends_with("#EXT-X-ENDLIST\n"),
+        "{playlist}"
+    );
+    check_by_ffmpeg(&url, &spans).await?;
+    check_in_browser(&server, &url, &spans).await?;
+    check_gaps(&server, &spans).await?;
+    check_timeline(&server, &spans).await?;
+    check_export(&server, &spans, &clip).await?;
+    check_growing(&server, first).await
+}
+
+/// ffmpeg reads it without complaint, all of its pictures.
+async fn check_by_ffmpeg(url: &str, spans: &[Span]) -> anyhow::Result<()> {
+    let output = ffmpeg::ffmpeg(&["-i", url, "-map", "0", "-c", "copy", "-f", "null", "-"]).await?;
+    let noise = |line: &&str| !line.contains("Found duplicated MOOV Atom") && !line.trim().is_empty();
+    let complaints: Vec<&str> = output.stderr.lines().filter(noise).collect();
+    ensure!(output.success && complaints.is_empty(), "ffmpeg: {complaints:?}");
+    let probed = ffmpeg::probe(url, &["-select_streams", "v", "-count_packets", "-show_streams"]).await;
+    // ffprobe prints what ffmpeg does where the init segment changes.
+    if let Ok(probed) = probed {
+        let read: f64 = probed["streams"][0]["nb_read_packets"].as_str().context("packets")?.parse()?;
+        let recorded = (spans[0].seconds + spans[1].seconds + 4.0) * 25.0;
+        ensure!((read - recorded).abs() <= 30.0, "{read} of {recorded} pictures");
+    }
+    Ok(())
+}
+
+/// hls.js seeks into each span; a clip of the same time has the same picture first, whatever its format.
+async fn check_in_browser(server: &Server, url: &str, spans: &[Span]) -> anyhow::Result<()> {
+    let mut steps = vec![json!({ "hls": url })];
+    // In the middle of GOPs, over gap and change, forth and back.
+    let wanted: Vec<i64> = [(2, 1500), (0, 2220), (1, 1300)]
+        .iter()
+        .map(|(span, into): &(usize, i64)| ms(spans[*span].start) + into)
+        .collect();
+    steps.extend(wanted.iter().map(|date| json!({ "date": date })));
+    // From the second span into the third.
+    let edge = ms(spans[1].start) + 2000;
+    steps.extend([json!({ "date": edge }), json!({ "play": 1.0 })]);
+    for format in ["fmp4", "mp4"] {
+        for date in &wanted {
+            let start = Timestamp::from_millisecond(date + 5)?;
+            let query = format!("get?path=cam_1&start={start}&duration=2&format={format}");
+            steps.push(json!({ "src": server.playback(&query) }));
+        }
+    }
+    let steps = serde_json::to_string(&steps)?;
+    let report = peers::script("recorded.mjs", &["--steps", &steps], BROWSER_LIMIT).await?;
+    let results = report["results"].as_array().context("results")?;
+    ensure!(report["errors"].as_array().is_some_and(Vec::is_empty), "{report}");
+    ensure!(results[0]["live"] == false, "{report}");
+    let frames = u64::from(USUAL.fps * USUAL.seconds);
+    let widths: Vec<_> = results[1..4].iter().map(|shown| &shown["width"]).collect();
+    ensure!(widths == [480, 640, 640], "{report}");
+    let played = results[5]["pictures"].as_array().context("pictures")?;
+    ensure!(played.len() >= 10 && played.iter().all(|shown| shown["frame"].is_u64()), "{report}");
+    for (shown, clip) in results[1..4].iter().cycle().zip(&results[6..]) {
+        let (first, second) = (shown["frame"].as_u64(), clip["frame"].as_u64());
+        let follows = first.is_some_and(|first| second == Some((first + 1) % frames));
+        ensure!(follows, "{shown} in the playlist, then {clip} in the clip: {report}");
+        let duration = clip["duration"].as_f64().context("duration")?;
+        ensure!((1.9..2.1).contains(&duration), "{clip}");
+    }
+    Ok(())
+}
+
+/// MediaMTX ends a clip at a gap; so do we, unless asked to go on.
+async fn check_gaps(server: &Server, spans: &[Span]) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let from = spans[0].start + jiff::SignedDuration::from_secs(2);
+    let length = spans[1].start.duration_since(from).as_secs_f64() + 2.0;
+    let before = spans[0].seconds - 2.0;
+    for (rule, format, expected) in [
+        ("stop", "fmp4", before),
+        ("skip", "fmp4", before + 2.0),
+        ("skip", "mp4", before + 2.0),
+        ("time", "fmp4", length),
+        ("time", "mp4", length),
+    ] {
+        let query = format!("get?path=cam_1&start={from}&duration={length}&gaps={rule}&format={format}");
+        let file = dir.path().join("clip.mp4");
+        std::fs::write(&file, http::get(&server.playback(&query)).await?.ok()?.body)?;
+        let complaints = ffmpeg::decode_errors(&file).await?;
+        ensure!(complaints.is_empty(), "{rule}, {format}: {complaints}");
+        let probed = ffmpeg::probe(&file.to_string_lossy(), &["-show_format"]).await?;
+        let duration: f64 = probed["format"]["duration"].as_str().context("duration")?.parse()?;
+        ensure!((duration - expected).abs() < 0.25, "{rule}, {format}: {duration} s, not {expected} s");
+    }
+    // One MP4 has one init segment: the change of the camera is its end.
+    let query = format!("get?path=cam_1&start={from}&duration=600&gaps=skip");
+    let file = dir.path().join("clip.mp4");
+    std::fs::write(&file, http::get(&server.playback(&query)).await?.ok()?.body)?;
+    let complaints = ffmpeg::decode_errors(&file).await?;
+    ensure!(complaints.is_empty(), "to the change: {complaints}");
+    Ok(())
+}
+
+/// Without an end it grows, and says nothing else of what it said.
+async fn check_growing(server: &Server, first: Span) -> anyhow::Result<()> {
+    let url = server.hls("cam_1");
+    let redirect = http::get(&format!("{url}?start={}", first.start)).await?;
+    ensure!(redirect.status == 302, "{}", redirect.status);
+    let url = http::join(&url, redirect.header("location"))?;
+    let before = http::get(&url).await?.ok()?.text();
+    ensure!(before.contains("#EXT-X-PLAYLIST-TYPE:EVENT") && !before.contains("ENDLIST"), "{before}");
+    wait::until("more of it", LIMIT, async || {
+        let after = http::get(&url).await?.ok()?.text();
+        // correctness: H14
+        ensure!(after.starts_with(&before), "{before}\nbecame\n{after}");
+        Ok((after.len() > before.len()).then_some(()))
+    })
+    .await?;
+    let gone = http::get(&url.replace("first=", "first=1")).await?;
+    ensure!(gone.status == 410, "{}", gone.status);
+    Ok(())
+}
+
+/// Ranges and gaps, each with its reason, also a page at a time.
+async fn check_timeline(server: &Server, spans: &[Span]) -> anyhow::Result<()> {
+    let (start, end) = (spans[0].start, spans[2].start + jiff::SignedDuration::from_secs(2));
+    let query = format!("timeline?path=cam_1&start={start}&end={end}");
+    let timeline = http::get(&server.playback(&query)).await?.ok()?.json()?;
+    let ranges = timeline["ranges"].as_array().context("ranges")?;
+    let gaps = timeline["gaps"].as_array().context("gaps")?;
+    ensure!(ranges.len() == 3 && timeline["next"].is_null() && timeline["holds"] == json!([]), "{timeline}");
+    ensure!(gaps.iter().any(|gap| gap["reason"] == "camera"), "{timeline}");
+    let first = http::get(&server.playback(&format!("{query}&limit=1"))).await?.ok()?.json()?;
+    ensure!(first["ranges"].as_array().map(Vec::len) == Some(1) && first["next"].is_string(), "{first}");
+    let bad = http::get(&server.playback(&format!("{query}&limit=0"))).await?;
+    ensure!(bad.status == 400, "{}", bad.status);
+    Ok(())
+}
+
+/// MD5 of each decoded picture.
+async fn pictures(file: &Path) -> anyhow::Result<Vec<String>> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-v", "error", "-i"]).arg(file).args(["-map", "0:v", "-vsync", "passthrough"]);
+    let output = peers::run(command_with(command, &["-f", "framemd5", "-"]), BROWSER_LIMIT).await?;
+    ensure!(output.success && output.stderr.is_empty(), "ffmpeg {file:?}: {}", output.stderr);
+    let lines = output.stdout.lines().filter(|line| !line.starts_with('#'));
+    Ok(lines.filter_map(|line| line.rsplit(',').next()).map(|md5| md5.trim().to_owned()).collect())
+}
+
+fn command_with(mut command: Command, args: &[&str]) -> Command {
+    command.args(args);
+    command
+}
+
+async fn verify(file: &Path) -> anyhow::Result<peers::Output> {
+    let mut command = Command::new(workspace::program("gtvision", "GTVISION_BIN")?);
+    command.arg("verify").arg(file);
+    peers::run(command, BROWSER_LIMIT).await
+}
+
+/// Evidence: whole pictures from the first to the last, an archive that others read, and any change is seen.
+async fn check_export(server: &Server, spans: &[Span], clip: &Path) -> anyhow::Result<()> {
+    // Half a second into a GOP, over the gap.
+    let (start, end) = (
+        spans[0].start + jiff::SignedDuration::from_millis(1500),
+        spans[1].start + jiff::SignedDuration::from_millis(1500),
+    );
+    let ask = json!({ "cameras": ["cam_1"], "start": start.to_string(), "end": end.to_string(),
+        "operator": "maria", "unit": "central", "reason": "accident" });
+    let json_type = [("content-type", "application/json")];
+    let send = async |body: String| {
+        http::send(http::Method::POST, &server.playback("export"), &json_type, body).await
+    };
+    ensure!(send(json!({ "cameras": [] }).to_string()).await?.status == 400, "an export of nothing");
+    let begun = send(ask.to_string()).await?;
+    ensure!(begun.status == 202, "{}: {}", begun.status, begun.text());
+    let url = http::join(&server.playback("export"), begun.header("location"))?;
+    wait::until("the export", LIMIT, async || {
+        let job = http::get(&url).await?.ok()?.json()?;
+        ensure!(job["state"] != "failed", "{job}");
+        Ok((job["state"] == "done").then_some(()))
+    })
+    .await?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("export.zip");
+    let whole = http::get(&format!("{url}/result")).await?.ok()?.body;
+    std::fs::write(&file, &whole)?;
+    let verified = verify(&file).await?;
+    ensure!(verified.success && verified.stdout.starts_with("authentic, complete\n"), "{verified:?}");
+    // Python's own reader, with the checksums.
+    const UNZIP: &str = "import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1])\nassert z.testzip() is None\nz.extractall(sys.argv[2])";
+    let mut unzip = Command::new("python3");
+    unzip.arg("-c").arg(UNZIP).arg(&file).arg(dir.path());
+    let unzipped = peers::run(unzip, BROWSER_LIMIT).await?;
+    ensure!(unzipped.success, "unzip: {}", unzipped.stderr);
+    let manifest: Value = serde_json::from_slice(&std::fs::read(dir.path().join("manifest.json"))?)?;
+    ensure!(
+        manifest["operator"] == "maria" && manifest["cameras"][0]["gaps"][0]["reason"] == "camera",
+        "{manifest}"
+    );
+    let source = pictures(clip).await?;
+    for (number, expected) in [(0, (spans[0].seconds - 1.5) * 25.0), (1, 1.5 * 25.0)] {
+        let name = manifest["cameras"][0]["files"][number]["name"].as_str().context("name")?;
+        let shown = pictures(&dir.path().join(name)).await?;
+        let first = source.iter().position(|md5| Some(md5) == shown.first()).context("a foreign picture")?;
+        let in_order =
+            shown.iter().zip(source.iter().cycle().skip(first)).all(|(shown, source)| shown == source);
+        ensure!(in_order, "{name}: other pictures than the camera's");
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred pictures")]
+        let off = shown.len() as f64 - expected;
+        ensure!(off.abs() <= 1.0, "{name}: {} pictures, not {expected}", shown.len());
+    }
+    // The first picture is the clip's.
+    let query = format!("get?path=cam_1&start={start}&duration=1&format=mp4");
+    let alone = dir.path().join("alone.mp4");
+    std::fs::write(&alone, http::get(&server.playback(&query)).await?.ok()?.body)?;
+    let name = manifest["cameras"][0]["files"][0]["name"].as_str().context("name")?;
+    ensure!(
+        pictures(&alone).await?.first() == pictures(&dir.path().join(name)).await?.first(),
+        "first picture"
+    );
+    for at in [whole.len() / 3, whole.len() - 5] {
+        let mut changed = whole.to_vec();
+        changed[at] ^= 4;
+        std::fs::write(&file, changed)?;
+        let verified = verify(&file).await?;
+        ensure!(!verified.success && verified.stderr.starts_with("not authentic: bytes "), "{verified:?}");
+    }
+    let deleted = http::send(http::Method::DELETE, &url, &[], Bytes::new()).await?;
+    ensure!(deleted.status == 204 && http::get(&url).await?.status == 404, "{}", deleted.status);
+    Ok(())
+}
