@@ -12,15 +12,16 @@ use sqlx::sqlite::SqliteRow;
 use super::{Catalogue, CatalogueError, FileRow};
 use crate::segment_file::Extent;
 
-/// The columns of a [`FileRow`], in the order that [`file_row`] reads them.
+/// The columns of a [`FileRow`], in the order that [`file_row`] reads them, and others behind them.
 macro_rules! file_query {
-    ($($rest:literal),+) => {
+    (and $more:literal, $($rest:literal),+) => {
         concat!(
             "SELECT id, name, state, run, number, start_us, duration_us, first_offset, bytes, timescale, ",
-            "first_ticks, duration_ticks, path, is_cut FROM files ",
+            "first_ticks, duration_ticks, path, is_cut", $more, " FROM files ",
             $($rest),+
         )
     };
+    ($($rest:literal),+) => { file_query!(and "", $($rest),+) };
 }
 
 pub(super) use file_query;
@@ -51,6 +52,63 @@ impl Catalogue {
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(file_row).collect()
+    }
+
+    /// The same with the index of each, as far as it is known: one query for all that are closed.
+    pub(crate) async fn files_with_gops(
+        &self,
+        path: &PathName,
+        range: Range,
+    ) -> Result<Vec<(FileRow, Vec<GopEntry>)>, CatalogueError> {
+        let from = range.from.map_or(i64::MIN, WallTime::unix_us);
+        let rows = sqlx::query(file_query!(
+            and ", gops",
+            "WHERE path = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us > ? ORDER BY start_us"
+        ))
+        .bind(path.as_str())
+        .bind(from.saturating_sub(FILE_US_MAX))
+        .bind(range.until.map_or(i64::MAX, WallTime::unix_us))
+        .bind(from)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut files = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let file = file_row(row)?;
+            let gops = match file.is_open {
+                true => self.open_gops(&file).await?,
+                false => decoded(&file, row.try_get(14)?)?,
+            };
+            files.push((file, gops));
+        }
+        Ok(files)
+    }
+
+    /// Where the files of a path in a range begin and what they last, joined where nothing is missing between two of them: a
+    /// file continues another when it has the next number of its run, and that one did not lose its end.
+    ///
+    /// The database joins them: it takes a fraction of the time that handing out a week of rows does.
+    pub(crate) async fn spans(
+        &self,
+        path: &PathName,
+        range: Range,
+    ) -> Result<Vec<(WallTime, i64)>, CatalogueError> {
+        let from = range.from.map_or(i64::MIN, WallTime::unix_us);
+        let rows = sqlx::query(
+            "SELECT MIN(start_us), SUM(duration_us) FROM ( \
+                 SELECT start_us, duration_us, run, \
+                     number - ROW_NUMBER() OVER (PARTITION BY run ORDER BY number) AS island, \
+                     COALESCE(SUM(is_cut) OVER (PARTITION BY run ORDER BY number \
+                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS cuts \
+                 FROM files WHERE path = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us > ? \
+             ) AS joined GROUP BY run, island, cuts ORDER BY 1",
+        )
+        .bind(path.as_str())
+        .bind(from.saturating_sub(FILE_US_MAX))
+        .bind(range.until.map_or(i64::MAX, WallTime::unix_us))
+        .bind(from)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| Ok((WallTime(row.try_get(0)?), row.try_get(1)?))).collect()
     }
 
     /// The files that are not closed, with the path they are of.

@@ -119,19 +119,20 @@ impl Catalogue {
 
     /// What was recorded since a time, and when that began.
     pub(crate) async fn growth_since(&self, since: WallTime) -> Result<Vec<RecentGrowth>, CatalogueError> {
-        let rows = sqlx::query(
-            "SELECT path, SUM(bytes), MIN(start_us) FROM files WHERE start_us >= ? GROUP BY path",
-        )
-        .bind(since.unix_us())
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let path = path_of(row.try_get(0)?)?;
-                let bytes = unsigned(row.try_get(1)?);
-                Ok(RecentGrowth { path, bytes, since: WallTime(row.try_get(2)?) })
-            })
-            .collect()
+        // Path by path, from the index: at once, the database reads the rows of a day, which took 1.5 s of 2.5 million.
+        let mut growth = Vec::new();
+        for used in self.usage().await? {
+            let row =
+                sqlx::query("SELECT SUM(bytes), MIN(start_us) FROM files WHERE path = ? AND start_us >= ?")
+                    .bind(used.path.as_str())
+                    .bind(since.unix_us())
+                    .fetch_one(&self.pool)
+                    .await?;
+            if let (Some(bytes), Some(since)) = (row.try_get::<Option<i64>, _>(0)?, row.try_get(1)?) {
+                growth.push(RecentGrowth { path: used.path, bytes: unsigned(bytes), since: WallTime(since) });
+            }
+        }
+        Ok(growth)
     }
 
     /// The times at which a path's files begin, the oldest first.

@@ -150,19 +150,10 @@ impl Recordings {
         from: Option<WallTime>,
         until: Option<WallTime>,
     ) -> Result<Vec<Span>, CatalogueError> {
-        let files = self.catalogue.files(grant.path(), Range { from, until }).await?;
-        let mut spans: Vec<(WallTime, WallTime)> = Vec::new();
-        let mut last: Option<&FileRow> = None;
-        for file in &files {
-            let joined = last.is_some_and(|last| continues(last, file));
-            match spans.last_mut().filter(|_| joined) {
-                // The wall clock may have been corrected in between: the media is what is there.
-                Some((_, end)) => *end = end.plus_us(file.duration_us),
-                None => spans.push((file.start, file.end())),
-            }
-            last = Some(file);
-        }
-        let cut = |(start, end): (WallTime, WallTime)| {
+        let spans = self.catalogue.spans(grant.path(), Range { from, until }).await?;
+        let cut = |(start, duration_us): (WallTime, i64)| {
+            // The wall clock may have been corrected in between: the media is what is there.
+            let end = start.plus_us(duration_us);
             let start = from.map_or(start, |from| start.max(from));
             let end = until.map_or(end, |until| end.min(until));
             let us = u64::try_from(end.us_since(start)).unwrap_or(0);

@@ -38,8 +38,8 @@ impl Recordings {
         open: OpenGop,
     ) -> Result<Vec<RecordedFile>, CatalogueError> {
         let mut files = Vec::new();
-        for row in self.catalogue.files(grant.path(), Range { from: Some(from), until }).await? {
-            let known = self.catalogue.gops(&row).await?;
+        let range = Range { from: Some(from), until };
+        for (row, known) in self.catalogue.files_with_gops(grant.path(), range).await? {
             let gops = if row.is_open && open == OpenGop::Awaited { known } else { gops_of(&row, &known) };
             files.push(RecordedFile {
                 start: row.start,
