@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  shards:          supervisors ─► streams ─► HLS muxers, recorders
-//!  media runtime:   HLS listener, WebRTC sessions and listener
+//!  media runtime:   HLS listener, WebRTC sessions and listener, RTSP listener and readers
 //!  control runtime: API, metrics, page, playback of recordings, catalogue
 //! ```
 //!
@@ -33,6 +33,7 @@ use crate::config::{self, Loaded};
 use crate::control::Observer;
 use crate::egress::hls::{HlsDeps, HlsServer};
 use crate::egress::recorder::{self, Recorders};
+use crate::egress::rtsp::{RtspDeps, RtspServer};
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcDeps, WebRtcServer};
 use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
@@ -90,8 +91,8 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
         Ok(media) => media,
         Err(error) => return bind_failed(&error),
     };
-    let observer =
-        Arc::new(Observer { registry, hls: media.hls, webrtc: media.webrtc, recorders: recorders.clone() });
+    let Media { hls, webrtc, rtsp } = media;
+    let observer = Arc::new(Observer { registry, hls, webrtc, rtsp, recorders: recorders.clone() });
     let control_config = config.clone();
     let control_tasks = tasks.control.clone();
     let started =
@@ -176,6 +177,7 @@ fn bind_failed(error: &ListenError) -> anyhow::Result<Exit> {
 struct Media {
     hls: Option<Arc<HlsServer>>,
     webrtc: Option<Arc<WebRtcServer>>,
+    rtsp: Option<Arc<RtspServer>>,
 }
 
 impl Media {
@@ -186,10 +188,17 @@ impl Media {
             None => None,
         };
         let webrtc = match &config.webrtc {
-            Some(webrtc) => Some(start_webrtc(config, webrtc, registry, tasks, gate).await?),
+            Some(webrtc) => Some(start_webrtc(config, webrtc, registry, tasks, gate.clone()).await?),
             None => None,
         };
-        Ok(Self { hls, webrtc })
+        let rtsp = match &config.rtsp {
+            Some(rtsp) => {
+                let deps = RtspDeps { registry: Arc::clone(registry), gate, tasks: tasks.clone() };
+                Some(RtspServer::start(rtsp.clone(), deps).await?)
+            }
+            None => None,
+        };
+        Ok(Self { hls, webrtc, rtsp })
     }
 }
 

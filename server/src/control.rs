@@ -16,6 +16,7 @@ use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
 use crate::egress::hls::HlsServer;
 use crate::egress::recorder::Recorders;
+use crate::egress::rtsp::RtspServer;
 use crate::egress::webrtc::WebRtcServer;
 use crate::egress::webrtc::stats::SessionRecord;
 use crate::registry::Registry;
@@ -35,6 +36,8 @@ pub(crate) struct Observer {
     pub(crate) hls: Option<Arc<HlsServer>>,
     /// WebRTC, when it is on.
     pub(crate) webrtc: Option<Arc<WebRtcServer>>,
+    /// RTSP, when it is on.
+    pub(crate) rtsp: Option<Arc<RtspServer>>,
     /// Recording, when something is recorded or played back.
     pub(crate) recorders: Option<Arc<Recorders>>,
 }
@@ -140,6 +143,7 @@ impl Audience {
             readers: vec![
                 ("hlsSession", count(ReaderKind::HlsMuxer)),
                 ("webRTCSession", count(ReaderKind::WebRtcSession)),
+                ("rtspSession", count(ReaderKind::RtspSession)),
             ],
             inbound_bytes: stream.counters.inbound_bytes.load(Relaxed),
             outbound_bytes: self.outbound_bytes(stream),

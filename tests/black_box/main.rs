@@ -19,6 +19,8 @@ mod recording;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod rtsp;
+#[cfg(test)]
 mod sources;
 #[cfg(test)]
 mod whep;

@@ -29,7 +29,7 @@ pub(crate) enum Support {
 /// What a key without effect belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Area {
-    /// Serving RTSP.
+    /// Details of serving RTSP.
     RtspServer,
     /// RTMP in and out.
     Rtmp,
@@ -69,7 +69,7 @@ impl Area {
     /// Its name and why nothing happens, for the warning.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            Self::RtspServer => "RTSP is not served yet",
+            Self::RtspServer => "serving RTSP does not have this yet",
             Self::Rtmp => "RTMP is not implemented yet",
             Self::Srt => "SRT is not implemented yet",
             Self::Moq => "MoQ is not implemented yet",
@@ -140,8 +140,8 @@ pub(crate) const GLOBAL: &[Key] = &[
     later("dumpPackets", Area::Logging, "false"),
     works("readTimeout"),
     works("writeTimeout"),
-    later("writeQueueSize", Area::Tuning, "512"),
-    later("udpMaxPayloadSize", Area::Tuning, "1452"),
+    works("writeQueueSize"),
+    works("udpMaxPayloadSize"),
     later("udpReadBufferSize", Area::Tuning, "0"),
     later("runOnConnect", Area::Hooks, ""),
     moot("runOnConnectRestart"),
@@ -187,11 +187,11 @@ pub(crate) const GLOBAL: &[Key] = &[
     works("playbackServerCert"),
     works("playbackAllowOrigins"),
     works("playbackTrustedProxies"),
-    // RTSP server. Its switch is on by default, so the warning comes only when it is written.
-    later("rtsp", Area::RtspServer, "false"),
-    later("rtspTransports", Area::RtspServer, "[udp, multicast, tcp]"),
+    // RTSP server.
+    works("rtsp"),
+    works("rtspTransports"),
     later("rtspEncryption", Area::RtspServer, "no"),
-    later("rtspAddress", Area::RtspServer, ":8554"),
+    works("rtspAddress"),
     later("rtspsAddress", Area::RtspServer, ":8322"),
     later("rtpAddress", Area::RtspServer, ":8000"),
     later("rtcpAddress", Area::RtspServer, ":8001"),

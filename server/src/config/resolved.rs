@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) hls: Option<HlsConfig>,
     /// WebRTC, key `webrtc`; on by default.
     pub(crate) webrtc: Option<WebRtcConfig>,
+    /// Serving RTSP, key `rtsp`; on by default.
+    pub(crate) rtsp: Option<RtspConfig>,
     /// Playback of recordings, key `playback`; off by default.
     pub(crate) playback: Option<PlaybackConfig>,
     /// The catalogue of recordings, key `database`; ours, default `sqlite:gtvision.db`.
@@ -203,6 +205,30 @@ pub(crate) struct WebRtcConfig {
     pub(crate) ice_servers: Vec<IceServer>,
     /// `webrtcHandshakeTimeout`, default 10 s.
     pub(crate) handshake_timeout: Duration,
+}
+
+/// Serving RTSP, `:8554`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RtspConfig {
+    /// `rtspAddress`, default `:8554`.
+    pub(crate) address: SocketAddr,
+    /// `rtspTransports`.
+    pub(crate) transports: RtspTransports,
+    /// `writeQueueSize`, default 512, a power of two: packets that may wait for one reader.
+    pub(crate) write_queue_packets: usize,
+    /// `udpMaxPayloadSize`, default 1452: the longest RTP packet, over TCP too.
+    pub(crate) packet_bytes_max: usize,
+    /// `readTimeout`: how long a client without a session may be silent.
+    pub(crate) read_timeout: Duration,
+    /// `writeTimeout`: how long a client may take nothing of what is sent.
+    pub(crate) write_timeout: Duration,
+}
+
+/// How media travels to and from RTSP clients; key `rtspTransports`. Multicast is not implemented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RtspTransports {
+    /// In the RTSP connection.
+    pub(crate) tcp: bool,
 }
 
 /// Which of the machine's own addresses are announced.

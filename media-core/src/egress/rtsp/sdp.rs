@@ -44,11 +44,7 @@ pub fn describe(name: &str, format: &StreamFormat) -> String {
         };
         let PayloadType(number) = payload_type(track);
         // Writing to a String can't fail.
-        let _written = write!(
-            sdp,
-            "m={media} 0 RTP/AVP {number}\r\na=rtpmap:{number} {}\r\n",
-            rtpmap(track)
-        );
+        let _written = write!(sdp, "m={media} 0 RTP/AVP {number}\r\na=rtpmap:{number} {}\r\n", rtpmap(track));
         let parameters = fmtp(&track.codec);
         if !parameters.is_empty() {
             let _written = write!(sdp, "a=fmtp:{number} {parameters}\r\n");

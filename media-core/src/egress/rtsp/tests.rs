@@ -54,7 +54,8 @@ fn sdp_of(tracks: Vec<TrackInfo>) -> String {
 fn video_is_described_with_its_parameter_sets() {
     let sdp = sdp_of(vec![track(0, 90_000, h264())]);
     assert!(sdp.contains("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"), "{sdp}");
-    let fmtp = "a=fmtp:96 packetization-mode=1;profile-level-id=4D401F;sprop-parameter-sets=Z01AH6k=,aM4xEg==\r\n";
+    let fmtp =
+        "a=fmtp:96 packetization-mode=1;profile-level-id=4D401F;sprop-parameter-sets=Z01AH6k=,aM4xEg==\r\n";
     assert!(sdp.contains(fmtp), "{sdp}");
     assert!(sdp.contains("a=control:trackID=0\r\n"), "{sdp}");
     let sdp = sdp_of(vec![track(0, 90_000, h265())]);
@@ -75,7 +76,10 @@ fn audio_is_described_as_it_is_and_its_transcoded_twin_is_not() {
     };
     let sdp = sdp_of(vec![track(0, 90_000, h264()), track(1, 48_000, aac), twin]);
     assert!(sdp.contains("m=audio 0 RTP/AVP 97\r\na=rtpmap:97 mpeg4-generic/48000/2\r\n"), "{sdp}");
-    assert!(sdp.contains("mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1190\r\n"), "{sdp}");
+    assert!(
+        sdp.contains("mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1190\r\n"),
+        "{sdp}"
+    );
     assert!(sdp.contains("a=control:trackID=1\r\n") && !sdp.contains("opus"), "{sdp}");
     let pcma = CodecConfig::G711 { law: G711Law::A, sample_rate: 8000, channels: 1 };
     let sdp = sdp_of(vec![track(0, 8000, pcma)]);
@@ -89,7 +93,8 @@ fn audio_is_described_as_it_is_and_its_transcoded_twin_is_not() {
 
 #[test]
 fn packets_go_out_behind_their_headers_and_can_be_told_apart_again() {
-    let payload = |bytes: &[u8], marker, offset_ticks| RtpPayload { payload: Arc::from(bytes), marker, offset_ticks };
+    let payload =
+        |bytes: &[u8], marker, offset_ticks| RtpPayload { payload: Arc::from(bytes), marker, offset_ticks };
     let payloads = [payload(b"ab", false, 0), payload(b"c", true, 160)];
     let header = PacketHeader {
         channel: 2,

@@ -46,7 +46,8 @@ pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CSEQ_BYTES_MAX: usize = 32;
 
 /// What is answered to OPTIONS.
-const PUBLIC: &str = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, ANNOUNCE, RECORD, GET_PARAMETER, SET_PARAMETER";
+const PUBLIC: &str =
+    "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, ANNOUNCE, RECORD, GET_PARAMETER, SET_PARAMETER";
 
 /// What the dialogue needs to know.
 #[derive(Clone, Debug)]
@@ -495,9 +496,7 @@ impl ServerConnection {
                 true => Ok(Checked::Answered(ok())),
                 false => Err(StatusCode::ParameterNotUnderstood),
             },
-            Method::Describe => {
-                Ok(Checked::Asks(Purpose::Describe, Event::Describe(target(request)?)))
-            }
+            Method::Describe => Ok(Checked::Asks(Purpose::Describe, Event::Describe(target(request)?))),
             Method::Setup => self.check_setup(request),
             Method::Play => {
                 let session = session.ok_or(StatusCode::SessionNotFound)?;
@@ -563,7 +562,9 @@ impl ServerConnection {
                     return Err(StatusCode::AggregateOperationNotAllowed);
                 }
                 // All tracks travel as the first one does.
-                let is_tcp = |tcp: bool| move |offer: &TransportOffer| matches!(offer, TransportOffer::Tcp { .. }) == tcp;
+                let is_tcp = |tcp: bool| {
+                    move |offer: &TransportOffer| matches!(offer, TransportOffer::Tcp { .. }) == tcp
+                };
                 let first = session.tracks.first().map(|track| track.transport);
                 offers.retain(is_tcp(matches!(first, Some(ServerTransport::Tcp { .. }))));
             }

@@ -48,7 +48,11 @@ impl Dialogue {
 
     fn set_up(&mut self, track: usize) -> (u16, String) {
         let session = if self.server.has_session() { "Session: f00d\r\n" } else { "" };
-        let more = format!("Transport: RTP/AVP/TCP;unicast;interleaved={}-{}\r\n{session}", track * 2, track * 2 + 1);
+        let more = format!(
+            "Transport: RTP/AVP/TCP;unicast;interleaved={}-{}\r\n{session}",
+            track * 2,
+            track * 2 + 1
+        );
         let (event, status, _) = self.ask(&format!("SETUP rtsp://h/cam/trackID={track}"), &more);
         assert_eq!(status, 0, "left to the driver");
         let Some(Event::Setup(request)) = event else { panic!("{event:?}") };
@@ -79,7 +83,10 @@ fn a_reader_describes_sets_up_plays_pauses_and_leaves() {
     dialogue.server.described("v=0\r\n");
     let (status, answer) = dialogue.answer();
     assert_eq!(status, 200);
-    assert!(answer.contains("Content-Base: rtsp://h/cam?x=y/\r\n") && answer.ends_with("\r\n\r\nv=0\r\n"), "{answer}");
+    assert!(
+        answer.contains("Content-Base: rtsp://h/cam?x=y/\r\n") && answer.ends_with("\r\n\r\nv=0\r\n"),
+        "{answer}"
+    );
     assert_eq!(dialogue.server.user_agent(), "probe");
 
     let (status, answer) = dialogue.set_up(0);
@@ -203,7 +210,8 @@ fn a_publisher_announces_sets_up_and_records() {
                a=rtpmap:96 H264/90000\r\na=control:streamid=0\r\n";
     let head = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len());
     dialogue.cseq += 1;
-    let event = dialogue.send(&format!("ANNOUNCE rtsp://h/cam RTSP/1.0\r\nCSeq: {}\r\n{head}", dialogue.cseq));
+    let event =
+        dialogue.send(&format!("ANNOUNCE rtsp://h/cam RTSP/1.0\r\nCSeq: {}\r\n{head}", dialogue.cseq));
     let Some(Event::Announce { target, medias }) = event else { panic!("{event:?}") };
     assert_eq!((target.path.as_str(), medias.len()), ("cam", 1));
     assert_eq!(medias[0].control, "rtsp://h/cam/streamid=0");

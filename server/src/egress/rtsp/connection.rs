@@ -1,0 +1,469 @@
+//! Connection: one client's TCP connection, from accept to close, and the session it may make.
+//!
+//! ```text
+//!  socket ─bytes─► ServerConnection (media_core::rtsp::server) ─events─► gate, registry ─► answers ─┐
+//!  socket ◄─────────────────────────────── Outbox ◄── Reader ◄── Feed ◄── ring ◄────────────────────┘
+//! ```
+//!
+//! One task: a loop that waits for one thing and applies it. A slow or hostile client delays itself alone.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use media_core::gate::{Action, Caller, CameraGrant};
+use media_core::path_name::PathName;
+use media_core::ring::JoinAt;
+use media_core::rtsp::server::{
+    Event, Mode, Refusal, ServerConfig, ServerConnection, ServerError, ServerTransport, SetUpTrack,
+    SetupRequest, Target, TransportOffer,
+};
+use media_core::rtsp::{MediaKind, parse_losses};
+use media_core::track::SharedFormat;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::futures::Notified;
+use tokio::time::{Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use super::RtspServer;
+use super::feed::Feed;
+use super::outbox::Outbox;
+use super::reader::{Reader, ReaderEnd, ReaderParts};
+use super::stats::{ConnRecord, Role, SessionFacts, SessionRecord};
+use crate::registry::AcquireError;
+use crate::runtime::clock;
+use crate::stream::{ReaderKind, Seat, Stream};
+
+/// Room for reading: requests and reports are short; a publisher's packets come many at once.
+const READ_BYTES: usize = 16 << 10;
+/// Less room than this is made more before a read.
+const READ_ROOM_MIN: usize = 2 << 10;
+
+/// Why a connection ended. Texts are for people and hold no secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Closed {
+    #[error("server stops")]
+    Shutdown,
+    #[error("closed by the client")]
+    ByClient,
+    #[error("ended through the API")]
+    Kicked,
+    #[error("connection broke: {0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Dialogue(#[from] ServerError),
+    #[error(transparent)]
+    Reader(#[from] ReaderEnd),
+    #[error("client took nothing for {} s", .0.as_secs())]
+    WriteTimeout(Duration),
+}
+
+/// A stream that the client was told of or has set up.
+struct Source {
+    target: Target,
+    grant: CameraGrant,
+    stream: Arc<Stream>,
+    /// What DESCRIBE said, or would have.
+    format: SharedFormat,
+    feed: Arc<Feed>,
+    /// An on-demand camera goes on while the client makes up its mind.
+    _seat: Seat,
+}
+
+/// One client's connection.
+pub(super) struct Connection<S> {
+    socket: S,
+    server: Arc<RtspServer>,
+    record: Arc<ConnRecord>,
+    dialogue: ServerConnection,
+    buf: BytesMut,
+    outbox: Outbox,
+    source: Option<Source>,
+    session: Option<Arc<SessionRecord>>,
+    reader: Option<Reader>,
+    kick: CancellationToken,
+}
+
+/// What woke a connection.
+enum Woken {
+    Shutdown,
+    Kicked,
+    Read(io::Result<usize>),
+    Written(io::Result<usize>),
+    Published,
+    Timer,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection just accepted.
+    pub(super) fn new(socket: S, server: &Arc<RtspServer>, record: &Arc<ConnRecord>) -> Self {
+        let config = ServerConfig {
+            server: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
+            session_id: Uuid::new_v4().simple().to_string(),
+            idle_timeout: server.config.read_timeout,
+        };
+        Self {
+            socket,
+            server: Arc::clone(server),
+            record: Arc::clone(record),
+            dialogue: ServerConnection::new(config, clock::now()),
+            buf: BytesMut::new(),
+            outbox: Outbox::default(),
+            source: None,
+            session: None,
+            reader: None,
+            kick: CancellationToken::new(),
+        }
+    }
+
+    /// Serves the client to its end.
+    pub(super) async fn run(mut self, token: CancellationToken) {
+        debug!("connection opened");
+        let closed = match self.serve(&token).await {
+            Ok(closed) | Err(closed) => closed,
+        };
+        if let Some(session) = self.session.take() {
+            self.end_session(&session, &closed);
+        }
+        debug!(reason = %closed, "connection closed");
+    }
+
+    async fn serve(&mut self, token: &CancellationToken) -> Result<Closed, Closed> {
+        let mut alarm = pin!(sleep_until(self.next_deadline().into()));
+        loop {
+            let now = clock::now();
+            self.collect_answers(now);
+            let stream = self.reader.as_ref().map(|reader| Arc::clone(reader.stream()));
+            let mut published = pin!(stream.as_ref().map(|stream| stream.published()));
+            // Registered before the look, so that a unit pushed in between still wakes us.
+            if let Some(published) = published.as_mut().as_pin_mut() {
+                published.enable();
+            }
+            if let Some(reader) = &mut self.reader {
+                reader.pull(&mut self.outbox, now)?;
+            }
+            let woken = self.select(token, published, alarm.as_mut()).await;
+            let now = clock::now();
+            match woken {
+                Woken::Shutdown => return Ok(Closed::Shutdown),
+                Woken::Kicked => return Ok(Closed::Kicked),
+                Woken::Read(read) => {
+                    if self.count_read(read?) == 0 {
+                        return Ok(Closed::ByClient);
+                    }
+                    self.apply_bytes(now, token).await?;
+                }
+                Woken::Written(written) => {
+                    self.count_written(written?);
+                    self.dialogue.note_alive(now);
+                }
+                Woken::Published => {}
+                Woken::Timer => {
+                    self.dialogue.handle_timeout(now)?;
+                    if self
+                        .outbox
+                        .blocked_since()
+                        .is_some_and(|since| now >= since + self.server.config.write_timeout)
+                    {
+                        return Ok(Closed::WriteTimeout(self.server.config.write_timeout));
+                    }
+                    alarm.as_mut().reset(self.next_deadline().into());
+                }
+            }
+        }
+    }
+
+    /// Waits for one thing. What is written and read by then is accounted for by the value returned. Cancel-safe.
+    async fn select(
+        &mut self,
+        token: &CancellationToken,
+        mut published: Pin<&mut Option<Notified<'_>>>,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> Woken {
+        // Deadlines mostly move away; the alarm is left where it is, rings too early now and then, and is set anew.
+        let deadline = self.next_deadline().into();
+        if deadline < alarm.deadline() {
+            alarm.as_mut().reset(deadline);
+        }
+        let mut cancelled = pin!(token.cancelled());
+        let kick = self.kick.clone();
+        let mut kicked = pin!(kick.cancelled());
+        let now = clock::now();
+        poll_fn(|cx| {
+            if cancelled.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Shutdown);
+            }
+            if kicked.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Kicked);
+            }
+            if let Poll::Ready(written) = self.poll_write(now, cx) {
+                return Poll::Ready(Woken::Written(written));
+            }
+            if let Poll::Ready(read) = self.poll_read(cx) {
+                return Poll::Ready(Woken::Read(read));
+            }
+            if let Some(published) = published.as_mut().as_pin_mut()
+                && published.poll(cx).is_ready()
+            {
+                return Poll::Ready(Woken::Published);
+            }
+            alarm.as_mut().poll(cx).map(|()| Woken::Timer)
+        })
+        .await
+    }
+
+    /// Writes all that the socket takes; pending when nothing was to be written or taken.
+    fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut total = 0;
+        while !self.outbox.is_empty() {
+            match self.outbox.poll_write(&mut self.socket, now, cx) {
+                Poll::Ready(Ok(written)) => total += written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+        }
+        if total == 0 && self.outbox.is_empty() {
+            // Also registers for what an encrypting socket has not sent yet.
+            return match self.outbox.poll_flush(&mut self.socket, cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            };
+        }
+        if total > 0 { Poll::Ready(Ok(total)) } else { Poll::Pending }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buf.capacity() - self.buf.len() < READ_ROOM_MIN {
+            self.buf.reserve(READ_BYTES);
+        }
+        tokio_util::io::poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.buf)
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let blocked = self.outbox.blocked_since().map(|since| since + self.server.config.write_timeout);
+        blocked
+            .map_or_else(|| self.dialogue.poll_timeout(), |blocked| blocked.min(self.dialogue.poll_timeout()))
+    }
+
+    fn collect_answers(&mut self, now: Instant) {
+        while let Some(bytes) = self.dialogue.poll_transmit() {
+            self.outbox.push(bytes, 0, now);
+        }
+    }
+
+    fn count_read(&self, read: usize) -> usize {
+        self.record.inbound_bytes.fetch_add(u64::try_from(read).unwrap_or(0), Ordering::Relaxed);
+        read
+    }
+
+    fn count_written(&self, written: usize) {
+        self.record.outbound_bytes.fetch_add(u64::try_from(written).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    async fn apply_bytes(&mut self, now: Instant, token: &CancellationToken) -> Result<(), Closed> {
+        while let Some(event) = self.dialogue.next_event(&mut self.buf, now)? {
+            tokio::select! {
+                () = self.apply(event) => {}
+                () = token.cancelled() => return Err(Closed::Shutdown),
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, event: Event) {
+        let answer = match event {
+            Event::Describe(target) => self.describe(target).await,
+            Event::Setup(request) => self.set_up(request).await,
+            Event::Play => {
+                self.play();
+                Ok(())
+            }
+            Event::Pause => {
+                self.reader = None;
+                self.note_activity();
+                self.dialogue.done();
+                Ok(())
+            }
+            Event::Teardown => {
+                self.reader = None;
+                self.source = None;
+                if let Some(session) = self.session.take() {
+                    self.end_session(&session, &Closed::ByClient);
+                }
+                Ok(())
+            }
+            Event::Announce { .. } | Event::Record => Err(Refusal::MethodNotAllowed),
+            Event::Data { kind, packet, .. } => {
+                self.report(kind, &packet);
+                Ok(())
+            }
+        };
+        if let Err(refusal) = answer {
+            self.dialogue.refuse(refusal);
+        }
+    }
+
+    async fn describe(&mut self, target: Target) -> Result<(), Refusal> {
+        let source = self.acquire(target).await?;
+        let sdp = media_core::egress::rtsp::describe(source.grant.path().as_str(), &source.format);
+        // A session goes on with what it was set up for.
+        if self.session.is_none() {
+            self.source = Some(source);
+        }
+        self.dialogue.described(&sdp);
+        Ok(())
+    }
+
+    async fn set_up(&mut self, request: SetupRequest) -> Result<(), Refusal> {
+        if request.mode == Mode::Record {
+            return Err(Refusal::MethodNotAllowed);
+        }
+        let is_described = |source: &Source| {
+            source.target.path == request.target.path && source.target.query == request.target.query
+        };
+        if !self.source.as_ref().is_some_and(is_described) {
+            self.source = Some(self.acquire(request.target.clone()).await?);
+        }
+        let Some(source) = &self.source else { return Err(Refusal::NotFound) };
+        let count = source.format.source_tracks().count();
+        let track = match request.target.track {
+            Some(track) => track,
+            // correctness: R1
+            None if count > 1 => return Err(Refusal::AggregateNotAllowed),
+            None => 0,
+        };
+        let info = source.format.source_tracks().nth(track).ok_or(Refusal::NotFound)?;
+        let ssrc = Some(source.feed.ssrc(info.id));
+        let transport = self.choose_transport(&request.offers).ok_or(Refusal::UnsupportedTransport)?;
+        if self.session.is_none() {
+            self.begin_session(&request.target, transport);
+        }
+        self.dialogue.set_up(SetUpTrack { track, transport, ssrc });
+        Ok(())
+    }
+
+    /// The first of the client's transports that is served.
+    fn choose_transport(&self, offers: &[TransportOffer]) -> Option<ServerTransport> {
+        offers.iter().find_map(|offer| match *offer {
+            TransportOffer::Tcp { channels } if self.server.config.transports.tcp => self.channels(channels),
+            TransportOffer::Tcp { .. } | TransportOffer::Udp { .. } => None,
+        })
+    }
+
+    /// The channels that the client wants, or the next free ones where it wants none or such as are taken.
+    fn channels(&self, wanted: Option<(u8, u8)>) -> Option<ServerTransport> {
+        let taken = |channel: u8| {
+            self.dialogue.tracks().iter().any(|track| match track.transport {
+                ServerTransport::Tcp { rtp_channel, rtcp_channel } => {
+                    rtp_channel == channel || rtcp_channel == channel
+                }
+                ServerTransport::Udp { .. } => false,
+            })
+        };
+        let free = |(rtp, rtcp): &(u8, u8)| rtp != rtcp && !taken(*rtp) && !taken(*rtcp);
+        let next = || (0..=u8::MAX - 1).step_by(2).map(|channel| (channel, channel + 1)).find(free);
+        let (rtp_channel, rtcp_channel) = wanted.filter(free).or_else(next)?;
+        Some(ServerTransport::Tcp { rtp_channel, rtcp_channel })
+    }
+
+    fn begin_session(&mut self, target: &Target, transport: ServerTransport) {
+        let Some(source) = &self.source else { return };
+        let record = Arc::new(SessionRecord::new(SessionFacts {
+            id: Uuid::new_v4(),
+            conn: self.record.id,
+            encryption: self.record.encryption,
+            created: clock::wall_now(),
+            remote_addr: self.record.remote_addr,
+            path: source.grant.path().clone(),
+            query: target.query.clone(),
+            user_agent: self.dialogue.user_agent().to_owned(),
+            transport: match transport {
+                ServerTransport::Tcp { .. } => "TCP",
+                ServerTransport::Udp { .. } => "UDP",
+            },
+            role: Role::Read,
+        }));
+        let facts = &record.facts;
+        info!(session = %facts.id, path = %facts.path, transport = facts.transport, "RTSP session opened");
+        self.kick = record.kick.clone();
+        self.record.set_session(Some(facts.id));
+        self.server.list_session(&record);
+        self.session = Some(record);
+    }
+
+    fn end_session(&mut self, session: &SessionRecord, closed: &Closed) {
+        self.reader = None;
+        self.kick = CancellationToken::new();
+        let facts = &session.facts;
+        if let Closed::Reader(ReaderEnd::TooSlow { packets, .. }) = closed {
+            let packets = u64::try_from(*packets).unwrap_or(0);
+            session.counters.outbound_rtp_packets_discarded.fetch_add(packets, Ordering::Relaxed);
+            self.server.count_cut_reader(packets);
+            warn!(session = %facts.id, path = %facts.path, reader = %facts.remote_addr, reason = %closed, "RTSP reader cut");
+        } else {
+            info!(session = %facts.id, path = %facts.path, reason = %closed, "RTSP session closed");
+        }
+        self.record.set_session(None);
+        self.server.unlist_session(facts.id);
+    }
+
+    fn play(&mut self) {
+        let (Some(source), Some(record)) = (&self.source, &self.session) else { return };
+        let at = JoinAt::NewestRandomAccess;
+        let subscription = source.stream.subscribe(&source.grant, at, ReaderKind::RtspSession);
+        let parts = ReaderParts {
+            subscription,
+            feed: Arc::clone(&source.feed),
+            record: Arc::clone(record),
+            format: Arc::clone(&source.format),
+            queue_packets_max: self.server.config.write_queue_packets,
+        };
+        let reader = Reader::new(parts, self.dialogue.tracks());
+        self.dialogue.playing(&reader.begin());
+        self.reader = Some(reader);
+        self.note_activity();
+    }
+
+    fn note_activity(&self) {
+        if let Some(session) = &self.session {
+            session.is_active.store(self.reader.is_some(), Ordering::Relaxed);
+        }
+    }
+
+    fn report(&self, kind: MediaKind, packet: &[u8]) {
+        let Some(session) = self.session.as_ref().filter(|_| kind == MediaKind::Rtcp) else { return };
+        session.counters.inbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
+        if let Some(lost) = parse_losses(packet) {
+            session.counters.outbound_rtp_packets_reported_lost.fetch_max(lost.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// The stream that a URL names, once it is there: asks the gate, and starts an on-demand camera.
+    async fn acquire(&self, target: Target) -> Result<Source, Refusal> {
+        let path = PathName::parse(&target.path).map_err(|_| Refusal::NotFound)?;
+        let caller = Caller { ip: self.record.remote_addr.ip() };
+        let grant = self.server.deps.gate.authorize(&caller, Action::Read, &path);
+        let grant = grant.map_err(|_| Refusal::Unauthorized)?;
+        let stream = self.server.deps.registry.acquire(&grant).await.map_err(|error: AcquireError| {
+            debug!(%error, "nothing to read");
+            Refusal::NotFound
+        })?;
+        let seat = stream.take_seat();
+        let format = stream.format().ok_or(Refusal::NotFound)?;
+        let feed = self.server.feeds.of(&stream);
+        Ok(Source { target, grant, stream, format, feed, _seat: seat })
+    }
+}
+
+/// A client's address as IPv4 where it is.
+pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
