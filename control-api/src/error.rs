@@ -26,6 +26,12 @@ pub enum ApiError {
     /// No such path. 404, with MediaMTX's words.
     #[error("path not found")]
     PathNotFound,
+    /// No such session. 404, with MediaMTX's words.
+    #[error("session not found")]
+    SessionNotFound,
+    /// No such connection. 404, with MediaMTX's words.
+    #[error("connection not found")]
+    ConnectionNotFound,
     /// The endpoint does not take this method. 405.
     #[error("method not allowed")]
     MethodNotAllowed,
@@ -43,7 +49,9 @@ impl ApiError {
         match self {
             Self::InvalidParameter { .. } => StatusCode::BAD_REQUEST,
             Self::NotLocal => StatusCode::FORBIDDEN,
-            Self::NoSuchEndpoint | Self::PathNotFound => StatusCode::NOT_FOUND,
+            Self::NoSuchEndpoint | Self::PathNotFound | Self::SessionNotFound | Self::ConnectionNotFound => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,

@@ -20,6 +20,7 @@ mod error;
 pub mod host_guard;
 pub mod loopback;
 pub mod model;
+pub mod rtsp;
 pub mod v3;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ use http::{HeaderValue, header};
 
 pub use control::{Asset, Assets, ControlDeps, ListenerUrl, control_router};
 pub use error::ApiError;
+pub use rtsp::RtspClients;
 pub use v3::{ApiDeps, router};
 
 use model::Camera;

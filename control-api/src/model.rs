@@ -125,6 +125,12 @@ pub enum PathReaderType {
     /// One WebRTC viewer.
     #[serde(rename = "webRTCSession")]
     WebRtcSession,
+    /// One RTSP reader.
+    #[serde(rename = "rtspSession")]
+    RtspSession,
+    /// One RTSP reader over TLS.
+    #[serde(rename = "rtspsSession")]
+    RtspsSession,
 }
 
 /// A track of a path.

@@ -15,6 +15,7 @@ use crate::cors::{self, Cors};
 use crate::error::ApiError;
 use crate::loopback::{self, TrustedProxies};
 use crate::model::{Info, Page, Path};
+use crate::rtsp::{self, RtspClients};
 use crate::{BODY_BYTES_MAX, Cameras, bound_and_sign};
 
 /// Items on a page when the caller does not say, MediaMTX's.
@@ -28,6 +29,10 @@ pub const ITEMS_PER_PAGE_MAX: usize = 10_000;
 pub struct ApiDeps {
     /// The cameras.
     pub cameras: Arc<dyn Cameras>,
+    /// Clients of the RTSP listener; `None` when it is off.
+    pub rtsp: Option<Arc<dyn RtspClients>>,
+    /// Clients of the RTSPS listener; `None` when it is off.
+    pub rtsps: Option<Arc<dyn RtspClients>>,
     /// What the server is.
     pub info: Info,
     /// `apiAllowOrigins`.
@@ -44,7 +49,10 @@ pub fn router(deps: ApiDeps) -> Router {
         headers: "Authorization, Content-Type",
     };
     let proxies = deps.trusted_proxies.clone();
-    Router::new()
+    let clients = [("rtsp", deps.rtsp.clone()), ("rtsps", deps.rtsps.clone())];
+    let clients = clients.into_iter().filter_map(|(prefix, clients)| Some(rtsp::routes(prefix, clients?)));
+    clients
+        .fold(Router::new(), Router::merge)
         .route("/v3/info", get(info))
         .route("/v3/paths/list", get(list_paths))
         .route("/v3/paths/get/{*name}", get(get_path))
@@ -68,24 +76,30 @@ async fn info(State(deps): State<ApiDeps>) -> Json<Info> {
 /// `?page=0&itemsPerPage=100`, as texts: their faults are ours to word.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Paging {
+pub(crate) struct Paging {
     page: Option<String>,
     items_per_page: Option<String>,
+}
+
+impl Paging {
+    /// What a request asks for.
+    pub(crate) fn read(paging: Result<Query<Self>, QueryRejection>) -> Result<Self, ApiError> {
+        let unreadable = |_| ApiError::InvalidParameter { name: "query", why: "it can't be decoded" };
+        paging.map(|Query(paging)| paging).map_err(unreadable)
+    }
 }
 
 async fn list_paths(
     State(deps): State<ApiDeps>,
     paging: Result<Query<Paging>, QueryRejection>,
 ) -> Result<Json<Page<Path>>, ApiError> {
-    let unreadable = |_| ApiError::InvalidParameter { name: "query", why: "it can't be decoded" };
-    let Query(paging) = paging.map_err(unreadable)?;
-    let page = page_of(deps.cameras.list(), &paging)?;
+    let page = page_of(deps.cameras.list(), &Paging::read(paging)?)?;
     let items = page.items.into_iter().map(Path::from).collect();
     Ok(Json(Page { item_count: page.item_count, page_count: page.page_count, items }))
 }
 
 /// One page of `items`; past the end an empty one.
-fn page_of<T>(items: Vec<T>, paging: &Paging) -> Result<Page<T>, ApiError> {
+pub(crate) fn page_of<T>(items: Vec<T>, paging: &Paging) -> Result<Page<T>, ApiError> {
     let number = |text: &Option<String>, name| match text {
         None => Ok(None),
         Some(text) => {

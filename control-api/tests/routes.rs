@@ -86,6 +86,8 @@ fn camera(name: &str) -> Camera {
 fn api(names: &[&str], origins: &[&str]) -> Router {
     router(ApiDeps {
         cameras: Arc::new(Fixed(names.iter().map(|name| camera(name)).collect())),
+        rtsp: None,
+        rtsps: None,
         info: Info { version: "1.2.3".to_owned(), started: SINCE },
         allow_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
         trusted_proxies: TrustedProxies::default(),

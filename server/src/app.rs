@@ -31,8 +31,10 @@ use crate::cli::Exit;
 use crate::config::resolved::{Config, HlsConfig, HlsMuxers, HttpConfig, PathSource, WebRtcConfig};
 use crate::config::{self, Loaded};
 use crate::control::Observer;
+use crate::control::rtsp::RtspObserver;
 use crate::egress::hls::{HlsDeps, HlsServer};
 use crate::egress::recorder::{self, Recorders};
+use crate::egress::rtsp::stats::Encryption;
 use crate::egress::rtsp::{RtspDeps, RtspServer};
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcDeps, WebRtcServer};
 use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
@@ -265,6 +267,8 @@ async fn start_control(
     if let Some(api) = &config.api {
         let deps = control_api::ApiDeps {
             cameras: Arc::clone(observer) as Arc<dyn control_api::Cameras>,
+            rtsp: RtspObserver::of(observer, Encryption::None),
+            rtsps: RtspObserver::of(observer, Encryption::Tls),
             info: Info {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started: Time { unix_us: clock::wall_now().unix_us() },

@@ -17,9 +17,9 @@ mod program;
 #[cfg(test)]
 mod recording;
 #[cfg(test)]
-mod rules;
-#[cfg(test)]
 mod rtsp;
+#[cfg(test)]
+mod rules;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]

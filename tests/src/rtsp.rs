@@ -67,9 +67,11 @@ impl RawClient {
     /// When one is refused.
     pub async fn play(&mut self, url: &str) -> anyhow::Result<()> {
         let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
-        for (method, url, headers) in
-            [("DESCRIBE", url.to_owned(), ""), ("SETUP", format!("{url}/trackID=0"), transport), ("PLAY", url.to_owned(), "")]
-        {
+        for (method, url, headers) in [
+            ("DESCRIBE", url.to_owned(), ""),
+            ("SETUP", format!("{url}/trackID=0"), transport),
+            ("PLAY", url.to_owned(), ""),
+        ] {
             let answer = self.ask(method, &url, headers).await?;
             ensure!(answer.status == 200, "{method}: {}", answer.text);
         }
@@ -97,7 +99,11 @@ impl RawClient {
     /// # Errors
     /// When it does not within `limit`.
     pub async fn drain(mut self, limit: Duration) -> anyhow::Result<()> {
-        let drained = async { while self.read_more().await.is_ok() { self.unread.clear(); } };
+        let drained = async {
+            while self.read_more().await.is_ok() {
+                self.unread.clear();
+            }
+        };
         tokio::time::timeout(limit, drained).await.context("the connection stays open")
     }
 

@@ -42,6 +42,12 @@ pub struct Ports {
     pub playback: u16,
     /// `rtspAddress`
     pub rtsp: u16,
+    /// `rtspsAddress`
+    pub rtsps: u16,
+    /// `rtpAddress`
+    pub rtp: u16,
+    /// `rtcpAddress`
+    pub rtcp: u16,
 }
 
 /// A running server.
@@ -72,6 +78,9 @@ impl Server {
             control: ports::free()?,
             playback: ports::free()?,
             rtsp: ports::free()?,
+            rtsps: ports::free()?,
+            rtp: ports::free()?,
+            rtcp: ports::free()?,
         };
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join(CONFIG_FILE), full_config(config, &ports)?)?;
@@ -343,6 +352,9 @@ fn full_config(config: &str, ports: &Ports) -> anyhow::Result<String> {
         ("controlAddress", ports.control),
         ("playbackAddress", ports.playback),
         ("rtspAddress", ports.rtsp),
+        ("rtspsAddress", ports.rtsps),
+        ("rtpAddress", ports.rtp),
+        ("rtcpAddress", ports.rtcp),
     ];
     for (key, port) in addresses.into_iter().filter(|(key, _)| !has(key)) {
         writeln!(text, "{key}: 127.0.0.1:{port}")?;

@@ -12,8 +12,8 @@ use super::fault::{FaultKind, Faults};
 use super::reader::Reader;
 use super::resolved::{
     ApiConfig, Config, ControlConfig, HlsConfig, HlsMuxers, HlsVariant, HttpConfig, IceServer, InterfaceIps,
-    LogFormat, LogLevel, LogSink, LoggingConfig, MetricsConfig, PlaybackConfig, RtspConfig, RtspTransports,
-    TimeoutsConfig, TlsFiles, WebRtcConfig,
+    LogFormat, LogLevel, LogSink, LoggingConfig, MetricsConfig, PlaybackConfig, RtspConfig, RtspTls,
+    RtspTransports, RtspUdp, TimeoutsConfig, TlsFiles, WebRtcConfig,
 };
 use super::source_url::Secret;
 use super::tree::Node;
@@ -211,14 +211,36 @@ fn rtsp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig, warnings: &mut Vec<Wa
         _ => Err(Expected::Within("a number from 0 to 1472".to_owned())),
     });
     let transports = rtsp_transports(reader, warnings);
+    let encryption = reader.value("rtspEncryption", RtspEncryption::No, |text| match text {
+        "no" | "false" => Ok(RtspEncryption::No),
+        "optional" => Ok(RtspEncryption::Optional),
+        "strict" | "yes" | "true" => Ok(RtspEncryption::Strict),
+        _ => Err(Expected::OneOf(&["no", "optional", "strict"])),
+    });
+    let address = reader.value("rtspAddress", everywhere(8554), values::address);
+    let tls = RtspTls {
+        address: reader.value("rtspsAddress", everywhere(8322), values::address),
+        files: TlsFiles {
+            key: reader.text("rtspServerKey", "server.key").into(),
+            certificate: reader.text("rtspServerCert", "server.crt").into(),
+        },
+    };
     RtspConfig {
-        address: reader.value("rtspAddress", everywhere(8554), values::address),
+        address: (encryption != RtspEncryption::Strict).then_some(address),
+        tls: (encryption != RtspEncryption::No).then_some(tls),
         transports,
         write_queue_packets,
         packet_bytes_max,
         read_timeout: timeouts.read,
         write_timeout: timeouts.write,
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RtspEncryption {
+    No,
+    Optional,
+    Strict,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -240,7 +262,12 @@ fn rtsp_transports(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Rtsp
     if list.contains(&Transport::Multicast) && list != DEFAULT {
         warnings.push(Warning::MulticastReaders);
     }
-    RtspTransports { tcp: list.contains(&Transport::Tcp) }
+    let everywhere = |port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+    let udp = RtspUdp {
+        rtp_address: reader.value("rtpAddress", everywhere(8000), values::address),
+        rtcp_address: reader.value("rtcpAddress", everywhere(8001), values::address),
+    };
+    RtspTransports { tcp: list.contains(&Transport::Tcp), udp: list.contains(&Transport::Udp).then_some(udp) }
 }
 
 fn check_webrtc(config: &WebRtcConfig, reader: &mut Reader<'_>) {
@@ -324,7 +351,8 @@ fn check_addresses(config: &Config, reader: &mut Reader<'_>) {
         ("hlsAddress", config.hls.as_ref().map(|hls| hls.http.address)),
         ("webrtcAddress", config.webrtc.as_ref().map(|webrtc| webrtc.http.address)),
         ("playbackAddress", config.playback.as_ref().map(|playback| playback.http.address)),
-        ("rtspAddress", config.rtsp.as_ref().map(|rtsp| rtsp.address)),
+        ("rtspAddress", config.rtsp.as_ref().and_then(|rtsp| rtsp.address)),
+        ("rtspsAddress", config.rtsp.as_ref().and_then(|rtsp| Some(rtsp.tls.as_ref()?.address))),
         ("webrtcLocalTCPAddress", config.webrtc.as_ref().and_then(|webrtc| webrtc.local_tcp_address)),
     ]
     .into_iter()

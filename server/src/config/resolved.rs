@@ -210,8 +210,10 @@ pub(crate) struct WebRtcConfig {
 /// Serving RTSP, `:8554`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RtspConfig {
-    /// `rtspAddress`, default `:8554`.
-    pub(crate) address: SocketAddr,
+    /// `rtspAddress`, default `:8554`; `None` with `rtspEncryption: strict`.
+    pub(crate) address: Option<SocketAddr>,
+    /// The RTSPS listener, with `rtspEncryption: optional` or `strict`; off by default.
+    pub(crate) tls: Option<RtspTls>,
     /// `rtspTransports`.
     pub(crate) transports: RtspTransports,
     /// `writeQueueSize`, default 512, a power of two: packets that may wait for one reader.
@@ -229,6 +231,26 @@ pub(crate) struct RtspConfig {
 pub(crate) struct RtspTransports {
     /// In the RTSP connection.
     pub(crate) tcp: bool,
+    /// Over UDP.
+    pub(crate) udp: Option<RtspUdp>,
+}
+
+/// The ports of media over UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RtspUdp {
+    /// `rtpAddress`, default `:8000`.
+    pub(crate) rtp_address: SocketAddr,
+    /// `rtcpAddress`, default `:8001`.
+    pub(crate) rtcp_address: SocketAddr,
+}
+
+/// RTSPS, `:8322`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RtspTls {
+    /// `rtspsAddress`, default `:8322`.
+    pub(crate) address: SocketAddr,
+    /// `rtspServerKey` and `rtspServerCert`.
+    pub(crate) files: TlsFiles,
 }
 
 /// Which of the machine's own addresses are announced.

@@ -35,9 +35,10 @@ use uuid::Uuid;
 
 use super::RtspServer;
 use super::feed::Feed;
-use super::outbox::Outbox;
+use super::out::Out;
 use super::reader::{Reader, ReaderEnd, ReaderParts};
-use super::stats::{ConnRecord, Role, SessionFacts, SessionRecord};
+use super::stats::{ConnRecord, Encryption, Role, SessionFacts, SessionRecord};
+use super::udp::UdpOut;
 use crate::registry::AcquireError;
 use crate::runtime::clock;
 use crate::stream::{ReaderKind, Seat, Stream};
@@ -85,7 +86,7 @@ pub(super) struct Connection<S> {
     record: Arc<ConnRecord>,
     dialogue: ServerConnection,
     buf: BytesMut,
-    outbox: Outbox,
+    out: Out,
     source: Option<Source>,
     session: Option<Arc<SessionRecord>>,
     reader: Option<Reader>,
@@ -116,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             record: Arc::clone(record),
             dialogue: ServerConnection::new(config, clock::now()),
             buf: BytesMut::new(),
-            outbox: Outbox::default(),
+            out: Out::new(record.remote_addr.ip()),
             source: None,
             session: None,
             reader: None,
@@ -148,7 +149,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 published.enable();
             }
             if let Some(reader) = &mut self.reader {
-                reader.pull(&mut self.outbox, now)?;
+                reader.pull(&mut self.out, now)?;
+            }
+            if let Some(udp) = &mut self.out.udp {
+                udp.send(now);
             }
             let woken = self.select(token, published, alarm.as_mut()).await;
             let now = clock::now();
@@ -167,9 +171,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Woken::Published => {}
                 Woken::Timer => {
+                    if self.out.udp.as_ref().is_some_and(UdpOut::was_heard) {
+                        self.dialogue.note_alive(now);
+                    }
                     self.dialogue.handle_timeout(now)?;
                     if self
-                        .outbox
+                        .out
+                        .tcp
                         .blocked_since()
                         .is_some_and(|since| now >= since + self.server.config.write_timeout)
                     {
@@ -223,16 +231,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes all that the socket takes; pending when nothing was to be written or taken.
     fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut total = 0;
-        while !self.outbox.is_empty() {
-            match self.outbox.poll_write(&mut self.socket, now, cx) {
+        while !self.out.tcp.is_empty() {
+            match self.out.tcp.poll_write(&mut self.socket, now, cx) {
                 Poll::Ready(Ok(written)) => total += written,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,
             }
         }
-        if total == 0 && self.outbox.is_empty() {
+        if total == 0 && self.out.tcp.is_empty() {
             // Also registers for what an encrypting socket has not sent yet.
-            return match self.outbox.poll_flush(&mut self.socket, cx) {
+            return match self.out.tcp.poll_flush(&mut self.socket, cx) {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 _ => Poll::Pending,
             };
@@ -248,14 +256,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn next_deadline(&self) -> Instant {
-        let blocked = self.outbox.blocked_since().map(|since| since + self.server.config.write_timeout);
-        blocked
-            .map_or_else(|| self.dialogue.poll_timeout(), |blocked| blocked.min(self.dialogue.poll_timeout()))
+        let blocked = self.out.tcp.blocked_since().map(|since| since + self.server.config.write_timeout);
+        let sending = self.out.udp.as_ref().and_then(UdpOut::wake_at);
+        [blocked, sending].into_iter().flatten().fold(self.dialogue.poll_timeout(), Instant::min)
     }
 
     fn collect_answers(&mut self, now: Instant) {
         while let Some(bytes) = self.dialogue.poll_transmit() {
-            self.outbox.push(bytes, 0, now);
+            self.out.tcp.push(bytes, 0, now);
         }
     }
 
@@ -288,6 +296,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Event::Pause => {
                 self.reader = None;
+                if let Some(udp) = &mut self.out.udp {
+                    udp.clear();
+                }
                 self.note_activity();
                 self.dialogue.done();
                 Ok(())
@@ -346,15 +357,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.session.is_none() {
             self.begin_session(&request.target, transport);
         }
+        self.expect_reports(transport);
         self.dialogue.set_up(SetUpTrack { track, transport, ssrc });
         Ok(())
     }
 
-    /// The first of the client's transports that is served.
+    /// The first of the client's transports that is served. Without encryption of its own, media does not leave an encrypted
+    /// connection.
     fn choose_transport(&self, offers: &[TransportOffer]) -> Option<ServerTransport> {
+        let udp = self.server.udp.as_ref().filter(|_| self.record.encryption == Encryption::None);
         offers.iter().find_map(|offer| match *offer {
             TransportOffer::Tcp { channels } if self.server.config.transports.tcp => self.channels(channels),
-            TransportOffer::Tcp { .. } | TransportOffer::Udp { .. } => None,
+            TransportOffer::Tcp { .. } => None,
+            TransportOffer::Udp { client_ports } => {
+                udp.map(|udp| ServerTransport::Udp { client_ports, server_ports: udp.ports() })
+            }
         })
     }
 
@@ -372,6 +389,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let next = || (0..=u8::MAX - 1).step_by(2).map(|channel| (channel, channel + 1)).find(free);
         let (rtp_channel, rtcp_channel) = wanted.filter(free).or_else(next)?;
         Some(ServerTransport::Tcp { rtp_channel, rtcp_channel })
+    }
+
+    /// A reader over UDP gets its way out with its first track, and is heard of from each one's port.
+    fn expect_reports(&mut self, transport: ServerTransport) {
+        let ServerTransport::Udp { client_ports, .. } = transport else { return };
+        let (Some(ports), Some(record)) = (&self.server.udp, &self.session) else { return };
+        let udp = self.out.udp.get_or_insert_with(|| UdpOut::new(ports, record, clock::now()));
+        udp.expect_reports(SocketAddr::new(self.record.remote_addr.ip(), client_ports.1));
     }
 
     fn begin_session(&mut self, target: &Target, transport: ServerTransport) {
@@ -401,6 +426,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn end_session(&mut self, session: &SessionRecord, closed: &Closed) {
         self.reader = None;
+        self.out.udp = None;
         self.kick = CancellationToken::new();
         let facts = &session.facts;
         if let Closed::Reader(ReaderEnd::TooSlow { packets, .. }) = closed {
@@ -440,10 +466,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn report(&self, kind: MediaKind, packet: &[u8]) {
         let Some(session) = self.session.as_ref().filter(|_| kind == MediaKind::Rtcp) else { return };
-        session.counters.inbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
-        if let Some(lost) = parse_losses(packet) {
-            session.counters.outbound_rtp_packets_reported_lost.fetch_max(lost.into(), Ordering::Relaxed);
-        }
+        session.count_report(parse_losses(packet));
     }
 
     /// The stream that a URL names, once it is there: asks the gate, and starts an on-demand camera.

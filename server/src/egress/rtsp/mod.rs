@@ -9,37 +9,46 @@
 //! One task per connection, on the media runtime. A reader holds a place in the ring and writes shared bytes, one write for
 //! all that is there: what it costs is the write.
 //!
-//! Limits: [`CONNECTIONS_MAX`], and those named in the modules.
+//! Limits: [`CONNECTIONS_MAX`], [`TLS_TIMEOUT`], and those named in the modules.
 //! Spec: RFC 2326, RFC 3550, RFC 3551.
 
 mod connection;
 mod feed;
+mod out;
 mod outbox;
 mod reader;
 pub(crate) mod stats;
+mod udp;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use media_core::gate::Gate;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, debug_span, info, info_span, warn};
 use uuid::Uuid;
 
 use self::connection::{Connection, canonical};
 use self::feed::Feeds;
 use self::stats::{ConnRecord, Encryption, SessionRecord};
+use self::udp::UdpPorts;
 use crate::config::resolved::RtspConfig;
-use crate::http_listener::ListenError;
+use crate::http_listener::{self, ListenError};
 use crate::registry::Registry;
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
 
 /// Connections at once; further ones wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 10_000;
+
+/// A TLS handshake must be complete within this time; closed beyond.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After a failed accept (no file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -59,6 +68,8 @@ pub(crate) struct RtspServer {
     config: RtspConfig,
     deps: RtspDeps,
     feeds: Feeds,
+    /// Set when media may go over UDP.
+    udp: Option<Arc<UdpPorts>>,
     conns: Mutex<HashMap<Uuid, Arc<ConnRecord>>>,
     sessions: Mutex<HashMap<Uuid, Arc<SessionRecord>>>,
     cut: CutReaders,
@@ -72,30 +83,57 @@ struct CutReaders {
 }
 
 impl RtspServer {
-    /// Opens the listener and starts answering.
+    /// Opens the listeners and starts answering.
     ///
     /// # Errors
-    /// [`ListenError`] when the address can't be used.
+    /// [`ListenError`] when an address or the certificate can't be used.
     pub(crate) async fn start(config: RtspConfig, deps: RtspDeps) -> Result<Arc<Self>, ListenError> {
         let feeds = Feeds::new(config.packet_bytes_max);
+        let udp = match config.transports.udp.filter(|_| config.address.is_some()) {
+            Some(udp) => {
+                let name = "rtsp media";
+                let bound = UdpPorts::bind(udp).await;
+                Some(Arc::new(bound.map_err(|(address, error)| ListenError::Bind {
+                    name,
+                    address,
+                    error,
+                })?))
+            }
+            None => None,
+        };
         let (conns, sessions, cut) = (Mutex::default(), Mutex::default(), CutReaders::default());
-        let server = Arc::new(Self { config, deps, feeds, conns, sessions, cut });
-        server.listen().await?;
+        let server = Arc::new(Self { config, deps, feeds, udp, conns, sessions, cut });
+        if let Some(udp) = &server.udp {
+            let receiving = Arc::clone(udp).receive(server.deps.tasks.token().clone());
+            server.deps.tasks.spawn(info_span!("rtsp_udp"), receiving);
+        }
+        if let Some(address) = server.config.address {
+            server.listen("rtsp", address, None).await?;
+        }
+        if let Some(tls) = &server.config.tls {
+            // No application protocol is registered for RTSP.
+            let acceptor = http_listener::acceptor(&tls.files, Vec::new())?;
+            server.listen("rtsps", tls.address, Some(acceptor)).await?;
+        }
         Ok(server)
     }
 
-    async fn listen(self: &Arc<Self>) -> Result<(), ListenError> {
-        let address = self.config.address;
-        let bind = |error| ListenError::Bind { name: "rtsp", address, error };
+    async fn listen(
+        self: &Arc<Self>,
+        name: &'static str,
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+    ) -> Result<(), ListenError> {
+        let bind = |error| ListenError::Bind { name, address, error };
         let listener = TcpListener::bind(address).await.map_err(bind)?;
         let bound = listener.local_addr().map_err(bind)?;
-        info!(server = "rtsp", address = %bound, "listening");
-        let accepting = Arc::clone(self).accept(listener);
-        self.deps.tasks.spawn(info_span!("listen", server = "rtsp", address = %bound), accepting);
+        info!(server = name, address = %bound, "listening");
+        let accepting = Arc::clone(self).accept(listener, tls);
+        self.deps.tasks.spawn(info_span!("listen", server = name, address = %bound), accepting);
         Ok(())
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener) {
+    async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) {
         let token = self.deps.tasks.token().clone();
         let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
@@ -114,28 +152,57 @@ impl RtspServer {
                 () = token.cancelled() => return,
             };
             match accepted {
-                Some((socket, seat)) => self.spawn_connection(socket, seat),
+                Some((socket, seat)) => self.spawn_connection(socket, tls.clone(), seat),
                 None => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }
     }
 
-    fn spawn_connection(self: &Arc<Self>, socket: TcpStream, seat: OwnedSemaphorePermit) {
+    fn spawn_connection(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        tls: Option<TlsAcceptor>,
+        seat: OwnedSemaphorePermit,
+    ) {
         let Ok(peer) = socket.peer_addr().map(canonical) else { return };
         // A picture is wanted at once.
         if let Err(error) = socket.set_nodelay(true) {
             debug!(%error, "socket option refused");
         }
-        let record = Arc::new(ConnRecord::new(Encryption::None, peer, clock::wall_now()));
+        let encryption = if tls.is_some() { Encryption::Tls } else { Encryption::None };
+        let record = Arc::new(ConnRecord::new(encryption, peer, clock::wall_now()));
         self.lock_conns().insert(record.id, Arc::clone(&record));
         let listed = Listed { server: Arc::clone(self), id: record.id, _seat: seat };
-        let connection = Connection::new(socket, self, &record);
-        let token = self.deps.tasks.token().clone();
         let span = debug_span!(parent: None, "rtsp", id = %record.id, %peer);
+        let server = Arc::clone(self);
         self.deps.tasks.spawn(span, async move {
             let _listed = listed;
-            connection.run(token).await;
+            match tls {
+                None => server.serve(socket, &record).await,
+                Some(tls) => match tokio::time::timeout(TLS_TIMEOUT, tls.accept(socket)).await {
+                    Ok(Ok(socket)) => server.serve(socket, &record).await,
+                    Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
+                    Err(_) => debug!("TLS handshake took too long"),
+                },
+            }
         });
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send,
+        record: &Arc<ConnRecord>,
+    ) {
+        let token = self.deps.tasks.token().clone();
+        Connection::new(socket, self, record).run(token).await;
+    }
+
+    /// Whether there is a listener for such clients.
+    pub(crate) fn listens(&self, encryption: Encryption) -> bool {
+        match encryption {
+            Encryption::None => self.config.address.is_some(),
+            Encryption::Tls => self.config.tls.is_some(),
+        }
     }
 
     /// The records of all connections, in no order.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWrite;
@@ -49,9 +49,9 @@ impl Outbox {
         self.packets
     }
 
-    /// Since when the oldest piece has waited.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
-        self.pieces.front().map(|piece| piece.queued_at)
+    /// How long the oldest piece has waited.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        self.pieces.front().map_or(Duration::ZERO, |piece| now.saturating_duration_since(piece.queued_at))
     }
 
     /// Since when the client has taken nothing at all.

@@ -15,16 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use media_core::egress::rtsp::{can_go_on, with_channel};
+use bytes::Bytes;
+use media_core::egress::rtsp::can_go_on;
 use media_core::ring::{Entry, JoinAt, Read};
 use media_core::rtsp::SenderReport;
-use media_core::rtsp::server::{RtpInfo, ServerTransport, SetUpTrack};
+use media_core::rtsp::server::{RtpInfo, SetUpTrack};
 use media_core::time::NtpTime;
 use media_core::track::{SharedFormat, TrackInfo, TrackKind};
 
 use super::feed::{Block, Feed};
-use super::outbox::Outbox;
+use super::out::Out;
 use super::stats::SessionRecord;
 use crate::stream::{Stream, Subscription};
 
@@ -115,42 +115,47 @@ impl Reader {
         infos
     }
 
-    /// Moves what the stream has into the outbox.
+    /// Moves what the stream has into the way out.
     ///
     /// # Errors
     /// [`ReaderEnd`]: the session is to be ended.
-    pub(super) fn pull(&mut self, outbox: &mut Outbox, now: Instant) -> Result<(), ReaderEnd> {
+    pub(super) fn pull(&mut self, out: &mut Out, now: Instant) -> Result<(), ReaderEnd> {
         loop {
-            let packets = outbox.packets();
-            if packets > self.queue_packets_max {
-                let age = outbox
-                    .waiting_since()
-                    .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-                match (self.is_live, age > QUEUE_AGE_MIN) {
-                    (true, true) => return Err(ReaderEnd::TooSlow { packets, age }),
-                    (true, false) => {}
-                    (false, _) => return Ok(()),
-                }
+            let packets = out.packets();
+            if packets > self.queue_packets_max && !self.may_queue_more(out, now)? {
+                return Ok(());
             }
             match self.subscription.try_next() {
                 Read::Empty => {
                     self.is_live |= packets == 0;
                     return Ok(());
                 }
-                Read::Entry(entry) => self.forward(&entry, outbox, now)?,
+                Read::Entry(entry) => self.forward(&entry, out, now)?,
                 // The ring went on without it. It is not to blame when nothing waits for it: then this server was.
-                Read::Lagged { .. } if packets > 0 => {
-                    let age = outbox
-                        .waiting_since()
-                        .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-                    return Err(ReaderEnd::TooSlow { packets, age });
+                Read::Lagged { .. } if packets > 0 && out.udp.is_none() => {
+                    return Err(ReaderEnd::TooSlow { packets, age: out.tcp.age(now) });
                 }
                 Read::Lagged { .. } => {}
             }
         }
     }
 
-    fn forward(&mut self, entry: &Entry, outbox: &mut Outbox, now: Instant) -> Result<(), ReaderEnd> {
+    /// The queue is full: whether that is to be borne, and more queued.
+    fn may_queue_more(&self, out: &mut Out, now: Instant) -> Result<bool, ReaderEnd> {
+        if let Some(udp) = &mut out.udp {
+            // Over UDP it is our pace that holds a reader up, never the reader.
+            udp.wake_soon(now);
+            return Ok(false);
+        }
+        let age = out.tcp.age(now);
+        match (self.is_live, age > QUEUE_AGE_MIN) {
+            (true, true) => Err(ReaderEnd::TooSlow { packets: out.tcp.packets(), age }),
+            (true, false) => Ok(true),
+            (false, _) => Ok(false),
+        }
+    }
+
+    fn forward(&mut self, entry: &Entry, out: &mut Out, now: Instant) -> Result<(), ReaderEnd> {
         self.adopt(&entry.format)?;
         let Ok(block) = self.feed.of(&self.subscription, entry) else {
             self.subscription.rejoin(JoinAt::NewestRandomAccess);
@@ -158,26 +163,18 @@ impl Reader {
         };
         let track = self.tracks.iter_mut().find(|track| track.info.id == entry.unit.track);
         let (Some(block), Some(track)) = (block, track) else { return Ok(()) };
-        let ServerTransport::Tcp { rtp_channel, rtcp_channel } = track.set_up.transport else {
-            return Ok(());
-        };
         let counters = &self.record.counters;
         if let Some(report) = track.report_due(&block, entry, now) {
-            let report = interleaved(rtcp_channel, &report);
             counters.outbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
-            outbox.push(report, 0, now);
+            out.push_report(track.set_up.transport, &report, now);
         }
         track.packets = track.packets.wrapping_add(block.packets);
         track.payload_bytes = track.payload_bytes.wrapping_add(block.payload_bytes);
-        let bytes = match block.channel == rtp_channel {
-            true => block.bytes,
-            false => with_channel(&block.bytes, rtp_channel),
-        };
-        let length = u64::try_from(bytes.len()).unwrap_or(0);
+        let length = u64::try_from(block.bytes.len()).unwrap_or(0);
         counters.outbound_rtp_packets.fetch_add(block.packets.into(), Ordering::Relaxed);
         counters.outbound_bytes.fetch_add(length, Ordering::Relaxed);
         self.subscription.stream().counters.outbound_bytes.fetch_add(length, Ordering::Relaxed);
-        outbox.push(bytes, block.packets, now);
+        out.push_block(track.set_up.transport, block, now);
         Ok(())
     }
 
@@ -211,13 +208,4 @@ impl Outgoing {
         let report = SenderReport { ssrc: self.ssrc, ntp, rtp_timestamp: block.rtp_timestamp };
         Some(report.to_bytes(self.packets, self.payload_bytes))
     }
-}
-
-fn interleaved(channel: u8, packet: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(4 + packet.len());
-    out.put_slice(&[b'$', channel]);
-    // A report of ours is 48 bytes long.
-    out.put_u16(u16::try_from(packet.len()).unwrap_or(0));
-    out.put_slice(packet);
-    out.freeze()
 }

@@ -134,6 +134,24 @@ pub(crate) struct SessionCounters {
 }
 
 impl SessionRecord {
+    /// A reader of some path, for tests.
+    #[cfg(test)]
+    pub(super) fn example() -> Self {
+        let remote_addr = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), 1);
+        Self::new(SessionFacts {
+            id: Uuid::nil(),
+            conn: Uuid::nil(),
+            encryption: Encryption::None,
+            created: WallTime(0),
+            remote_addr,
+            path: PathName::parse("cam_1").unwrap(),
+            query: String::new(),
+            user_agent: String::new(),
+            transport: "UDP",
+            role: Role::Read,
+        })
+    }
+
     /// A session just set up.
     pub(super) fn new(facts: SessionFacts) -> Self {
         Self {
@@ -141,6 +159,14 @@ impl SessionRecord {
             is_active: AtomicBool::new(false),
             counters: SessionCounters::default(),
             kick: CancellationToken::new(),
+        }
+    }
+
+    /// Counts a report of the reader, and what it says it missed in all.
+    pub(super) fn count_report(&self, lost: Option<u32>) {
+        self.counters.inbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
+        if let Some(lost) = lost {
+            self.counters.outbound_rtp_packets_reported_lost.fetch_max(lost.into(), Ordering::Relaxed);
         }
     }
 

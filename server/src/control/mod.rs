@@ -2,6 +2,8 @@
 //!
 //! Snapshots are taken from the running parts; nothing here holds up media.
 
+pub(crate) mod rtsp;
+
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
@@ -17,6 +19,7 @@ use media_core::track::{CodecConfig, G711Law, TrackInfo};
 use crate::egress::hls::HlsServer;
 use crate::egress::recorder::Recorders;
 use crate::egress::rtsp::RtspServer;
+use crate::egress::rtsp::stats::{Encryption, SessionRecord as RtspSessionRecord};
 use crate::egress::webrtc::WebRtcServer;
 use crate::egress::webrtc::stats::SessionRecord;
 use crate::registry::Registry;
@@ -27,6 +30,7 @@ use crate::telemetry::metrics::{
 };
 use crate::telemetry::process::ProcessMetrics;
 use crate::telemetry::recording_metrics::RecordingMetrics;
+use crate::telemetry::rtsp_metrics::RtspMetrics;
 
 /// Looks at everything that runs.
 pub(crate) struct Observer {
@@ -48,13 +52,15 @@ struct Audience {
     /// Bytes sent by each path's HLS muxer that now runs.
     hls_bytes: HashMap<PathName, u64>,
     sessions: Vec<Arc<SessionRecord>>,
+    rtsp_sessions: Vec<Arc<RtspSessionRecord>>,
 }
 
 impl Observer {
     fn audience(&self) -> Audience {
         let muxers = self.hls.as_ref().map(|hls| hls.snapshot()).unwrap_or_default();
         let hls_bytes = muxers.into_iter().map(|muxer| (muxer.path, muxer.sent_bytes)).collect();
-        Audience { hls_bytes, sessions: self.sessions() }
+        let rtsp_sessions = self.rtsp.as_ref().map(|rtsp| rtsp.sessions()).unwrap_or_default();
+        Audience { hls_bytes, sessions: self.sessions(), rtsp_sessions }
     }
 
     fn sessions(&self) -> Vec<Arc<SessionRecord>> {
@@ -86,9 +92,20 @@ impl Audience {
             available_since: online_since,
             online_since,
             tracks,
-            readers: muxers.chain(sessions).collect(),
+            readers: muxers.chain(sessions).chain(self.rtsp_readers(stream)).collect(),
             counters: self.camera_counters(stream),
         }
+    }
+
+    fn rtsp_readers<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = PathReader> + 'a {
+        let sessions = self.rtsp_sessions.iter().map(|session| &session.facts);
+        sessions.filter(|facts| facts.path == *stream.name()).map(|facts| PathReader {
+            kind: match facts.encryption {
+                Encryption::None => PathReaderType::RtspSession,
+                Encryption::Tls => PathReaderType::RtspsSession,
+            },
+            id: facts.id.to_string(),
+        })
     }
 
     fn camera_counters(&self, stream: &Stream) -> CameraCounters {
@@ -106,7 +123,7 @@ impl Audience {
         }
     }
 
-    /// Bytes sent to viewers: by WebRTC since the start, by the HLS muxer that now runs.
+    /// Bytes sent to viewers: by WebRTC and RTSP since the start, by the HLS muxer that now runs.
     fn outbound_bytes(&self, stream: &Stream) -> u64 {
         let hls_bytes = self.hls_bytes.get(stream.name()).copied().unwrap_or(0);
         stream.counters.outbound_bytes.load(Relaxed) + hls_bytes
@@ -194,6 +211,12 @@ impl MetricsSource for Observer {
                 .webrtc
                 .as_ref()
                 .map_or(0, |webrtc| webrtc.unroutable_datagrams()),
+            rtsp: self.rtsp.as_ref().map(|rtsp| RtspMetrics {
+                conns: rtsp.conns(),
+                sessions: rtsp.sessions(),
+                has_tls: rtsp.listens(Encryption::Tls),
+                cut: rtsp.cut_readers(),
+            }),
             recording: self.recorders.as_ref().map(|recorders| RecordingMetrics::of(recorders.snapshot())),
             process: ProcessMetrics::read(),
         }
