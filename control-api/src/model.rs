@@ -104,6 +104,10 @@ pub struct PathSource {
 pub enum PathSourceType {
     /// Pulled over RTSP or RTSPS.
     RtspSource,
+    /// Published over RTSP.
+    RtspSession,
+    /// Published over RTSPS.
+    RtspsSession,
 }
 
 /// One reader of a path.

@@ -9,7 +9,7 @@
 //! Start order: streams, storage (repair), recorders, listeners. Stop order: control listeners, media listeners, sessions and
 //! recorders, storage (files closed and synced), supervisors. Each is given [`STOP_PATIENCE`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,13 +38,14 @@ use crate::egress::rtsp::stats::Encryption;
 use crate::egress::rtsp::{RtspDeps, RtspServer};
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcDeps, WebRtcServer};
 use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
+use crate::ingest::publish::PublishPoint;
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
 use crate::playback;
 use crate::registry::{FIRST_PICTURE_WAIT, PathEntry, Registry};
 use crate::runtime::clock;
 use crate::runtime::shards::Shards;
 use crate::runtime::tasks::TaskSet;
-use crate::stream::Stream;
+use crate::stream::{SourceStatus, Stream};
 use crate::telemetry::logging;
 use crate::telemetry::metrics::{MetricsDeps, MetricsSource, metrics_router};
 
@@ -87,9 +88,9 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let tasks = Tasks::new();
     let registry = Arc::new(Registry::default());
-    start_paths(config, &registry, &tasks.cameras, shards);
+    let points = start_paths(config, &registry, &tasks.cameras, shards);
     let recorders = start_recorders(config, &registry, control, &tasks).await?;
-    let media = match Media::start(config, &registry, &tasks.media).await {
+    let media = match Media::start(config, &registry, points, &tasks.media).await {
         Ok(media) => media,
         Err(error) => return bind_failed(&error),
     };
@@ -183,7 +184,12 @@ struct Media {
 }
 
 impl Media {
-    async fn start(config: &Config, registry: &Arc<Registry>, tasks: &TaskSet) -> Result<Self, ListenError> {
+    async fn start(
+        config: &Config,
+        registry: &Arc<Registry>,
+        points: PublishPoints,
+        tasks: &TaskSet,
+    ) -> Result<Self, ListenError> {
         let gate = Gate::default();
         let hls = match &config.hls {
             Some(hls) => Some(start_hls(config, hls, registry, tasks, &gate).await?),
@@ -195,7 +201,7 @@ impl Media {
         };
         let rtsp = match &config.rtsp {
             Some(rtsp) => {
-                let deps = RtspDeps { registry: Arc::clone(registry), gate, tasks: tasks.clone() };
+                let deps = RtspDeps { registry: Arc::clone(registry), points, gate, tasks: tasks.clone() };
                 Some(RtspServer::start(rtsp.clone(), deps).await?)
             }
             None => None,
@@ -327,7 +333,16 @@ fn listener_url(http: &HttpConfig) -> ListenerUrl {
     ListenerUrl { scheme, port: http.address.port() }
 }
 
-fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet, shards: &mut Shards) {
+/// The paths that are published to.
+type PublishPoints = BTreeMap<PathName, Arc<PublishPoint>>;
+
+fn start_paths(
+    config: &Config,
+    registry: &Registry,
+    cameras: &TaskSet,
+    shards: &mut Shards,
+) -> PublishPoints {
+    let mut points = PublishPoints::new();
     let session = SessionTimes { request: config.timeouts.read, ..SessionTimes::default() };
     let times = SupervisorTimes { session, ..SupervisorTimes::default() };
     for (name, path) in &config.paths {
@@ -336,12 +351,19 @@ fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet, shards: 
         let home = Some(shards.place());
         let cameras = cameras.on(home.clone());
         registry.insert(name, PathEntry { stream: Arc::clone(&stream), start_timeout, home });
-        if let PathSource::Rtsp(source) = &path.source {
-            let camera = Camera { source: source.clone(), on_demand: path.on_demand };
-            Supervisor::spawn(&cameras, camera, &stream, times);
+        match &path.source {
+            PathSource::Rtsp(source) => {
+                let camera = Camera { source: source.clone(), on_demand: path.on_demand };
+                Supervisor::spawn(&cameras, camera, &stream, times);
+            }
+            PathSource::Publisher(replacing) => {
+                stream.set_state(SourceStatus::Idle, "nobody publishes", clock::wall_now());
+                points.insert(name.clone(), PublishPoint::new(&stream, *replacing));
+            }
         }
     }
     info!(paths = config.paths.len(), "paths configured");
+    points
 }
 
 /// Reads the configuration and runs; says on standard error what is wrong with it.

@@ -44,12 +44,27 @@ impl RawClient {
     /// # Errors
     /// When the connection breaks, no answer comes, or it is to another request.
     pub async fn ask(&mut self, method: &str, url: &str, headers: &str) -> anyhow::Result<Answer> {
+        self.ask_with(method, url, headers, "").await
+    }
+
+    /// The same with a body, whose length is among the headers.
+    ///
+    /// # Errors
+    /// As [`RawClient::ask`].
+    pub async fn ask_with(
+        &mut self,
+        method: &str,
+        url: &str,
+        headers: &str,
+        body: &str,
+    ) -> anyhow::Result<Answer> {
         self.cseq += 1;
         let session = match self.session.as_str() {
             "" => String::new(),
             id => format!("Session: {id}\r\n"),
         };
-        let request = format!("{method} {url} RTSP/1.0\r\nCSeq: {}\r\n{session}{headers}\r\n", self.cseq);
+        let request =
+            format!("{method} {url} RTSP/1.0\r\nCSeq: {}\r\n{session}{headers}\r\n{body}", self.cseq);
         self.stream.write_all(request.as_bytes()).await?;
         let text = tokio::time::timeout(ANSWER_LIMIT, self.answer()).await.context("no answer")??;
         // correctness: R1

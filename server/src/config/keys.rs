@@ -45,8 +45,6 @@ pub(crate) enum Area {
     Hooks,
     /// Profiling endpoints.
     Profiling,
-    /// Publishing streams to this server.
-    Publishing,
     /// Pushing streams elsewhere.
     Forwarding,
     /// Streams that exist without a source.
@@ -77,7 +75,6 @@ impl Area {
             Self::Playback => "it is for the whole server today",
             Self::Hooks => "commands on events are not implemented yet",
             Self::Profiling => "profiling endpoints are not implemented",
-            Self::Publishing => "publishing to this server is not implemented yet",
             Self::Forwarding => "forwarding is not implemented yet",
             Self::AlwaysAvailable => "streams without a source are not implemented yet",
             Self::OtherSources => "only RTSP sources are implemented yet",
@@ -318,7 +315,7 @@ pub(crate) const PATH: &[Key] = &[
     works("recordMaxPartSize"),
     works("recordSegmentDuration"),
     works("recordDeleteAfter"),
-    later("overridePublisher", Area::Publishing, "true"),
+    works("overridePublisher"),
     later("srtPublishPassphrase", Area::Srt, ""),
     later("rtspDemuxMpegts", Area::RtspSource, "false"),
     later("rtspAnyPort", Area::RtspSource, "false"),
@@ -360,7 +357,7 @@ pub(crate) const PATH: &[Key] = &[
     access("readUser"),
     moot("readPass"),
     access("readIPs"),
-    moot("disablePublisherOverride"),
+    negated("disablePublisherOverride", "overridePublisher"),
     renamed("sourceProtocol", "rtspTransport"),
     renamed("sourceAnyPortEnable", "rtspAnyPort"),
     later("rtspUDPReadBufferSize", Area::Tuning, "0"),

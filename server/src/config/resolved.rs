@@ -309,9 +309,18 @@ pub(crate) struct RecordConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PathSource {
     /// Somebody sends it (`source: publisher`, the default).
-    Publisher,
+    Publisher(Replacing),
     /// A camera is asked for it.
     Rtsp(RtspSource),
+}
+
+/// What happens to a publisher when another one comes; key `overridePublisher`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replacing {
+    /// It is ended; the default.
+    Allowed,
+    /// The other one is refused.
+    Refused,
 }
 
 /// A camera that speaks RTSP.

@@ -19,7 +19,7 @@ use media_core::track::{CodecConfig, G711Law, TrackInfo};
 use crate::egress::hls::HlsServer;
 use crate::egress::recorder::Recorders;
 use crate::egress::rtsp::RtspServer;
-use crate::egress::rtsp::stats::{Encryption, SessionRecord as RtspSessionRecord};
+use crate::egress::rtsp::stats::{Encryption, Role, SessionFacts, SessionRecord as RtspSessionRecord};
 use crate::egress::webrtc::WebRtcServer;
 use crate::egress::webrtc::stats::SessionRecord;
 use crate::registry::Registry;
@@ -53,6 +53,7 @@ struct Audience {
     hls_bytes: HashMap<PathName, u64>,
     sessions: Vec<Arc<SessionRecord>>,
     rtsp_sessions: Vec<Arc<RtspSessionRecord>>,
+    rtsp: Option<Arc<RtspServer>>,
 }
 
 impl Observer {
@@ -60,7 +61,7 @@ impl Observer {
         let muxers = self.hls.as_ref().map(|hls| hls.snapshot()).unwrap_or_default();
         let hls_bytes = muxers.into_iter().map(|muxer| (muxer.path, muxer.sent_bytes)).collect();
         let rtsp_sessions = self.rtsp.as_ref().map(|rtsp| rtsp.sessions()).unwrap_or_default();
-        Audience { hls_bytes, sessions: self.sessions(), rtsp_sessions }
+        Audience { hls_bytes, sessions: self.sessions(), rtsp_sessions, rtsp: self.rtsp.clone() }
     }
 
     fn sessions(&self) -> Vec<Arc<SessionRecord>> {
@@ -85,7 +86,7 @@ impl Audience {
         Camera {
             name: stream.name().to_string(),
             conf_name: stream.name().to_string(),
-            source: Some(PathSource { kind: PathSourceType::RtspSource, id: String::new() }),
+            source: self.source(stream),
             state: camera_state(state.status),
             state_reason: state.reason,
             state_since: time(state.since),
@@ -97,9 +98,27 @@ impl Audience {
         }
     }
 
+    /// Where the stream comes from: pulled, or the session that publishes it.
+    fn source(&self, stream: &Stream) -> Option<PathSource> {
+        let is_published_to = self.rtsp.as_ref().is_some_and(|rtsp| rtsp.is_published_to(stream.name()));
+        if !is_published_to {
+            return Some(PathSource { kind: PathSourceType::RtspSource, id: String::new() });
+        }
+        let publishes = |session: &&Arc<RtspSessionRecord>| {
+            session.facts.path == *stream.name() && session.state() == "publish"
+        };
+        let facts = &self.rtsp_sessions.iter().find(publishes)?.facts;
+        let kind = match facts.encryption {
+            Encryption::None => PathSourceType::RtspSession,
+            Encryption::Tls => PathSourceType::RtspsSession,
+        };
+        Some(PathSource { kind, id: facts.id.to_string() })
+    }
+
     fn rtsp_readers<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = PathReader> + 'a {
         let sessions = self.rtsp_sessions.iter().map(|session| &session.facts);
-        sessions.filter(|facts| facts.path == *stream.name()).map(|facts| PathReader {
+        let reads = |facts: &&SessionFacts| facts.path == *stream.name() && facts.role == Role::Read;
+        sessions.filter(reads).map(|facts| PathReader {
             kind: match facts.encryption {
                 Encryption::None => PathReaderType::RtspSession,
                 Encryption::Tls => PathReaderType::RtspsSession,

@@ -98,6 +98,8 @@ pub enum Event {
 pub struct SetupRequest {
     /// The presentation, and the track unless the URL is the presentation's own.
     pub target: Target,
+    /// The URL as it was written, without credentials: what a publisher's own SDP calls the track.
+    pub url: String,
     /// What may be chosen from; never empty.
     pub offers: Vec<TransportOffer>,
     /// To take media or to send it.
@@ -210,6 +212,9 @@ pub enum ServerError {
     /// Neither request nor report within [`SESSION_TIMEOUT`].
     #[error("session timed out: nothing heard for {} s", SESSION_TIMEOUT.as_secs())]
     SessionTimeout,
+    /// A publisher that sent nothing within the idle time-out.
+    #[error("publisher sent nothing for {} s", .0.as_secs())]
+    Silent(Duration),
     /// No session, and no request within the idle time-out.
     #[error("client without a session was silent for {} s", .0.as_secs())]
     Idle(Duration),
@@ -302,7 +307,13 @@ impl ServerConnection {
 
     /// When to call [`ServerConnection::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Instant {
-        self.heard + if self.session.is_some() { SESSION_TIMEOUT } else { self.config.idle_timeout }
+        let state = self.session.as_ref().map(|session| session.state);
+        self.heard
+            + match state {
+                Some(State::Ready | State::Playing) => SESSION_TIMEOUT,
+                // A publisher that sends nothing is gone; viewers are to know.
+                Some(State::Recording) | None => self.config.idle_timeout,
+            }
     }
 
     /// The client showed by other means that it is there: took media, sent a report over UDP.
@@ -313,14 +324,15 @@ impl ServerConnection {
     /// Notices that the client has fallen silent.
     ///
     /// # Errors
-    /// [`ServerError::SessionTimeout`] or [`ServerError::Idle`]: the connection is to be closed.
+    /// [`ServerError::SessionTimeout`], [`ServerError::Silent`] or [`ServerError::Idle`]: the connection is to be closed.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ServerError> {
         // While the driver makes up its mind (an on-demand camera starts), it is not the client who is silent.
         if self.pending.is_some() || now < self.poll_timeout() {
             return Ok(());
         }
-        Err(match self.session {
-            Some(_) => ServerError::SessionTimeout,
+        Err(match self.session.as_ref().map(|session| session.state) {
+            Some(State::Ready | State::Playing) => ServerError::SessionTimeout,
+            Some(State::Recording) => ServerError::Silent(self.config.idle_timeout),
             None => ServerError::Idle(self.config.idle_timeout),
         })
     }
@@ -363,14 +375,14 @@ impl ServerConnection {
     pub fn set_up(&mut self, track: SetUpTrack) {
         let Some(pending) = self.pending.take() else { return };
         let Purpose::Setup { target, mode } = pending.purpose else { return };
+        let presentation = self.announced.take().unwrap_or(target);
         let session = self.session.get_or_insert(Session {
             mode,
             state: State::Ready,
-            target,
+            target: presentation,
             tracks: Vec::with_capacity(2),
         });
         session.tracks.push(track);
-        self.announced = None;
         let id = format!("{};timeout={}", self.config.session_id, SESSION_TIMEOUT.as_secs());
         let response = self
             .response(&pending.cseq, StatusCode::Ok)
@@ -558,7 +570,7 @@ impl ServerConnection {
                 if !is_more || session.tracks.iter().any(|known| Some(known.track) == target.track) {
                     return Err(StatusCode::MethodNotValidInThisState);
                 }
-                if !session.target.is_same_presentation(&target) {
+                if !belongs(&target, &session.target, mode) {
                     return Err(StatusCode::AggregateOperationNotAllowed);
                 }
                 // All tracks travel as the first one does.
@@ -569,7 +581,7 @@ impl ServerConnection {
                 offers.retain(is_tcp(matches!(first, Some(ServerTransport::Tcp { .. }))));
             }
             (None, Some(announced)) => {
-                if mode != Mode::Record || !announced.is_same_presentation(&target) {
+                if mode != Mode::Record || !belongs(&target, announced, mode) {
                     return Err(StatusCode::MethodNotValidInThisState);
                 }
             }
@@ -579,8 +591,9 @@ impl ServerConnection {
         if offers.is_empty() {
             return Err(StatusCode::UnsupportedTransport);
         }
+        let url = request.request_uri().map(without_credentials).unwrap_or_default();
         let purpose = Purpose::Setup { target: target.clone(), mode };
-        Ok(Checked::Asks(purpose, Event::Setup(SetupRequest { target, offers, mode })))
+        Ok(Checked::Asks(purpose, Event::Setup(SetupRequest { target, url, offers, mode })))
     }
 
     fn check_announce(&self, request: &Request<Vec<u8>>) -> Result<Checked, StatusCode> {
@@ -645,6 +658,15 @@ fn header<'a>(request: &'a Request<Vec<u8>>, name: &HeaderName) -> Option<&'a st
 
 fn target(request: &Request<Vec<u8>>) -> Result<Target, StatusCode> {
     request.request_uri().map(Target::of).ok_or(StatusCode::BadRequest)
+}
+
+/// Whether a track's URL is of a presentation. A publisher names its tracks itself, below its own URL.
+fn belongs(track: &Target, presentation: &Target, mode: Mode) -> bool {
+    let is_below = || {
+        let rest = track.path.strip_prefix(&presentation.path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    track.is_same_presentation(presentation) || (mode == Mode::Record && is_below())
 }
 
 /// PLAY is for all tracks at once: on the URL of one of several it is refused (RFC 2326 s11.3.10, 460).

@@ -217,4 +217,25 @@ fn a_publisher_announces_sets_up_and_records() {
     assert_eq!(medias[0].control, "rtsp://h/cam/streamid=0");
     dialogue.server.done();
     assert_eq!(dialogue.answer().0, 200);
+    let tcp = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record\r\n";
+    assert_eq!(dialogue.status("SETUP rtsp://h/other/streamid=0", tcp), 455);
+    let (event, status, _) = dialogue.ask("SETUP rtsp://h/cam/streamid=0", tcp);
+    let Some(Event::Setup(request)) = event else { panic!("{status} {event:?}") };
+    assert_eq!((request.mode, request.url.as_str()), (Mode::Record, "rtsp://h/cam/streamid=0"));
+    let transport = ServerTransport::Tcp { rtp_channel: 0, rtcp_channel: 1 };
+    dialogue.server.set_up(SetUpTrack { track: 0, transport, ssrc: None });
+    let (status, answer) = dialogue.answer();
+    assert_eq!(status, 200);
+    assert!(answer.contains("Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record\r\n"), "{answer}");
+    assert_eq!(dialogue.status("PLAY rtsp://h/cam", "Session: f00d\r\n"), 455);
+    let (event, _, _) = dialogue.ask("RECORD rtsp://h/cam", "Session: f00d\r\n");
+    assert_eq!(event, Some(Event::Record));
+    dialogue.server.done();
+    assert_eq!(dialogue.answer().0, 200);
+    let media = dialogue.send("$\x00\x00\x03abc");
+    let expect = Event::Data { track: 0, kind: MediaKind::Rtp, packet: Bytes::from_static(b"abc") };
+    assert_eq!(media, Some(expect));
+    dialogue.now += Duration::from_secs(10);
+    let silent = ServerError::Silent(Duration::from_secs(10));
+    assert_eq!(dialogue.server.handle_timeout(dialogue.now), Err(silent));
 }

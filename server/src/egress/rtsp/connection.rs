@@ -24,7 +24,7 @@ use media_core::rtsp::server::{
     Event, Mode, Refusal, ServerConfig, ServerConnection, ServerError, ServerTransport, SetUpTrack,
     SetupRequest, Target, TransportOffer,
 };
-use media_core::rtsp::{MediaKind, parse_losses};
+use media_core::rtsp::{MediaKind, SdpMedia, parse_losses};
 use media_core::track::SharedFormat;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::futures::Notified;
@@ -36,6 +36,7 @@ use uuid::Uuid;
 use super::RtspServer;
 use super::feed::Feed;
 use super::out::Out;
+use super::publisher::Publisher;
 use super::reader::{Reader, ReaderEnd, ReaderParts};
 use super::stats::{ConnRecord, Encryption, Role, SessionFacts, SessionRecord};
 use super::udp::UdpOut;
@@ -55,7 +56,7 @@ pub(super) enum Closed {
     Shutdown,
     #[error("closed by the client")]
     ByClient,
-    #[error("ended through the API")]
+    #[error("ended through the API, or replaced by another publisher")]
     Kicked,
     #[error("connection broke: {0}")]
     Io(#[from] io::Error),
@@ -90,6 +91,7 @@ pub(super) struct Connection<S> {
     source: Option<Source>,
     session: Option<Arc<SessionRecord>>,
     reader: Option<Reader>,
+    publisher: Option<Publisher>,
     kick: CancellationToken,
 }
 
@@ -100,6 +102,7 @@ enum Woken {
     Read(io::Result<usize>),
     Written(io::Result<usize>),
     Published,
+    Datagrams,
     Timer,
 }
 
@@ -121,6 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             source: None,
             session: None,
             reader: None,
+            publisher: None,
             kick: CancellationToken::new(),
         }
     }
@@ -170,6 +174,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.dialogue.note_alive(now);
                 }
                 Woken::Published => {}
+                Woken::Datagrams => {
+                    self.dialogue.note_alive(now);
+                    self.publish(now);
+                }
                 Woken::Timer => {
                     if self.out.udp.as_ref().is_some_and(UdpOut::was_heard) {
                         self.dialogue.note_alive(now);
@@ -217,6 +225,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             if let Poll::Ready(read) = self.poll_read(cx) {
                 return Poll::Ready(Woken::Read(read));
+            }
+            if let (Some(publisher), Some(session)) = (&mut self.publisher, &self.session)
+                && publisher.poll_datagrams(cx, session).is_ready()
+            {
+                return Poll::Ready(Woken::Datagrams);
             }
             if let Some(published) = published.as_mut().as_pin_mut()
                 && published.poll(cx).is_ready()
@@ -283,6 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 () = token.cancelled() => return Err(Closed::Shutdown),
             }
         }
+        self.publish(now);
         Ok(())
     }
 
@@ -306,14 +320,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Event::Teardown => {
                 self.reader = None;
                 self.source = None;
+                self.publisher = None;
                 if let Some(session) = self.session.take() {
                     self.end_session(&session, &Closed::ByClient);
                 }
                 Ok(())
             }
-            Event::Announce { .. } | Event::Record => Err(Refusal::MethodNotAllowed),
-            Event::Data { kind, packet, .. } => {
-                self.report(kind, &packet);
+            Event::Announce { target, medias } => self.announce(target, medias),
+            Event::Record => self.record().await,
+            Event::Data { track, kind, packet } => {
+                match (&mut self.publisher, &self.session) {
+                    (Some(publisher), Some(session)) => publisher.packet((track, kind, packet), session),
+                    _ => self.report(kind, &packet),
+                }
                 Ok(())
             }
         };
@@ -335,7 +354,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn set_up(&mut self, request: SetupRequest) -> Result<(), Refusal> {
         if request.mode == Mode::Record {
-            return Err(Refusal::MethodNotAllowed);
+            return self.set_up_published(&request);
         }
         let is_described = |source: &Source| {
             source.target.path == request.target.path && source.target.query == request.target.query
@@ -354,10 +373,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let info = source.format.source_tracks().nth(track).ok_or(Refusal::NotFound)?;
         let ssrc = Some(source.feed.ssrc(info.id));
         let transport = self.choose_transport(&request.offers).ok_or(Refusal::UnsupportedTransport)?;
-        if self.session.is_none() {
-            self.begin_session(&request.target, transport);
+        if self.session.is_none()
+            && let Some(source) = &self.source
+        {
+            let path = source.grant.path().clone();
+            self.begin_session(path, request.target.query.clone(), transport, Role::Read);
         }
-        self.expect_reports(transport);
+        self.expect_datagrams(transport, track);
         self.dialogue.set_up(SetUpTrack { track, transport, ssrc });
         Ok(())
     }
@@ -391,30 +413,85 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Some(ServerTransport::Tcp { rtp_channel, rtcp_channel })
     }
 
-    /// A reader over UDP gets its way out with its first track, and is heard of from each one's port.
-    fn expect_reports(&mut self, transport: ServerTransport) {
+    /// Somebody wants to send: asks the gate, and whether the path is one to send to.
+    fn announce(&mut self, target: Target, medias: Vec<SdpMedia>) -> Result<(), Refusal> {
+        let path = PathName::parse(&target.path).map_err(|_| Refusal::NotFound)?;
+        let caller = Caller { ip: self.record.remote_addr.ip() };
+        let grant = self.server.deps.gate.authorize(&caller, Action::Publish, &path);
+        let grant = grant.map_err(|_| Refusal::Unauthorized)?;
+        let Some(point) = self.server.deps.points.get(&path) else {
+            // A pulled path takes no publisher.
+            let is_known = self.server.deps.registry.get(&path).is_some();
+            return Err(if is_known { Refusal::MethodNotAllowed } else { Refusal::NotFound });
+        };
+        self.publisher = Some(Publisher::new(target, grant, Arc::clone(point), medias));
+        self.dialogue.done();
+        Ok(())
+    }
+
+    fn set_up_published(&mut self, request: &SetupRequest) -> Result<(), Refusal> {
+        let Some(publisher) = &self.publisher else { return Err(Refusal::BadRequest) };
+        let track = publisher.track(&request.url).ok_or(Refusal::NotFound)?;
+        if self.dialogue.tracks().iter().any(|known| known.track == track) {
+            return Err(Refusal::BadRequest);
+        }
+        let (path, query) = (publisher.grant.path().clone(), publisher.target.query.clone());
+        let transport = self.choose_transport(&request.offers).ok_or(Refusal::UnsupportedTransport)?;
+        if self.session.is_none() {
+            self.begin_session(path, query, transport, Role::Publish);
+        }
+        self.expect_datagrams(transport, track);
+        self.dialogue.set_up(SetUpTrack { track, transport, ssrc: None });
+        Ok(())
+    }
+
+    async fn record(&mut self) -> Result<(), Refusal> {
+        let (Some(publisher), Some(session)) = (&mut self.publisher, &self.session) else {
+            return Err(Refusal::BadRequest);
+        };
+        publisher.record(session).await.map_err(|_| Refusal::BadRequest)?;
+        self.note_activity();
+        self.dialogue.done();
+        Ok(())
+    }
+
+    /// What a publisher sent goes to the readers.
+    fn publish(&mut self, now: Instant) {
+        if let (Some(publisher), Some(session)) = (&mut self.publisher, &self.session) {
+            publisher.publish(self.dialogue.tracks(), session, &mut self.out, now);
+        }
+    }
+
+    /// A client over UDP gets its way out with its first track, and is heard from each one's ports.
+    fn expect_datagrams(&mut self, transport: ServerTransport, track: usize) {
         let ServerTransport::Udp { client_ports, .. } = transport else { return };
         let (Some(ports), Some(record)) = (&self.server.udp, &self.session) else { return };
         let udp = self.out.udp.get_or_insert_with(|| UdpOut::new(ports, record, clock::now()));
-        udp.expect_reports(SocketAddr::new(self.record.remote_addr.ip(), client_ports.1));
+        let from = |port| SocketAddr::new(self.record.remote_addr.ip(), port);
+        match &self.publisher {
+            None => udp.expect_reports(from(client_ports.1)),
+            Some(publisher) => {
+                let ports = (from(client_ports.0), from(client_ports.1));
+                udp.expect_media(ports, track, publisher.sender());
+            }
+        }
     }
 
-    fn begin_session(&mut self, target: &Target, transport: ServerTransport) {
-        let Some(source) = &self.source else { return };
+    fn begin_session(&mut self, path: PathName, query: String, transport: ServerTransport, role: Role) {
         let record = Arc::new(SessionRecord::new(SessionFacts {
             id: Uuid::new_v4(),
             conn: self.record.id,
             encryption: self.record.encryption,
             created: clock::wall_now(),
             remote_addr: self.record.remote_addr,
-            path: source.grant.path().clone(),
-            query: target.query.clone(),
+            path,
+            query,
             user_agent: self.dialogue.user_agent().to_owned(),
             transport: match transport {
                 ServerTransport::Tcp { .. } => "TCP",
                 ServerTransport::Udp { .. } => "UDP",
             },
-            role: Role::Read,
+            role,
         }));
         let facts = &record.facts;
         info!(session = %facts.id, path = %facts.path, transport = facts.transport, "RTSP session opened");
@@ -426,6 +503,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn end_session(&mut self, session: &SessionRecord, closed: &Closed) {
         self.reader = None;
+        self.publisher = None;
         self.out.udp = None;
         self.kick = CancellationToken::new();
         let facts = &session.facts;
@@ -460,7 +538,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn note_activity(&self) {
         if let Some(session) = &self.session {
-            session.is_active.store(self.reader.is_some(), Ordering::Relaxed);
+            let publishes = self.publisher.as_ref().is_some_and(Publisher::is_active);
+            session.is_active.store(self.reader.is_some() || publishes, Ordering::Relaxed);
         }
     }
 

@@ -1,8 +1,9 @@
-//! RTSP egress: the listener, its connections and their sessions; media straight from the ring.
+//! RTSP: the listener, its connections and their sessions; readers get media straight from the ring, publishers put it there.
 //!
 //! ```text
 //!  accept ─► Connection task ─┬─ ServerConnection (media_core): requests, states
-//!                             ├─ Reader ─► Outbox ─► socket
+//!                             ├─ Reader ─► Outbox ─► socket, or UdpOut ─► UDP
+//!                             ├─ Publisher ─► ingest::publish
 //!                             └─ Feed (one per stream): packets shared by all its readers
 //! ```
 //!
@@ -16,17 +17,19 @@ mod connection;
 mod feed;
 mod out;
 mod outbox;
+mod publisher;
 mod reader;
 pub(crate) mod stats;
 mod udp;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use media_core::gate::Gate;
+use media_core::path_name::PathName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -40,6 +43,7 @@ use self::stats::{ConnRecord, Encryption, SessionRecord};
 use self::udp::UdpPorts;
 use crate::config::resolved::RtspConfig;
 use crate::http_listener::{self, ListenError};
+use crate::ingest::publish::PublishPoint;
 use crate::registry::Registry;
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
@@ -57,7 +61,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct RtspDeps {
     /// Where streams are found.
     pub(crate) registry: Arc<Registry>,
-    /// Who may read.
+    /// The paths that are published to.
+    pub(crate) points: BTreeMap<PathName, Arc<PublishPoint>>,
+    /// Who may read and publish.
     pub(crate) gate: Gate,
     /// Owns the listener's and the connections' tasks.
     pub(crate) tasks: TaskSet,
@@ -203,6 +209,11 @@ impl RtspServer {
             Encryption::None => self.config.address.is_some(),
             Encryption::Tls => self.config.tls.is_some(),
         }
+    }
+
+    /// Whether a path is published to, and not pulled.
+    pub(crate) fn is_published_to(&self, path: &PathName) -> bool {
+        self.deps.points.contains_key(path)
     }
 
     /// The records of all connections, in no order.

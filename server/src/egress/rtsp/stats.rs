@@ -91,7 +91,6 @@ pub(crate) enum Role {
     /// Takes media.
     Read,
     /// Sends media.
-    #[expect(dead_code, reason = "publishing over RTSP, which comes next, makes such sessions")]
     Publish,
 }
 

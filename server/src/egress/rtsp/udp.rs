@@ -1,4 +1,4 @@
-//! UDP: the port pair that all readers over UDP are sent from, and one reader's paced way out.
+//! UDP: the port pair that all clients over UDP are served by, and one reader's paced way out.
 //!
 //! A whole picture is there at once, and a joining reader's backlog too; a player's receive buffer holds some hundred
 //! packets (212,992 bytes on Linux, each packet counted with its overhead). So what is sent is paced like a link.
@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use media_core::egress::rtsp::packets;
-use media_core::rtsp::parse_losses;
+use media_core::rtsp::{MediaKind, parse_losses};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::publisher::Datagram;
 use super::stats::SessionRecord;
 use crate::config::resolved::RtspUdp;
 
@@ -32,8 +34,8 @@ const BYTES_PER_SECOND: u64 = 20_000_000;
 /// Between two tries at a full kernel buffer, and the shortest wait for the pace: a timer's resolution.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
-/// Send buffer asked of the kernel for all readers together; it may give less.
-const SEND_BUFFER_BYTES: usize = 4 << 20;
+/// Buffers asked of the kernel for all clients together; it may give less.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// The largest datagram taken; reports are short.
 const DATAGRAM_BYTES_MAX: usize = 2048;
@@ -50,11 +52,13 @@ pub(super) struct UdpPorts {
     peers: Mutex<HashMap<SocketAddr, Arc<Peer>>>,
 }
 
-/// A reader as its reports find it.
+/// A client as its datagrams find it.
 #[derive(Debug)]
 struct Peer {
     heard: AtomicBool,
     record: Arc<SessionRecord>,
+    /// Set for a publisher: which track's port it is, and where its packets go.
+    inbox: Option<(usize, MediaKind, mpsc::Sender<Datagram>)>,
 }
 
 impl UdpPorts {
@@ -65,7 +69,9 @@ impl UdpPorts {
     pub(super) async fn bind(config: RtspUdp) -> Result<Self, (SocketAddr, io::Error)> {
         let bind = async |address| UdpSocket::bind(address).await.map_err(|error| (address, error));
         let (rtp, rtcp) = (bind(config.rtp_address).await?, bind(config.rtcp_address).await?);
-        if let Err(error) = socket2::SockRef::from(&rtp).set_send_buffer_size(SEND_BUFFER_BYTES) {
+        let options = socket2::SockRef::from(&rtp);
+        let sized = options.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+        if let Err(error) = sized.and_then(|()| options.set_recv_buffer_size(SOCKET_BUFFER_BYTES)) {
             debug!(%error, "socket option refused");
         }
         let port = |socket: &UdpSocket, address: SocketAddr| {
@@ -80,18 +86,18 @@ impl UdpPorts {
         self.ports
     }
 
-    /// Takes readers' reports until cancelled. What comes to the RTP port is what opens a way through a firewall.
+    /// Takes readers' reports and publishers' packets until cancelled. What readers send to the RTP port opens a way
+    /// through a firewall, and is nothing else.
     pub(super) async fn receive(self: Arc<Self>, token: CancellationToken) {
         let (mut rtp, mut rtcp) = ([0; DATAGRAM_BYTES_MAX], [0; DATAGRAM_BYTES_MAX]);
         loop {
             let received = tokio::select! {
                 () = token.cancelled() => return,
                 received = self.rtcp.recv_from(&mut rtcp) => received.map(|(length, from)| (&rtcp[..], length, from)),
-                received = self.rtp.recv_from(&mut rtp) => received.map(|(_, from)| (&rtp[..], 0, from)),
+                received = self.rtp.recv_from(&mut rtp) => received.map(|(length, from)| (&rtp[..], length, from)),
             };
             match received {
-                Ok((_, 0, _)) => {}
-                Ok((buf, length, from)) => self.report(buf.get(..length).unwrap_or_default(), from),
+                Ok((buf, length, from)) => self.deliver(buf.get(..length).unwrap_or_default(), from),
                 Err(error) => {
                     debug!(%error, "datagram not received");
                     tokio::time::sleep(RECEIVE_PAUSE).await;
@@ -100,11 +106,17 @@ impl UdpPorts {
         }
     }
 
-    fn report(&self, packet: &[u8], from: SocketAddr) {
+    fn deliver(&self, packet: &[u8], from: SocketAddr) {
         let from = super::connection::canonical(from);
         let Some(peer) = self.lock().get(&from).cloned() else { return };
         peer.heard.store(true, Ordering::Relaxed);
-        peer.record.count_report(parse_losses(packet));
+        match &peer.inbox {
+            None => peer.record.count_report(parse_losses(packet)),
+            // A full inbox loses the packet, which the receiver counts.
+            Some((track, kind, inbox)) => {
+                let _taken = inbox.try_send((*track, *kind, Bytes::copy_from_slice(packet)));
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Arc<Peer>>> {
@@ -166,7 +178,23 @@ impl UdpOut {
 
     /// Reports from this address are this reader's.
     pub(super) fn expect_reports(&mut self, from: SocketAddr) {
-        let peer = Arc::new(Peer { heard: AtomicBool::new(false), record: Arc::clone(&self.record) });
+        self.expect(from, None);
+    }
+
+    /// What comes from these ports of a publisher (RTP, RTCP) is this track's.
+    pub(super) fn expect_media(
+        &mut self,
+        from: (SocketAddr, SocketAddr),
+        track: usize,
+        inbox: mpsc::Sender<Datagram>,
+    ) {
+        self.expect(from.0, Some((track, MediaKind::Rtp, inbox.clone())));
+        self.expect(from.1, Some((track, MediaKind::Rtcp, inbox)));
+    }
+
+    fn expect(&mut self, from: SocketAddr, inbox: Option<(usize, MediaKind, mpsc::Sender<Datagram>)>) {
+        let heard = AtomicBool::new(false);
+        let peer = Arc::new(Peer { heard, record: Arc::clone(&self.record), inbox });
         self.ports.lock().insert(from, Arc::clone(&peer));
         self.peers.push((from, peer));
     }
