@@ -53,6 +53,12 @@ pub enum ApiError {
     /// Nothing is recorded here, or the catalogue could not be opened. 503.
     #[error("recordings are off: no path has \"record\", or the catalogue can't be opened; see the log")]
     StorageOff,
+    /// No such session. 404, with MediaMTX's words.
+    #[error("session not found")]
+    SessionNotFound,
+    /// No such connection. 404, with MediaMTX's words.
+    #[error("connection not found")]
+    ConnectionNotFound,
     /// The endpoint does not take this method. 405.
     #[error("method not allowed")]
     MethodNotAllowed,
@@ -70,9 +76,12 @@ impl ApiError {
         match self {
             Self::InvalidParameter { .. } | Self::InvalidBody { .. } => StatusCode::BAD_REQUEST,
             Self::NotLocal => StatusCode::FORBIDDEN,
-            Self::NoSuchEndpoint | Self::PathNotFound | Self::HoldNotFound | Self::SegmentNotFound => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NoSuchEndpoint
+            | Self::PathNotFound
+            | Self::HoldNotFound
+            | Self::SegmentNotFound
+            | Self::SessionNotFound
+            | Self::ConnectionNotFound => StatusCode::NOT_FOUND,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::StorageFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::StorageOff => StatusCode::SERVICE_UNAVAILABLE,

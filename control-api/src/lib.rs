@@ -21,6 +21,7 @@ pub mod host_guard;
 pub mod loopback;
 pub mod model;
 pub mod paging;
+pub mod rtsp;
 pub mod storage;
 pub mod storage_model;
 pub mod v3;
@@ -34,6 +35,7 @@ use http::{HeaderValue, header};
 
 pub use control::{Asset, Assets, ControlDeps, ListenerUrl, control_router};
 pub use error::ApiError;
+pub use rtsp::RtspClients;
 pub use storage::Storage;
 pub use v3::{ApiDeps, router};
 

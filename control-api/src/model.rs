@@ -104,6 +104,10 @@ pub struct PathSource {
 pub enum PathSourceType {
     /// Pulled over RTSP or RTSPS.
     RtspSource,
+    /// Published over RTSP.
+    RtspSession,
+    /// Published over RTSPS.
+    RtspsSession,
 }
 
 /// One reader of a path.
@@ -125,6 +129,12 @@ pub enum PathReaderType {
     /// One WebRTC viewer.
     #[serde(rename = "webRTCSession")]
     WebRtcSession,
+    /// One RTSP reader.
+    #[serde(rename = "rtspSession")]
+    RtspSession,
+    /// One RTSP reader over TLS.
+    #[serde(rename = "rtspsSession")]
+    RtspsSession,
 }
 
 /// A track of a path.

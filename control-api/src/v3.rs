@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::loopback::{self, TrustedProxies};
 use crate::model::{Info, Page, Path};
 use crate::paging::{Paging, query};
+use crate::rtsp::{self, RtspClients};
 use crate::storage::{self, Storage};
 use crate::{BODY_BYTES_MAX, Cameras, bound_and_sign};
 
@@ -25,6 +26,10 @@ pub struct ApiDeps {
     pub cameras: Arc<dyn Cameras>,
     /// The recordings.
     pub storage: Arc<dyn Storage>,
+    /// Clients of the RTSP listener; `None` when it is off.
+    pub rtsp: Option<Arc<dyn RtspClients>>,
+    /// Clients of the RTSPS listener; `None` when it is off.
+    pub rtsps: Option<Arc<dyn RtspClients>>,
     /// What the server is.
     pub info: Info,
     /// `apiAllowOrigins`.
@@ -41,7 +46,10 @@ pub fn router(deps: ApiDeps) -> Router {
         headers: "Authorization, Content-Type",
     };
     let proxies = deps.trusted_proxies.clone();
-    Router::new()
+    let clients = [("rtsp", deps.rtsp.clone()), ("rtsps", deps.rtsps.clone())];
+    let clients = clients.into_iter().filter_map(|(prefix, clients)| Some(rtsp::routes(prefix, clients?)));
+    clients
+        .fold(Router::new(), Router::merge)
         .route("/v3/info", get(info))
         .route("/v3/paths/list", get(list_paths))
         .route("/v3/paths/get/{*name}", get(get_path))

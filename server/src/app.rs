@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  shards:          supervisors ─► streams ─► HLS muxers, recorders
-//!  media runtime:   HLS listener, WebRTC sessions and listener
+//!  media runtime:   HLS listener, WebRTC sessions and listener, RTSP listener and readers
 //!  control runtime: API, metrics, page, playback of recordings, catalogue
 //! ```
 //!
 //! Start order: streams, storage (repair), recorders, listeners. Stop order: control listeners, media listeners, sessions and
 //! recorders, storage (files closed and synced), supervisors. Each is given [`STOP_PATIENCE`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +32,14 @@ use crate::cli::Exit;
 use crate::config::resolved::{Config, HlsConfig, HlsMuxers, HttpConfig, PathSource, WebRtcConfig};
 use crate::config::{self, Loaded};
 use crate::control::Observer;
+use crate::control::rtsp::RtspObserver;
 use crate::egress::hls::{HlsDeps, HlsServer};
 use crate::egress::recorder::{self, Recorders, RecordersSlot};
+use crate::egress::rtsp::stats::Encryption;
+use crate::egress::rtsp::{RtspDeps, RtspServer};
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcDeps, WebRtcServer};
 use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
+use crate::ingest::publish::PublishPoint;
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
 use crate::playback;
 use crate::playback::export::Exports;
@@ -43,7 +47,7 @@ use crate::registry::{FIRST_PICTURE_WAIT, PathEntry, Registry};
 use crate::runtime::clock;
 use crate::runtime::shards::Shards;
 use crate::runtime::tasks::TaskSet;
-use crate::stream::Stream;
+use crate::stream::{SourceStatus, Stream};
 use crate::telemetry::logging;
 use crate::telemetry::metrics::{MetricsDeps, MetricsSource, metrics_router};
 
@@ -89,7 +93,7 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let tasks = Tasks::new();
     let registry = Arc::new(Registry::default());
-    start_paths(config, &registry, &tasks.cameras, shards);
+    let points = start_paths(config, &registry, &tasks.cameras, shards);
     let recorders = RecordersSlot::default();
     let recording = Recording {
         config: config.clone(),
@@ -99,12 +103,12 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
         slot: recorders.clone(),
     };
     let is_recording_late = recorder::is_wanted(config) && !recording.start().await;
-    let media = match Media::start(config, &registry, &recorders, &tasks.media).await {
+    let media = match Media::start(config, &registry, (points, &recorders), &tasks.media).await {
         Ok(media) => media,
         Err(error) => return bind_failed(&error),
     };
-    let observer =
-        Arc::new(Observer { registry, hls: media.hls, webrtc: media.webrtc, recorders: recorders.clone() });
+    let Media { hls, webrtc, rtsp } = media;
+    let observer = Arc::new(Observer { registry, hls, webrtc, rtsp, recorders: recorders.clone() });
     let control_config = config.clone();
     let control_tasks = tasks.control.clone();
     let started =
@@ -222,13 +226,14 @@ fn bind_failed(error: &ListenError) -> anyhow::Result<Exit> {
 struct Media {
     hls: Option<Arc<HlsServer>>,
     webrtc: Option<Arc<WebRtcServer>>,
+    rtsp: Option<Arc<RtspServer>>,
 }
 
 impl Media {
     async fn start(
         config: &Config,
         registry: &Arc<Registry>,
-        recorders: &RecordersSlot,
+        (points, recorders): (PublishPoints, &RecordersSlot),
         tasks: &TaskSet,
     ) -> Result<Self, ListenError> {
         let gate = Gate::default();
@@ -242,10 +247,17 @@ impl Media {
             None => None,
         };
         let webrtc = match &config.webrtc {
-            Some(webrtc) => Some(start_webrtc(config, webrtc, registry, tasks, gate).await?),
+            Some(webrtc) => Some(start_webrtc(config, webrtc, registry, tasks, gate.clone()).await?),
             None => None,
         };
-        Ok(Self { hls, webrtc })
+        let rtsp = match &config.rtsp {
+            Some(rtsp) => {
+                let deps = RtspDeps { registry: Arc::clone(registry), points, gate, tasks: tasks.clone() };
+                Some(RtspServer::start(rtsp.clone(), deps).await?)
+            }
+            None => None,
+        };
+        Ok(Self { hls, webrtc, rtsp })
     }
 }
 
@@ -317,6 +329,8 @@ async fn start_control(
         let deps = control_api::ApiDeps {
             cameras: Arc::clone(observer) as Arc<dyn control_api::Cameras>,
             storage: Arc::clone(observer) as Arc<dyn control_api::Storage>,
+            rtsp: RtspObserver::of(observer, Encryption::None),
+            rtsps: RtspObserver::of(observer, Encryption::Tls),
             info: Info {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started: Time { unix_us: clock::wall_now().unix_us() },
@@ -403,21 +417,37 @@ fn listener_url(http: &HttpConfig) -> ListenerUrl {
     ListenerUrl { scheme, port: http.address.port() }
 }
 
-fn start_paths(config: &Config, registry: &Registry, cameras: &TaskSet, shards: &mut Shards) {
+/// The paths that are published to.
+type PublishPoints = BTreeMap<PathName, Arc<PublishPoint>>;
+
+fn start_paths(
+    config: &Config,
+    registry: &Registry,
+    cameras: &TaskSet,
+    shards: &mut Shards,
+) -> PublishPoints {
+    let mut points = PublishPoints::new();
     let session = SessionTimes { request: config.timeouts.read, ..SessionTimes::default() };
     let times = SupervisorTimes { session, ..SupervisorTimes::default() };
     for (name, path) in &config.paths {
         let stream = Stream::new(name.clone(), Retention::default(), clock::wall_now());
         let start_timeout = path.on_demand.map_or(FIRST_PICTURE_WAIT, |on_demand| on_demand.start_timeout);
-        // The camera, and with it the remuxing.
-        let cameras = cameras.on(Some(shards.place()));
         registry.insert(name, PathEntry { stream: Arc::clone(&stream), start_timeout });
-        if let PathSource::Rtsp(source) = &path.source {
-            let camera = Camera { source: source.clone(), on_demand: path.on_demand };
-            Supervisor::spawn(&cameras, camera, &stream, times);
+        match &path.source {
+            PathSource::Rtsp(source) => {
+                // The camera, and with it the remuxing.
+                let cameras = cameras.on(Some(shards.place()));
+                let camera = Camera { source: source.clone(), on_demand: path.on_demand };
+                Supervisor::spawn(&cameras, camera, &stream, times);
+            }
+            PathSource::Publisher(replacing) => {
+                stream.set_state(SourceStatus::Idle, "nobody publishes", clock::wall_now());
+                points.insert(name.clone(), PublishPoint::new(&stream, *replacing));
+            }
         }
     }
     info!(paths = config.paths.len(), "paths configured");
+    points
 }
 
 /// Reads the configuration and runs; says on standard error what is wrong with it.

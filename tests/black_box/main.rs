@@ -21,6 +21,8 @@ mod recorded_hls;
 #[cfg(test)]
 mod recording;
 #[cfg(test)]
+mod rtsp;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod sources;

@@ -57,7 +57,15 @@ async fn an_address_in_use_ends_the_program_with_its_name() -> anyhow::Result<()
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("gtvision.yml");
     let mut text = format!("hlsAddress: {address}\n");
-    for key in ["webrtcAddress", "webrtcLocalUDPAddress", "controlAddress"] {
+    let others = [
+        "webrtcAddress",
+        "webrtcLocalUDPAddress",
+        "controlAddress",
+        "rtspAddress",
+        "rtpAddress",
+        "rtcpAddress",
+    ];
+    for key in others {
         text += &format!("{key}: 127.0.0.1:{}\n", gtvision_tests::ports::free()?);
     }
     std::fs::write(&file, text)?;

@@ -61,6 +61,25 @@ pub fn of_samples(init: &Init, samples: &[Sample]) -> anyhow::Result<Vec<UnitHas
     Ok(hashes)
 }
 
+/// The same of a byte stream (ITU-T H.264 annex B, H.265 annex B), as ffmpeg writes what it reads over RTSP.
+#[must_use]
+pub fn of_byte_stream(kind: Kind, stream: &[u8]) -> Vec<UnitHash> {
+    let mut starts: Vec<usize> = Vec::new();
+    for (at, window) in stream.windows(3).enumerate() {
+        if window == [0, 0, 1] {
+            starts.push(at + 3);
+        }
+    }
+    let ends = starts.iter().skip(1).map(|start| start - 3).chain([stream.len()]);
+    let units = starts.iter().zip(ends).map(|(start, end)| {
+        let unit = &stream[*start..end];
+        // A start code may have another zero in front; a NAL unit never ends with one.
+        let length = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        &unit[..length]
+    });
+    units.filter(|unit| must_survive(kind, unit)).map(hash).collect()
+}
+
 /// Holds what was received against the clip, which the camera plays over and over: every
 /// unit of the clip in its order, without a gap, from wherever it began.
 ///
@@ -113,6 +132,12 @@ mod tests {
     #[test]
     fn a_run_over_the_clips_end_is_the_clip() {
         check_same(&units(&[1, 2, 3, 4]), &units(&[3, 4, 1, 2, 3, 4, 1])).unwrap();
+    }
+
+    #[test]
+    fn units_of_a_byte_stream_are_told_apart() {
+        let stream = [0, 0, 0, 1, 0x67, 9, 0, 0, 1, 0x65, 1, 0, 0, 0, 1, 0x41, 2];
+        assert_eq!(of_byte_stream(Kind::H264, &stream), [hash(&[0x65, 1]), hash(&[0x41, 2])]);
     }
 
     #[test]

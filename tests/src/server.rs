@@ -40,6 +40,14 @@ pub struct Ports {
     pub control: u16,
     /// `playbackAddress`
     pub playback: u16,
+    /// `rtspAddress`
+    pub rtsp: u16,
+    /// `rtspsAddress`
+    pub rtsps: u16,
+    /// `rtpAddress`
+    pub rtp: u16,
+    /// `rtcpAddress`
+    pub rtcp: u16,
 }
 
 /// A running server.
@@ -69,6 +77,10 @@ impl Server {
             metrics: ports::free()?,
             control: ports::free()?,
             playback: ports::free()?,
+            rtsp: ports::free()?,
+            rtsps: ports::free()?,
+            rtp: ports::free()?,
+            rtcp: ports::free()?,
         };
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join(CONFIG_FILE), full_config(config, &ports)?)?;
@@ -162,6 +174,12 @@ impl Server {
     #[must_use]
     pub fn whep(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}/whep", self.ports.webrtc)
+    }
+
+    /// The RTSP address of a path.
+    #[must_use]
+    pub fn rtsp(&self, path: &str) -> String {
+        format!("rtsp://127.0.0.1:{}/{path}", self.ports.rtsp)
     }
 
     /// An endpoint of MediaMTX's API, without the leading `/v3/`.
@@ -333,6 +351,10 @@ fn full_config(config: &str, ports: &Ports) -> anyhow::Result<String> {
         ("metricsAddress", ports.metrics),
         ("controlAddress", ports.control),
         ("playbackAddress", ports.playback),
+        ("rtspAddress", ports.rtsp),
+        ("rtspsAddress", ports.rtsps),
+        ("rtpAddress", ports.rtp),
+        ("rtcpAddress", ports.rtcp),
     ];
     for (key, port) in addresses.into_iter().filter(|(key, _)| !has(key)) {
         writeln!(text, "{key}: 127.0.0.1:{port}")?;

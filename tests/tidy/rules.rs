@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use gtvision_tests::workspace;
 
-/// LL-HLS (rfc8216bis), fMP4 and CMAF, WHEP (RFC 9725).
-const RULES: &[(&str, u32)] = &[("H", 15), ("F", 5), ("W", 5)];
+/// LL-HLS (rfc8216bis), fMP4 and CMAF, WHEP (RFC 9725), RTSP and RTP.
+const RULES: &[(&str, u32)] = &[("H", 15), ("F", 5), ("W", 5), ("R", 3)];
 
 #[test]
 fn every_rule_is_cited_by_a_test() {

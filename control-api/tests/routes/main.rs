@@ -90,6 +90,8 @@ fn api(names: &[&str], origins: &[&str]) -> Router {
     router(ApiDeps {
         cameras: Arc::new(Fixed(names.iter().map(|name| camera(name)).collect())),
         storage: Arc::new(fake::Fake::default()),
+        rtsp: None,
+        rtsps: None,
         info: Info { version: "1.2.3".to_owned(), started: SINCE },
         allow_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
         trusted_proxies: TrustedProxies::default(),

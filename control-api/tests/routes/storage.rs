@@ -35,6 +35,8 @@ async fn ask(fake: &Fake, method: Method, uri: &str, body: Option<Value>) -> (St
         info: Info { version: "1.2.3".to_owned(), started: TIME },
         allow_origins: Arc::new(["*".to_owned()]),
         trusted_proxies: TrustedProxies::default(),
+        rtsp: None,
+        rtsps: None,
     });
     let text = body.map(|body| body.to_string()).unwrap_or_default();
     let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");

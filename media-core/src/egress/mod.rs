@@ -2,4 +2,5 @@
 
 pub mod hls;
 pub mod recorder;
+pub mod rtsp;
 pub mod webrtc;

@@ -1,4 +1,4 @@
-//! RTCP as an RTSP client needs it: reads sender reports, writes receiver reports (RFC 3550 s6.4).
+//! RTCP: sender reports read and written, receiver reports written, and what they say is lost (RFC 3550 s6.4).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -35,6 +35,47 @@ pub fn parse_sender_report(mut compound: &[u8]) -> Option<SenderReport> {
     None
 }
 
+/// Packets that a receiver of ours reports as lost since its start, of the first source in its report; `None` when the
+/// compound packet holds no report block.
+pub fn parse_losses(mut compound: &[u8]) -> Option<u32> {
+    while let Some((&[first, packet_type, high, low], _)) = compound.split_first_chunk::<4>() {
+        let bytes = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+        let (packet, rest) = compound.split_at_checked(bytes)?;
+        if first >> 6 == 2 && packet_type == PACKET_TYPE_RR && first & 0x1f > 0 {
+            let &[sign, b1, b2] = packet.get(13..16)?.first_chunk()?;
+            // 24 bits, signed: duplicates make it negative (RFC 3550 s6.4.1).
+            return Some(if sign & 0x80 == 0 { u32::from_be_bytes([0, sign, b1, b2]) } else { 0 });
+        }
+        compound = rest;
+    }
+    None
+}
+
+impl SenderReport {
+    /// A compound packet: the report, with what was sent so far, and the SDES CNAME that RFC 3550 s6.1 asks for.
+    pub fn to_bytes(self, packets: u32, payload_bytes: u32) -> Bytes {
+        let mut out = BytesMut::with_capacity(48);
+        out.put_slice(&[0x80, PACKET_TYPE_SR, 0, 6]);
+        out.put_u32(self.ssrc);
+        out.put_u64(self.ntp.0);
+        out.put_u32(self.rtp_timestamp);
+        out.put_u32(packets);
+        out.put_u32(payload_bytes);
+        put_cname(&mut out, self.ssrc);
+        out.freeze()
+    }
+}
+
+/// SDES: one chunk of SSRC, CNAME (type 1), end of list padded to a word: 20 bytes.
+fn put_cname(out: &mut BytesMut, ssrc: u32) {
+    const CNAME: &[u8] = b"gtvision";
+    out.put_slice(&[0x81, PACKET_TYPE_SDES, 0, 4]);
+    out.put_u32(ssrc);
+    out.put_slice(&[1, 8]);
+    out.put_slice(CNAME);
+    out.put_slice(&[0, 0]);
+}
+
 /// What a receiver report says of one source (RFC 3550 s6.4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiverReport {
@@ -53,7 +94,6 @@ pub struct ReceiverReport {
 impl ReceiverReport {
     /// A compound packet: the report and the SDES CNAME that RFC 3550 s6.1 asks for.
     pub fn to_bytes(self) -> Bytes {
-        const CNAME: &[u8] = b"gtvision";
         let mut out = BytesMut::with_capacity(56);
         out.put_slice(&[0x81, PACKET_TYPE_RR, 0, 7]);
         out.put_u32(self.reporter_ssrc);
@@ -63,12 +103,7 @@ impl ReceiverReport {
         out.put_u32(self.jitter);
         out.put_u32(0); // last SR: cameras do not use the round trip we could tell
         out.put_u32(0);
-        // SDES: one chunk of SSRC, CNAME (type 1), end of list padded to a word: 16 bytes.
-        out.put_slice(&[0x81, PACKET_TYPE_SDES, 0, 4]);
-        out.put_u32(self.reporter_ssrc);
-        out.put_slice(&[1, 8]);
-        out.put_slice(CNAME);
-        out.put_slice(&[0, 0]);
+        put_cname(&mut out, self.reporter_ssrc);
         out.freeze()
     }
 }
@@ -89,6 +124,24 @@ mod tests {
         let report = parse_sender_report(&compound).unwrap();
         assert_eq!((report.ssrc, report.rtp_timestamp), (0xdead_beef, 90_000));
         assert!(report.ntp.to_wall().us_since(WallTime(1_700_000_000_500_000)).abs() <= 1);
+    }
+
+    #[test]
+    fn sender_report_of_ours_reads_back_and_has_the_lengths_it_announces() {
+        let ntp = NtpTime::from_wall(WallTime(1_700_000_000_500_000));
+        let report = SenderReport { ssrc: 7, ntp, rtp_timestamp: 90_000 };
+        let bytes = report.to_bytes(3, 4000);
+        assert_eq!(bytes.len(), 28 + 20);
+        assert_eq!(parse_sender_report(&bytes), Some(report));
+        assert_eq!(&bytes[20..28], &[0, 0, 0, 3, 0, 0, 0x0f, 0xa0]);
+    }
+
+    #[test]
+    fn losses_are_those_of_the_first_block() {
+        let report = ReceiverReport { reporter_ssrc: 1, ssrc: 2, lost: 258, highest_seq: 7, jitter: 5 };
+        assert_eq!(parse_losses(&report.to_bytes()), Some(258));
+        assert_eq!(parse_losses(&[0x80, 201, 0, 1, 0, 0, 0, 0]), None);
+        assert_eq!(parse_losses(&[0x81, 201, 0, 7, 0, 0]), None);
     }
 
     #[test]

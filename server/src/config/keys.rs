@@ -29,7 +29,7 @@ pub(crate) enum Support {
 /// What a key without effect belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Area {
-    /// Serving RTSP.
+    /// Details of serving RTSP.
     RtspServer,
     /// RTMP in and out.
     Rtmp,
@@ -45,8 +45,6 @@ pub(crate) enum Area {
     Hooks,
     /// Profiling endpoints.
     Profiling,
-    /// Publishing streams to this server.
-    Publishing,
     /// Pushing streams elsewhere.
     Forwarding,
     /// Streams that exist without a source.
@@ -69,7 +67,7 @@ impl Area {
     /// Its name and why nothing happens, for the warning.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            Self::RtspServer => "RTSP is not served yet",
+            Self::RtspServer => "serving RTSP does not have this yet",
             Self::Rtmp => "RTMP is not implemented yet",
             Self::Srt => "SRT is not implemented yet",
             Self::Moq => "MoQ is not implemented yet",
@@ -77,7 +75,6 @@ impl Area {
             Self::Playback => "it is for the whole server today",
             Self::Hooks => "commands on events are not implemented yet",
             Self::Profiling => "profiling endpoints are not implemented",
-            Self::Publishing => "publishing to this server is not implemented yet",
             Self::Forwarding => "forwarding is not implemented yet",
             Self::AlwaysAvailable => "streams without a source are not implemented yet",
             Self::OtherSources => "only RTSP sources are implemented yet",
@@ -144,8 +141,8 @@ pub(crate) const GLOBAL: &[Key] = &[
     later("dumpPackets", Area::Logging, "false"),
     works("readTimeout"),
     works("writeTimeout"),
-    later("writeQueueSize", Area::Tuning, "512"),
-    later("udpMaxPayloadSize", Area::Tuning, "1452"),
+    works("writeQueueSize"),
+    works("udpMaxPayloadSize"),
     later("udpReadBufferSize", Area::Tuning, "0"),
     later("runOnConnect", Area::Hooks, ""),
     moot("runOnConnectRestart"),
@@ -191,14 +188,14 @@ pub(crate) const GLOBAL: &[Key] = &[
     works("playbackServerCert"),
     works("playbackAllowOrigins"),
     works("playbackTrustedProxies"),
-    // RTSP server. Its switch is on by default, so the warning comes only when it is written.
-    later("rtsp", Area::RtspServer, "false"),
-    later("rtspTransports", Area::RtspServer, "[udp, multicast, tcp]"),
-    later("rtspEncryption", Area::RtspServer, "no"),
-    later("rtspAddress", Area::RtspServer, ":8554"),
-    later("rtspsAddress", Area::RtspServer, ":8322"),
-    later("rtpAddress", Area::RtspServer, ":8000"),
-    later("rtcpAddress", Area::RtspServer, ":8001"),
+    // RTSP server.
+    works("rtsp"),
+    works("rtspTransports"),
+    works("rtspEncryption"),
+    works("rtspAddress"),
+    works("rtspsAddress"),
+    works("rtpAddress"),
+    works("rtcpAddress"),
     later("multicastIPRange", Area::RtspServer, "224.1.0.0/16"),
     later("multicastRTPPort", Area::RtspServer, "8002"),
     later("multicastRTCPPort", Area::RtspServer, "8003"),
@@ -206,8 +203,8 @@ pub(crate) const GLOBAL: &[Key] = &[
     later("srtcpAddress", Area::RtspServer, ":8005"),
     later("multicastSRTPPort", Area::RtspServer, "8006"),
     later("multicastSRTCPPort", Area::RtspServer, "8007"),
-    later("rtspServerKey", Area::RtspServer, "server.key"),
-    later("rtspServerCert", Area::RtspServer, "server.crt"),
+    works("rtspServerKey"),
+    works("rtspServerCert"),
     later("rtspAuthMethods", Area::RtspServer, "[basic]"),
     later("rtspTrustedProxies", Area::RtspServer, "[]"),
     // RTMP, SRT, MoQ.
@@ -323,7 +320,7 @@ pub(crate) const PATH: &[Key] = &[
     works("recordSegmentDuration"),
     works("recordDeleteAfter"),
     works("recordQuota"),
-    later("overridePublisher", Area::Publishing, "true"),
+    works("overridePublisher"),
     later("srtPublishPassphrase", Area::Srt, ""),
     later("rtspDemuxMpegts", Area::RtspSource, "false"),
     later("rtspAnyPort", Area::RtspSource, "false"),
@@ -365,7 +362,7 @@ pub(crate) const PATH: &[Key] = &[
     access("readUser"),
     moot("readPass"),
     access("readIPs"),
-    moot("disablePublisherOverride"),
+    negated("disablePublisherOverride", "overridePublisher"),
     renamed("sourceProtocol", "rtspTransport"),
     renamed("sourceAnyPortEnable", "rtspAnyPort"),
     later("rtspUDPReadBufferSize", Area::Tuning, "0"),

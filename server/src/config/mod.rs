@@ -85,6 +85,8 @@ pub(crate) enum Warning {
         /// The path.
         path: String,
     },
+    /// `multicast` in `rtspTransports`.
+    MulticastReaders,
     /// `logDestinations: [syslog]`.
     SyslogDestination,
     /// No file was given and none was found.
@@ -120,6 +122,9 @@ impl fmt::Display for Warning {
             Self::MulticastTransport { path } => {
                 write!(f, "path {path:?}: multicast from cameras is not implemented yet; UDP or TCP is used")
             }
+            Self::MulticastReaders => f.write_str(
+                "rtspTransports: multicast to readers is not implemented; they are offered the other transports",
+            ),
             Self::SyslogDestination => {
                 f.write_str("logs to syslog are not implemented; standard output is used")
             }

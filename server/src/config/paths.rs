@@ -16,7 +16,7 @@ use super::check::is_default;
 use super::fault::{FaultKind, Faults, Place};
 use super::reader::Reader;
 use super::record;
-use super::resolved::{OnDemand, PathConfig, PathSource, RtspSource, RtspTransport};
+use super::resolved::{OnDemand, PathConfig, PathSource, Replacing, RtspSource, RtspTransport};
 use super::source_url::{SourceScheme, SourceUrl, split_scheme};
 use super::tree::{Entry, Node};
 use super::values::{self, Expected};
@@ -72,7 +72,7 @@ pub(crate) fn resolve(
                 {
                     warnings.push(Warning::FingerprintWithoutTls { path: name.as_str().to_owned() });
                 }
-                if is_multicast(&entry.node, defaults) && config.source != PathSource::Publisher {
+                if is_multicast(&entry.node, defaults) && !matches!(config.source, PathSource::Publisher(_)) {
                     warnings.push(Warning::MulticastTransport { path: name.as_str().to_owned() });
                 }
                 paths.insert(name, *config);
@@ -115,7 +115,7 @@ fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome 
                 0 => None,
                 max => Some(max),
             };
-            let on_demand = on_demand(&mut reader).filter(|_| source != PathSource::Publisher);
+            let on_demand = on_demand(&mut reader).filter(|_| !matches!(source, PathSource::Publisher(_)));
             let record = record::resolve(&mut reader, entry);
             Outcome::Path(name, Box::new(PathConfig { source, on_demand, readers_max, record }))
         }
@@ -155,7 +155,7 @@ fn source(reader: &mut Reader<'_>, path_place: &Place) -> Option<Source> {
     };
     let bad = |expected: Expected| FaultKind::BadSecret { key: "source".to_owned(), expected };
     if text.is_empty() || text == "publisher" {
-        return Some(Source::Known(PathSource::Publisher));
+        return Some(Source::Known(PathSource::Publisher(replacing(reader))));
     }
     if let Some(word) = LATER_WORDS.iter().find(|word| **word == text) {
         return Some(Source::Later((*word).to_owned()));
@@ -178,6 +178,10 @@ fn source(reader: &mut Reader<'_>, path_place: &Place) -> Option<Source> {
             None
         }
     }
+}
+
+fn replacing(reader: &mut Reader<'_>) -> Replacing {
+    if reader.on("overridePublisher") { Replacing::Allowed } else { Replacing::Refused }
 }
 
 fn rtsp_source(url: SourceUrl, reader: &mut Reader<'_>) -> RtspSource {
@@ -207,7 +211,7 @@ fn on_demand(reader: &mut Reader<'_>) -> Option<OnDemand> {
 /// MediaMTX's rules between the settings of one path.
 fn check_rules(entry: &Entry, source: Option<&Source>, reader: &mut Reader<'_>) {
     let pattern = is_pattern(&entry.key);
-    let publisher = source == Some(&Source::Known(PathSource::Publisher));
+    let publisher = matches!(source, Some(Source::Known(PathSource::Publisher(_))));
     let on_demand = reader.off("sourceOnDemand");
     let written = |key: &str| entry.node.get(key).filter(|node| !is_default(node, "false"));
     let mut say = |key: &str, message: String| {

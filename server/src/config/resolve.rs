@@ -12,8 +12,8 @@ use super::fault::{FaultKind, Faults};
 use super::reader::Reader;
 use super::resolved::{
     ApiConfig, Config, ControlConfig, HlsConfig, HlsMuxers, HlsVariant, HttpConfig, IceServer, InterfaceIps,
-    LogFormat, LogLevel, LogSink, LoggingConfig, MetricsConfig, PlaybackConfig, TimeoutsConfig, TlsFiles,
-    WebRtcConfig,
+    LogFormat, LogLevel, LogSink, LoggingConfig, MetricsConfig, PlaybackConfig, RtspConfig, RtspTls,
+    RtspTransports, RtspUdp, TimeoutsConfig, TlsFiles, WebRtcConfig,
 };
 use super::source_url::Secret;
 use super::tree::Node;
@@ -40,15 +40,18 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
     let (api, metrics) = (http(&mut reader, "api", 9997), http(&mut reader, "metrics", 9998));
     let (hls, webrtc) = (hls(&mut reader, warnings), webrtc(&mut reader));
     let playback = http(&mut reader, "playback", 9996);
+    let timeouts = TimeoutsConfig { read, write };
+    let rtsp = rtsp(&mut reader, timeouts, warnings);
     let control = control(&mut reader);
     let config = Config {
         logging: logging(&mut reader, warnings),
-        timeouts: TimeoutsConfig { read, write },
+        timeouts,
         api: reader.off("api").then_some(ApiConfig { http: api }),
         metrics: reader.off("metrics").then_some(MetricsConfig { http: metrics }),
         control: reader.on("control").then_some(control),
         hls: reader.on("hls").then_some(hls),
         webrtc: reader.on("webrtc").then_some(webrtc),
+        rtsp: reader.on("rtsp").then_some(rtsp),
         playback: reader.off("playback").then_some(PlaybackConfig { http: playback }),
         database: database(&mut reader),
         retention: record::limits(&mut reader),
@@ -58,7 +61,6 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
         check_webrtc(webrtc, &mut reader);
     }
     check_addresses(&config, &mut reader);
-    check_tuning(&mut reader);
     config
 }
 
@@ -196,6 +198,79 @@ fn webrtc(reader: &mut Reader<'_>) -> WebRtcConfig {
     }
 }
 
+fn rtsp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig, warnings: &mut Vec<Warning>) -> RtspConfig {
+    /// Room for a payload that is more than headers.
+    const PACKET_BYTES_MIN: usize = 200;
+    let everywhere = |port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+    let write_queue_packets = reader.value("writeQueueSize", 512, |text| match values::number(text)? {
+        // MediaMTX's rule; the limit keeps a reader's handles under a few megabytes.
+        size if size.is_power_of_two() && size <= 1 << 16 => Ok(usize::try_from(size).unwrap_or(512)),
+        _ => Err(Expected::Other("a power of two, at most 65536")),
+    });
+    let packet_bytes_max = reader.value("udpMaxPayloadSize", 1452, |text| match values::number(text)? {
+        size @ 0..=1472 => Ok(usize::try_from(size).unwrap_or(1452).max(PACKET_BYTES_MIN)),
+        _ => Err(Expected::Within("a number from 0 to 1472".to_owned())),
+    });
+    let transports = rtsp_transports(reader, warnings);
+    let encryption = reader.value("rtspEncryption", RtspEncryption::No, |text| match text {
+        "no" | "false" => Ok(RtspEncryption::No),
+        "optional" => Ok(RtspEncryption::Optional),
+        "strict" | "yes" | "true" => Ok(RtspEncryption::Strict),
+        _ => Err(Expected::OneOf(&["no", "optional", "strict"])),
+    });
+    let address = reader.value("rtspAddress", everywhere(8554), values::address);
+    let tls = RtspTls {
+        address: reader.value("rtspsAddress", everywhere(8322), values::address),
+        files: TlsFiles {
+            key: reader.text("rtspServerKey", "server.key").into(),
+            certificate: reader.text("rtspServerCert", "server.crt").into(),
+        },
+    };
+    RtspConfig {
+        address: (encryption != RtspEncryption::Strict).then_some(address),
+        tls: (encryption != RtspEncryption::No).then_some(tls),
+        transports,
+        write_queue_packets,
+        packet_bytes_max,
+        read_timeout: timeouts.read,
+        write_timeout: timeouts.write,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RtspEncryption {
+    No,
+    Optional,
+    Strict,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Udp,
+    Multicast,
+    Tcp,
+}
+
+fn rtsp_transports(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> RtspTransports {
+    const DEFAULT: [Transport; 3] = [Transport::Udp, Transport::Multicast, Transport::Tcp];
+    let list = reader.list("rtspTransports", DEFAULT.to_vec(), |text| match text {
+        "udp" => Ok(Transport::Udp),
+        "multicast" => Ok(Transport::Multicast),
+        "tcp" => Ok(Transport::Tcp),
+        _ => Err(Expected::OneOf(&["udp", "multicast", "tcp"])),
+    });
+    // A stock file lists it with the others; one that was written on purpose is told.
+    if list.contains(&Transport::Multicast) && list != DEFAULT {
+        warnings.push(Warning::MulticastReaders);
+    }
+    let everywhere = |port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+    let udp = RtspUdp {
+        rtp_address: reader.value("rtpAddress", everywhere(8000), values::address),
+        rtcp_address: reader.value("rtcpAddress", everywhere(8001), values::address),
+    };
+    RtspTransports { tcp: list.contains(&Transport::Tcp), udp: list.contains(&Transport::Udp).then_some(udp) }
+}
+
 fn check_webrtc(config: &WebRtcConfig, reader: &mut Reader<'_>) {
     let announced = config.interface_ips != InterfaceIps::None || !config.additional_hosts.is_empty();
     if config.local_udp_address.is_none() && config.local_tcp_address.is_none() {
@@ -277,6 +352,8 @@ fn check_addresses(config: &Config, reader: &mut Reader<'_>) {
         ("hlsAddress", config.hls.as_ref().map(|hls| hls.http.address)),
         ("webrtcAddress", config.webrtc.as_ref().map(|webrtc| webrtc.http.address)),
         ("playbackAddress", config.playback.as_ref().map(|playback| playback.http.address)),
+        ("rtspAddress", config.rtsp.as_ref().and_then(|rtsp| rtsp.address)),
+        ("rtspsAddress", config.rtsp.as_ref().and_then(|rtsp| Some(rtsp.tls.as_ref()?.address))),
         ("webrtcLocalTCPAddress", config.webrtc.as_ref().and_then(|webrtc| webrtc.local_tcp_address)),
     ]
     .into_iter()
@@ -294,17 +371,4 @@ fn check_addresses(config: &Config, reader: &mut Reader<'_>) {
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.port() != 0 && same_ip
-}
-
-/// MediaMTX's own rules for settings that have no effect here: a file that MediaMTX refuses is
-/// refused as well.
-fn check_tuning(reader: &mut Reader<'_>) {
-    reader.value("writeQueueSize", (), |text| match values::number(text)? {
-        size if size.is_power_of_two() => Ok(()),
-        _ => Err(Expected::Other("a power of two")),
-    });
-    reader.value("udpMaxPayloadSize", (), |text| match values::number(text)? {
-        0..=1472 => Ok(()),
-        _ => Err(Expected::Within("a number from 0 to 1472".to_owned())),
-    });
 }

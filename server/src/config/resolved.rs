@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) hls: Option<HlsConfig>,
     /// WebRTC, key `webrtc`; on by default.
     pub(crate) webrtc: Option<WebRtcConfig>,
+    /// Serving RTSP, key `rtsp`; on by default.
+    pub(crate) rtsp: Option<RtspConfig>,
     /// Playback of recordings, key `playback`; off by default.
     pub(crate) playback: Option<PlaybackConfig>,
     /// The catalogue of recordings, key `database`; ours, default `sqlite:gtvision.db`.
@@ -208,6 +210,52 @@ pub(crate) struct WebRtcConfig {
     pub(crate) handshake_timeout: Duration,
 }
 
+/// Serving RTSP, `:8554`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RtspConfig {
+    /// `rtspAddress`, default `:8554`; `None` with `rtspEncryption: strict`.
+    pub(crate) address: Option<SocketAddr>,
+    /// The RTSPS listener, with `rtspEncryption: optional` or `strict`; off by default.
+    pub(crate) tls: Option<RtspTls>,
+    /// `rtspTransports`.
+    pub(crate) transports: RtspTransports,
+    /// `writeQueueSize`, default 512, a power of two: packets that may wait for one reader.
+    pub(crate) write_queue_packets: usize,
+    /// `udpMaxPayloadSize`, default 1452: the longest RTP packet, over TCP too.
+    pub(crate) packet_bytes_max: usize,
+    /// `readTimeout`: how long a client without a session may be silent.
+    pub(crate) read_timeout: Duration,
+    /// `writeTimeout`: how long a client may take nothing of what is sent.
+    pub(crate) write_timeout: Duration,
+}
+
+/// How media travels to and from RTSP clients; key `rtspTransports`. Multicast is not implemented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RtspTransports {
+    /// In the RTSP connection.
+    pub(crate) tcp: bool,
+    /// Over UDP.
+    pub(crate) udp: Option<RtspUdp>,
+}
+
+/// The ports of media over UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RtspUdp {
+    /// `rtpAddress`, default `:8000`.
+    pub(crate) rtp_address: SocketAddr,
+    /// `rtcpAddress`, default `:8001`.
+    pub(crate) rtcp_address: SocketAddr,
+}
+
+/// RTSPS, `:8322`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RtspTls {
+    /// `rtspsAddress`, default `:8322`.
+    pub(crate) address: SocketAddr,
+    /// `rtspServerKey` and `rtspServerCert`.
+    pub(crate) files: TlsFiles,
+}
+
 /// Which of the machine's own addresses are announced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum InterfaceIps {
@@ -287,9 +335,18 @@ pub(crate) struct RetentionLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PathSource {
     /// Somebody sends it (`source: publisher`, the default).
-    Publisher,
+    Publisher(Replacing),
     /// A camera is asked for it.
     Rtsp(RtspSource),
+}
+
+/// What happens to a publisher when another one comes; key `overridePublisher`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replacing {
+    /// It is ended; the default.
+    Allowed,
+    /// The other one is refused.
+    Refused,
 }
 
 /// A camera that speaks RTSP.

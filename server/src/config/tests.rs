@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::resolved::{HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, RtspTransport};
+use super::resolved::{
+    HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, Replacing, RtspTransport,
+};
 use super::{Config, ConfigError, understand};
 
 fn good(yaml: &str) -> (Config, Vec<String>) {
@@ -51,13 +53,13 @@ fn paths_take_what_they_lack_from_path_defaults() {
     let path = |name: &str| config.paths.iter().find(|(key, _)| key.as_str() == name).unwrap().1.clone();
     let transport = |name: &str| match path(name).source {
         PathSource::Rtsp(source) => source.transport,
-        PathSource::Publisher => panic!("{name} is a publisher"),
+        PathSource::Publisher(_) => panic!("{name} is a publisher"),
     };
     assert_eq!((transport("a"), transport("b")), (RtspTransport::Tcp, RtspTransport::Udp));
     let on_demand = OnDemand { start_timeout: Duration::from_secs(10), close_after: Duration::from_secs(90) };
     assert_eq!(path("a").on_demand, Some(on_demand));
     assert_eq!(path("b").on_demand, None);
-    assert_eq!(path("c").source, PathSource::Publisher);
+    assert_eq!(path("c").source, PathSource::Publisher(Replacing::Allowed));
 }
 
 #[test]

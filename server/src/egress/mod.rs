@@ -2,4 +2,5 @@
 
 pub(crate) mod hls;
 pub(crate) mod recorder;
+pub(crate) mod rtsp;
 pub(crate) mod webrtc;

@@ -111,7 +111,8 @@ pub(crate) async fn serve<A: Answer>(
     tasks: &TaskSet,
 ) -> Result<SocketAddr, ListenError> {
     let Endpoint { name, address, tls } = endpoint;
-    let tls = tls.map(acceptor).transpose()?;
+    let protocols = || vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let tls = tls.map(|files| acceptor(files, protocols())).transpose()?;
     let bind = |error| ListenError::Bind { name, address, error };
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     let bound = listener.local_addr().map_err(bind)?;
@@ -137,7 +138,11 @@ impl Answer for RouterAnswer {
     }
 }
 
-fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ListenError> {
+/// Takes TLS connections with this certificate, for these application protocols (ALPN; none for any).
+///
+/// # Errors
+/// [`ListenError`] when the certificate can't be used.
+pub(crate) fn acceptor(files: &TlsFiles, protocols: Vec<Vec<u8>>) -> Result<TlsAcceptor, ListenError> {
     let fault = |file: &PathBuf, error| ListenError::Pem { file: file.clone(), error };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
@@ -148,7 +153,7 @@ fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ListenError> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

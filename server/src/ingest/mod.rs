@@ -4,12 +4,14 @@
 //!  supervisor (one task per camera: when to try, state, panics)
 //!     └─ session (one connection: sockets of the RTSP machine, UDP, time-outs)
 //!           └─ connect (TCP, TLS) ─ udp (port pairs), read_buffer
+//!  publish (one point per path that is published to; packets come from egress::rtsp's connections)
 //! ```
 //!
 //! The decisions are media_core's: `rtsp` (dialogue), `rtp` and `ingest` (access units, times).
 
 mod connect;
 mod output;
+pub(crate) mod publish;
 mod read_buffer;
 mod session;
 mod supervisor;

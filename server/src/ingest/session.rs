@@ -43,7 +43,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 const UDP_SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// Our SSRC in receiver reports; one per RTP session is enough for it to be unlike the camera's.
-const REPORTER_SSRC: u32 = 0x4754_5631;
+pub(super) const REPORTER_SSRC: u32 = 0x4754_5631;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -491,7 +491,7 @@ fn choose(medias: &[SdpMedia]) -> Vec<&SdpMedia> {
     of_kind("video").into_iter().chain(of_kind("audio")).collect()
 }
 
-fn track_setup(media: &SdpMedia) -> TrackSetup {
+pub(super) fn track_setup(media: &SdpMedia) -> TrackSetup {
     TrackSetup {
         encoding: media.encoding_name.clone(),
         clock_rate: media.clock_rate,

@@ -21,9 +21,10 @@ use media_core::access_unit::AccessUnit;
 use media_core::gate::CameraGrant;
 use media_core::ingest::IngestCounters;
 use media_core::path_name::PathName;
-use media_core::ring::{Cursor, JoinAt, Read, Retention, Ring};
+use media_core::ring::{Cursor, Entry, JoinAt, Read, Retention, Ring};
 use media_core::time::WallTime;
 use media_core::track::SharedFormat;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
 use self::remuxer::Remuxer;
@@ -78,6 +79,8 @@ pub(crate) enum ReaderKind {
     HlsMuxer,
     /// One WebRTC viewer.
     WebRtcSession,
+    /// One RTSP reader.
+    RtspSession,
     /// Waits for an on-demand source to start; not shown as a reader.
     Waiting,
 }
@@ -87,7 +90,7 @@ pub(crate) enum ReaderKind {
 pub(crate) struct StreamCounters {
     /// Bytes received from the camera (RTSP and RTP).
     pub(crate) inbound_bytes: AtomicU64,
-    /// Bytes sent to WebRTC viewers; HLS is counted by its muxer.
+    /// Bytes sent to WebRTC viewers and RTSP readers; HLS is counted by its muxer.
     pub(crate) outbound_bytes: AtomicU64,
     /// Access units published.
     pub(crate) units: AtomicU64,
@@ -216,6 +219,11 @@ impl Stream {
     /// Somebody asked for the transcoded audio track.
     pub(crate) fn is_transcoded_audio_wanted(&self) -> bool {
         self.transcoded_wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// Resolves at the next access unit; says nothing of those before it.
+    pub(crate) fn published(&self) -> Notified<'_> {
+        self.published.notified()
     }
 
     /// Payload bytes in the ring.
@@ -354,6 +362,16 @@ impl Subscription {
     /// Moves to another place in the ring, for example the newest random access point.
     pub(crate) fn rejoin(&mut self, at: JoinAt) {
         self.cursor = self.seat.stream.lock_ring().cursor(at);
+    }
+
+    /// Its place: the sequence number of the unit it reads next.
+    pub(crate) fn seq(&self) -> u64 {
+        self.cursor.seq()
+    }
+
+    /// The unit at a place, if the ring still has it.
+    pub(crate) fn entry_at(&self, seq: u64) -> Option<Entry> {
+        self.seat.stream.lock_ring().get(seq).cloned()
     }
 
     /// The sequence number of the newest random access point, or of the live edge when none is kept.

@@ -5,8 +5,9 @@
 //! writes no types and mixes families; we write types and keep each family together, which every
 //! scraper that reads the one reads too.
 //!
-//! Filters of a request: `type` (`paths`, `hls_muxers`, `webrtc_sessions`), `path`, `hls_muxer`,
-//! `webrtc_session`; any of the last three leaves out what it does not name.
+//! Filters of a request: `type` (`paths`, `hls_muxers`, `webrtc_sessions`, `rtsp_conns` ...), `path`, `hls_muxer`,
+//! `webrtc_session`, `rtsp_conn`, `rtsp_session`, `rtsps_conn`, `rtsps_session`; any but the first leaves out what it does not
+//! name.
 
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ use serde::Deserialize;
 use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
 use super::recording_metrics::{self, RecordingMetrics};
+use super::rtsp_metrics::{self, RtspMetrics};
+use crate::egress::rtsp::stats::Encryption;
 
 /// Everything that metrics are made of, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) webrtc_sessions: Option<Vec<WebRtcSessionMetrics>>,
     /// Datagrams on the WebRTC port that no session claimed.
     pub(crate) webrtc_unroutable_datagrams: u64,
+    /// RTSP clients; `None` when RTSP is off.
+    pub(crate) rtsp: Option<RtspMetrics>,
     /// Recorders and their disks; `None` when nothing is recorded or played back.
     pub(crate) recording: Option<RecordingMetrics>,
     /// This process.
@@ -163,18 +168,29 @@ pub(crate) struct Filter {
     path: String,
     hls_muxer: String,
     webrtc_session: String,
+    rtsp_conn: String,
+    rtsp_session: String,
+    rtsps_conn: String,
+    rtsps_session: String,
 }
 
 impl Filter {
     /// Whether objects of a type are shown, where `name` is the filter that names one of them.
     fn shows(&self, kind: &str, name: &str) -> bool {
-        let any = [&self.path, &self.hls_muxer, &self.webrtc_session].iter().any(|filter| !filter.is_empty());
+        let any = self.names().iter().any(|filter| !filter.is_empty());
         (self.kind.is_empty() || self.kind == kind) && (!any || !name.is_empty())
     }
 
     /// Whether a request names nothing in particular.
     fn is_empty(&self) -> bool {
-        [&self.kind, &self.path, &self.hls_muxer, &self.webrtc_session].iter().all(|filter| filter.is_empty())
+        self.kind.is_empty() && self.names().iter().all(|filter| filter.is_empty())
+    }
+
+    /// The filters that name one object.
+    fn names(&self) -> [&str; 7] {
+        let rtsp = [&self.rtsp_conn, &self.rtsp_session, &self.rtsps_conn, &self.rtsps_session];
+        let [conn, session, tls_conn, tls_session] = rtsp.map(String::as_str);
+        [&self.path, &self.hls_muxer, &self.webrtc_session, conn, session, tls_conn, tls_session]
     }
 }
 
@@ -264,6 +280,9 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
             ]
         });
     }
+    if let Some(rtsp) = &snapshot.rtsp {
+        write_rtsp(&mut text, rtsp, filter);
+    }
     if let Some(recording) = snapshot.recording.as_ref().filter(|_| filter.shows("recordings", &filter.path))
     {
         recording_metrics::write(&mut text, recording, |path| chosen(&filter.path, path));
@@ -271,8 +290,29 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
     if filter.is_empty() {
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
         write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
+        if let Some(rtsp) = &snapshot.rtsp {
+            rtsp_metrics::write_ours(&mut text, rtsp);
+        }
     }
     text.finish()
+}
+
+fn write_rtsp(text: &mut Text, rtsp: &RtspMetrics, filter: &Filter) {
+    let asked = |kind: &str, name: &'_ str| filter.shows(kind, name);
+    let plain = rtsp_metrics::Chosen {
+        encryption: Encryption::None,
+        conn: asked("rtsp_conns", &filter.rtsp_conn).then_some(filter.rtsp_conn.as_str()),
+        session: asked("rtsp_sessions", &filter.rtsp_session).then_some(filter.rtsp_session.as_str()),
+    };
+    rtsp_metrics::write(text, rtsp, &plain);
+    if rtsp.has_tls {
+        let tls = rtsp_metrics::Chosen {
+            encryption: Encryption::Tls,
+            conn: asked("rtsps_conns", &filter.rtsps_conn).then_some(filter.rtsps_conn.as_str()),
+            session: asked("rtsps_sessions", &filter.rtsps_session).then_some(filter.rtsps_session.as_str()),
+        };
+        rtsp_metrics::write(text, rtsp, &tls);
+    }
 }
 
 fn chosen(filter: &str, name: &str) -> bool {
@@ -560,6 +600,7 @@ mod tests {
             hls_muxers: Some(vec![muxer]),
             webrtc_sessions: Some(Vec::new()),
             recording: None,
+            rtsp: None,
             webrtc_unroutable_datagrams: 0,
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
         }

@@ -2,6 +2,8 @@
 //!
 //! Snapshots are taken from the running parts; nothing here holds up media.
 
+pub(crate) mod rtsp;
+
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
@@ -16,6 +18,8 @@ use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
 use crate::egress::hls::HlsServer;
 use crate::egress::recorder::RecordersSlot;
+use crate::egress::rtsp::RtspServer;
+use crate::egress::rtsp::stats::{Encryption, Role, SessionFacts, SessionRecord as RtspSessionRecord};
 use crate::egress::webrtc::WebRtcServer;
 use crate::egress::webrtc::stats::SessionRecord;
 use crate::registry::Registry;
@@ -26,6 +30,7 @@ use crate::telemetry::metrics::{
 };
 use crate::telemetry::process::ProcessMetrics;
 use crate::telemetry::recording_metrics::RecordingMetrics;
+use crate::telemetry::rtsp_metrics::RtspMetrics;
 
 /// Looks at everything that runs.
 pub(crate) struct Observer {
@@ -35,6 +40,8 @@ pub(crate) struct Observer {
     pub(crate) hls: Option<Arc<HlsServer>>,
     /// WebRTC, when it is on.
     pub(crate) webrtc: Option<Arc<WebRtcServer>>,
+    /// RTSP, when it is on.
+    pub(crate) rtsp: Option<Arc<RtspServer>>,
     /// Recording, when something is recorded or played back.
     pub(crate) recorders: RecordersSlot,
 }
@@ -45,13 +52,16 @@ struct Audience {
     /// Bytes sent by each path's HLS muxer that now runs.
     hls_bytes: HashMap<PathName, u64>,
     sessions: Vec<Arc<SessionRecord>>,
+    rtsp_sessions: Vec<Arc<RtspSessionRecord>>,
+    rtsp: Option<Arc<RtspServer>>,
 }
 
 impl Observer {
     fn audience(&self) -> Audience {
         let muxers = self.hls.as_ref().map(|hls| hls.snapshot()).unwrap_or_default();
         let hls_bytes = muxers.into_iter().map(|muxer| (muxer.path, muxer.sent_bytes)).collect();
-        Audience { hls_bytes, sessions: self.sessions() }
+        let rtsp_sessions = self.rtsp.as_ref().map(|rtsp| rtsp.sessions()).unwrap_or_default();
+        Audience { hls_bytes, sessions: self.sessions(), rtsp_sessions, rtsp: self.rtsp.clone() }
     }
 
     fn sessions(&self) -> Vec<Arc<SessionRecord>> {
@@ -76,16 +86,45 @@ impl Audience {
         Camera {
             name: stream.name().to_string(),
             conf_name: stream.name().to_string(),
-            source: Some(PathSource { kind: PathSourceType::RtspSource, id: String::new() }),
+            source: self.source(stream),
             state: camera_state(state.status),
             state_reason: state.reason,
             state_since: time(state.since),
             available_since: online_since,
             online_since,
             tracks,
-            readers: muxers.chain(sessions).collect(),
+            readers: muxers.chain(sessions).chain(self.rtsp_readers(stream)).collect(),
             counters: self.camera_counters(stream),
         }
+    }
+
+    /// Where the stream comes from: pulled, or the session that publishes it.
+    fn source(&self, stream: &Stream) -> Option<PathSource> {
+        let is_published_to = self.rtsp.as_ref().is_some_and(|rtsp| rtsp.is_published_to(stream.name()));
+        if !is_published_to {
+            return Some(PathSource { kind: PathSourceType::RtspSource, id: String::new() });
+        }
+        let publishes = |session: &&Arc<RtspSessionRecord>| {
+            session.facts.path == *stream.name() && session.state() == "publish"
+        };
+        let facts = &self.rtsp_sessions.iter().find(publishes)?.facts;
+        let kind = match facts.encryption {
+            Encryption::None => PathSourceType::RtspSession,
+            Encryption::Tls => PathSourceType::RtspsSession,
+        };
+        Some(PathSource { kind, id: facts.id.to_string() })
+    }
+
+    fn rtsp_readers<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = PathReader> + 'a {
+        let sessions = self.rtsp_sessions.iter().map(|session| &session.facts);
+        let reads = |facts: &&SessionFacts| facts.path == *stream.name() && facts.role == Role::Read;
+        sessions.filter(reads).map(|facts| PathReader {
+            kind: match facts.encryption {
+                Encryption::None => PathReaderType::RtspSession,
+                Encryption::Tls => PathReaderType::RtspsSession,
+            },
+            id: facts.id.to_string(),
+        })
     }
 
     fn camera_counters(&self, stream: &Stream) -> CameraCounters {
@@ -103,7 +142,7 @@ impl Audience {
         }
     }
 
-    /// Bytes sent to viewers: by WebRTC since the start, by the HLS muxer that now runs.
+    /// Bytes sent to viewers: by WebRTC and RTSP since the start, by the HLS muxer that now runs.
     fn outbound_bytes(&self, stream: &Stream) -> u64 {
         let hls_bytes = self.hls_bytes.get(stream.name()).copied().unwrap_or(0);
         stream.counters.outbound_bytes.load(Relaxed) + hls_bytes
@@ -140,6 +179,7 @@ impl Audience {
             readers: vec![
                 ("hlsSession", count(ReaderKind::HlsMuxer)),
                 ("webRTCSession", count(ReaderKind::WebRtcSession)),
+                ("rtspSession", count(ReaderKind::RtspSession)),
             ],
             inbound_bytes: stream.counters.inbound_bytes.load(Relaxed),
             outbound_bytes: self.outbound_bytes(stream),
@@ -190,6 +230,12 @@ impl MetricsSource for Observer {
                 .webrtc
                 .as_ref()
                 .map_or(0, |webrtc| webrtc.unroutable_datagrams()),
+            rtsp: self.rtsp.as_ref().map(|rtsp| RtspMetrics {
+                conns: rtsp.conns(),
+                sessions: rtsp.sessions(),
+                has_tls: rtsp.listens(Encryption::Tls),
+                cut: rtsp.cut_readers(),
+            }),
             recording: self.recorders.get().map(|recorders| {
                 RecordingMetrics::of(recorders.snapshot(), recorders.ledger().recent_figures())
             }),

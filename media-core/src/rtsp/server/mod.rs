@@ -1,0 +1,691 @@
+//! RTSP server: the dialogue with one client on one connection, as a machine without sockets or clocks.
+//!
+//! ```text
+//!  DESCRIBE ─► Event::Describe ─(driver: described | refuse)
+//!
+//!          SETUP              PLAY                        TEARDOWN, the connection's end, silence
+//!   none ─────────► Ready ◄──────────► Playing ─────────────────────────────► none
+//!                     │      PAUSE
+//!                     └── RECORD ──► Recording (after ANNOUNCE)
+//! ```
+//!
+//! The driver reads the socket into a buffer and calls [`ServerConnection::next_event`] until it is `None`. An event
+//! that asks for something is answered by the method that its doc names, or by [`ServerConnection::refuse`]; until then
+//! nothing further is read, so answers keep the order of the requests. What stands in no need of the driver (OPTIONS,
+//! GET_PARAMETER, everything that is wrong in itself) is answered here. It writes what
+//! [`ServerConnection::poll_transmit`] gives and calls [`ServerConnection::handle_timeout`] when
+//! [`ServerConnection::poll_timeout`] has come.
+//!
+//! Belongs here: messages, states, which status is due. Does not: who may do what (-> gate), which paths there are,
+//! media (-> egress::rtsp).
+//! Invariants: a session belongs to the connection that made it and ends with it, whatever it is set up for: an id from
+//! elsewhere is not found (correctness: R1, S4). Its tracks are set up once each and travel all the same way.
+//! Limits: framing's for messages; [`CSEQ_BYTES_MAX`]; one session a connection; [`SESSION_TIMEOUT`].
+//! Spec: RFC 2326. Deviations: a TCP reader that takes its media counts as alive ([`ServerConnection::note_alive`]):
+//! cheap players send no keep-alives, and one that is gone takes nothing.
+
+mod request;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use rtsp_types::headers::{self, HeaderName};
+use rtsp_types::{Method, Request, Response, ResponseBuilder, StatusCode, Version};
+
+pub use self::request::{Mode, TRANSPORT_OFFERS_MAX, Target, TransportOffer, track_control};
+use super::client::MediaKind;
+use super::framing::{Frame, Framer, FramingError};
+use super::sdp::{self, SdpMedia};
+use crate::track::TRACKS_MAX;
+
+/// A session that is not heard of for so long ends (RFC 2326 s12.37's default, and what is announced).
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest CSeq taken, in bytes; a request with a longer one is answered 400 without it.
+pub const CSEQ_BYTES_MAX: usize = 32;
+
+/// What is answered to OPTIONS.
+const PUBLIC: &str =
+    "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, ANNOUNCE, RECORD, GET_PARAMETER, SET_PARAMETER";
+
+/// What the dialogue needs to know.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Server header.
+    pub server: String,
+    /// The id of the session, should one be made: random, not to be guessed.
+    pub session_id: String,
+    /// How long a client without a session may be silent.
+    pub idle_timeout: Duration,
+}
+
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// To know the tracks: [`ServerConnection::described`].
+    Describe(Target),
+    /// A track: [`ServerConnection::set_up`].
+    Setup(SetupRequest),
+    /// The media of all set-up tracks: [`ServerConnection::playing`].
+    Play,
+    /// No media for now: [`ServerConnection::done`].
+    Pause,
+    /// The end: nothing to answer, the session is gone.
+    Teardown,
+    /// To send media that looks so: [`ServerConnection::done`].
+    Announce {
+        /// Where.
+        target: Target,
+        /// Its tracks.
+        medias: Vec<SdpMedia>,
+    },
+    /// To send it now: [`ServerConnection::done`].
+    Record,
+    /// An interleaved packet of a set-up track; nothing to answer.
+    Data {
+        /// Which track.
+        track: usize,
+        /// RTP or RTCP.
+        kind: MediaKind,
+        /// The packet.
+        packet: Bytes,
+    },
+}
+
+/// A SETUP that is in order so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupRequest {
+    /// The presentation, and the track unless the URL is the presentation's own.
+    pub target: Target,
+    /// The URL as it was written, without credentials: what a publisher's own SDP calls the track.
+    pub url: String,
+    /// What may be chosen from; never empty.
+    pub offers: Vec<TransportOffer>,
+    /// To take media or to send it.
+    pub mode: Mode,
+}
+
+/// How a track travels, as chosen by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerTransport {
+    /// In the connection.
+    Tcp {
+        /// Channel of RTP.
+        rtp_channel: u8,
+        /// Channel of RTCP.
+        rtcp_channel: u8,
+    },
+    /// Datagrams.
+    Udp {
+        /// The client's ports of RTP and RTCP.
+        client_ports: (u16, u16),
+        /// Ours.
+        server_ports: (u16, u16),
+    },
+}
+
+impl ServerTransport {
+    fn header(self, ssrc: Option<u32>, mode: Mode) -> String {
+        let mut text = match self {
+            Self::Tcp { rtp_channel, rtcp_channel } => {
+                format!("RTP/AVP/TCP;unicast;interleaved={rtp_channel}-{rtcp_channel}")
+            }
+            Self::Udp { client_ports: (rtp, rtcp), server_ports: (our_rtp, our_rtcp) } => {
+                format!("RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={our_rtp}-{our_rtcp}")
+            }
+        };
+        if let Some(ssrc) = ssrc {
+            text += &format!(";ssrc={ssrc:08X}");
+        }
+        if mode == Mode::Record {
+            text += ";mode=record";
+        }
+        text
+    }
+}
+
+/// A track that the driver takes into the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetUpTrack {
+    /// Which.
+    pub track: usize,
+    /// How it travels.
+    pub transport: ServerTransport,
+    /// Its synchronization source, where it is ours.
+    pub ssrc: Option<u32>,
+}
+
+/// Where a track's packets begin after PLAY (RFC 2326 s12.33).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RtpInfo {
+    /// Which track.
+    pub track: usize,
+    /// The sequence number of its first packet.
+    pub seq: u16,
+    /// Its RTP time at the beginning; the same instant for all tracks.
+    pub rtp_timestamp: u32,
+}
+
+/// Why the driver refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Makes no sense: 400.
+    BadRequest,
+    /// The gate says no: 401.
+    Unauthorized,
+    /// No such path or track, or no stream on it: 404.
+    NotFound,
+    /// Not with this path: 405.
+    MethodNotAllowed,
+    /// As many readers as the path may have: 453.
+    NotEnoughBandwidth,
+    /// A track must be named, the presentation has several: 459.
+    AggregateNotAllowed,
+    /// None of the transports offered: 461.
+    UnsupportedTransport,
+    /// The server can't now: 503.
+    Unavailable,
+}
+
+impl Refusal {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BadRequest,
+            Self::Unauthorized => StatusCode::Unauthorized,
+            Self::NotFound => StatusCode::NotFound,
+            Self::MethodNotAllowed => StatusCode::MethodNotAllowed,
+            Self::NotEnoughBandwidth => StatusCode::NotEnoughBandwidth,
+            Self::AggregateNotAllowed => StatusCode::AggregateOperationNotAllowed,
+            Self::UnsupportedTransport => StatusCode::UnsupportedTransport,
+            Self::Unavailable => StatusCode::ServiceUnavailable,
+        }
+    }
+}
+
+/// Why the dialogue is over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServerError {
+    /// The byte stream makes no sense any more.
+    #[error("client sent bytes that are not rtsp: {0}")]
+    Framing(#[from] FramingError),
+    /// Neither request nor report within [`SESSION_TIMEOUT`].
+    #[error("session timed out: nothing heard for {} s", SESSION_TIMEOUT.as_secs())]
+    SessionTimeout,
+    /// A publisher that sent nothing within the idle time-out.
+    #[error("publisher sent nothing for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// No session, and no request within the idle time-out.
+    #[error("client without a session was silent for {} s", .0.as_secs())]
+    Idle(Duration),
+}
+
+/// What a session is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ready,
+    Playing,
+    Recording,
+}
+
+#[derive(Debug)]
+struct Session {
+    mode: Mode,
+    state: State,
+    /// The presentation; its `track` means nothing.
+    target: Target,
+    tracks: Vec<SetUpTrack>,
+}
+
+/// A request that the driver has not answered yet.
+#[derive(Debug)]
+struct Pending {
+    cseq: String,
+    /// As it was written, without credentials: the base of what is described.
+    url: String,
+    purpose: Purpose,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Purpose {
+    Describe,
+    Setup { target: Target, mode: Mode },
+    Play,
+    Pause,
+    Announce { target: Target },
+    Record,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct ServerConnection {
+    config: ServerConfig,
+    framer: Framer,
+    out: VecDeque<Bytes>,
+    session: Option<Session>,
+    /// Announced and not yet set up.
+    announced: Option<Target>,
+    pending: Option<Pending>,
+    heard: Instant,
+    user_agent: String,
+}
+
+impl ServerConnection {
+    /// A connection just accepted.
+    pub fn new(config: ServerConfig, now: Instant) -> Self {
+        Self {
+            config,
+            framer: Framer::default(),
+            out: VecDeque::new(),
+            session: None,
+            announced: None,
+            pending: None,
+            heard: now,
+            user_agent: String::new(),
+        }
+    }
+
+    /// What the client calls itself; empty until it does.
+    pub fn user_agent(&self) -> &str {
+        &self.user_agent
+    }
+
+    /// The set-up tracks of the session.
+    pub fn tracks(&self) -> &[SetUpTrack] {
+        self.session.as_ref().map_or(&[], |session| &session.tracks)
+    }
+
+    /// Whether a session exists.
+    pub fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Bytes to write next.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        self.out.pop_front()
+    }
+
+    /// When to call [`ServerConnection::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Instant {
+        let state = self.session.as_ref().map(|session| session.state);
+        self.heard
+            + match state {
+                Some(State::Ready | State::Playing) => SESSION_TIMEOUT,
+                // A publisher that sends nothing is gone; viewers are to know.
+                Some(State::Recording) | None => self.config.idle_timeout,
+            }
+    }
+
+    /// The client showed by other means that it is there: took media, sent a report over UDP.
+    pub fn note_alive(&mut self, now: Instant) {
+        self.heard = self.heard.max(now);
+    }
+
+    /// Notices that the client has fallen silent.
+    ///
+    /// # Errors
+    /// [`ServerError::SessionTimeout`], [`ServerError::Silent`] or [`ServerError::Idle`]: the connection is to be closed.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ServerError> {
+        // While the driver makes up its mind (an on-demand camera starts), it is not the client who is silent.
+        if self.pending.is_some() || now < self.poll_timeout() {
+            return Ok(());
+        }
+        Err(match self.session.as_ref().map(|session| session.state) {
+            Some(State::Ready | State::Playing) => ServerError::SessionTimeout,
+            Some(State::Recording) => ServerError::Silent(self.config.idle_timeout),
+            None => ServerError::Idle(self.config.idle_timeout),
+        })
+    }
+
+    /// Takes the next event out of the bytes received; `None` when more bytes, or an answer, are needed.
+    ///
+    /// # Errors
+    /// [`ServerError::Framing`] ends the dialogue.
+    pub fn next_event(&mut self, buf: &mut BytesMut, now: Instant) -> Result<Option<Event>, ServerError> {
+        while self.pending.is_none() {
+            let Some(frame) = self.framer.next(buf)? else { return Ok(None) };
+            self.heard = now;
+            let event = match frame {
+                Frame::Data { channel, payload } => self.data(channel, payload),
+                Frame::Request(request) => self.request(&request),
+                // We ask nothing.
+                Frame::Response(_) => None,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Answers DESCRIBE.
+    pub fn described(&mut self, sdp: &str) {
+        let Some(pending) = self.pending.take() else { return };
+        debug_assert_eq!(pending.purpose, Purpose::Describe);
+        let base = format!("{}/", pending.url.trim_end_matches('/'));
+        let response = self
+            .response(&pending.cseq, StatusCode::Ok)
+            .header(headers::CONTENT_BASE, base)
+            .header(headers::CONTENT_TYPE, "application/sdp")
+            .build(sdp.as_bytes().to_vec());
+        self.send(&response);
+    }
+
+    /// Answers SETUP: the track is in the session, which begins with the first one.
+    pub fn set_up(&mut self, track: SetUpTrack) {
+        let Some(pending) = self.pending.take() else { return };
+        let Purpose::Setup { target, mode } = pending.purpose else { return };
+        let presentation = self.announced.take().unwrap_or(target);
+        let session = self.session.get_or_insert(Session {
+            mode,
+            state: State::Ready,
+            target: presentation,
+            tracks: Vec::with_capacity(2),
+        });
+        session.tracks.push(track);
+        let id = format!("{};timeout={}", self.config.session_id, SESSION_TIMEOUT.as_secs());
+        let response = self
+            .response(&pending.cseq, StatusCode::Ok)
+            .header(headers::TRANSPORT, track.transport.header(track.ssrc, mode))
+            .header(headers::SESSION, id)
+            .build(Vec::new());
+        self.send(&response);
+    }
+
+    /// Answers PLAY; media may follow what [`ServerConnection::poll_transmit`] gives.
+    pub fn playing(&mut self, infos: &[RtpInfo]) {
+        let Some(pending) = self.pending.take() else { return };
+        let base = pending.url.trim_end_matches('/');
+        let infos: Vec<String> = infos
+            .iter()
+            .map(|info| {
+                let control = track_control(info.track);
+                format!("url={base}/{control};seq={};rtptime={}", info.seq, info.rtp_timestamp)
+            })
+            .collect();
+        self.set_state(State::Playing);
+        let mut response = self.session_response(&pending.cseq, StatusCode::Ok);
+        if !infos.is_empty() {
+            response = response.header(headers::RTP_INFO, infos.join(","));
+        }
+        let response = response.build(Vec::new());
+        self.send(&response);
+    }
+
+    /// Answers PAUSE, ANNOUNCE or RECORD.
+    pub fn done(&mut self) {
+        let Some(pending) = self.pending.take() else { return };
+        match pending.purpose {
+            Purpose::Pause => self.set_state(State::Ready),
+            Purpose::Record => self.set_state(State::Recording),
+            Purpose::Announce { target } => self.announced = Some(target),
+            Purpose::Describe | Purpose::Setup { .. } | Purpose::Play => {}
+        }
+        let response = self.session_response(&pending.cseq, StatusCode::Ok).build(Vec::new());
+        self.send(&response);
+    }
+
+    /// Answers any request with a refusal; nothing else changes.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        if let Some(pending) = self.pending.take() {
+            self.refuse_with(&pending.cseq, refusal.status());
+        }
+    }
+
+    fn set_state(&mut self, state: State) {
+        if let Some(session) = &mut self.session {
+            session.state = state;
+        }
+    }
+
+    fn data(&mut self, channel: u8, packet: Bytes) -> Option<Event> {
+        let found = self.tracks().iter().find_map(|track| match track.transport {
+            ServerTransport::Tcp { rtp_channel, .. } if rtp_channel == channel => {
+                Some((track.track, MediaKind::Rtp))
+            }
+            ServerTransport::Tcp { rtcp_channel, .. } if rtcp_channel == channel => {
+                Some((track.track, MediaKind::Rtcp))
+            }
+            _ => None,
+        });
+        found.map(|(track, kind)| Event::Data { track, kind, packet })
+    }
+
+    /// Checks a request and turns it into an event, or answers it.
+    fn request(&mut self, request: &Request<Vec<u8>>) -> Option<Event> {
+        let cseq = header(request, &headers::CSEQ).filter(|cseq| cseq.len() <= CSEQ_BYTES_MAX);
+        let Some(cseq) = cseq.map(str::to_owned) else {
+            self.refuse_with("0", StatusCode::BadRequest);
+            return None;
+        };
+        if let Some(agent) = header(request, &headers::USER_AGENT) {
+            self.user_agent = agent.chars().take(200).collect();
+        }
+        match self.check(request) {
+            Ok(Checked::Answered(response)) => {
+                let response = response_with(response, &cseq, &self.config.server);
+                self.send(&response);
+                None
+            }
+            Ok(Checked::Teardown) => {
+                let response = self.session_response(&cseq, StatusCode::Ok).build(Vec::new());
+                self.send(&response);
+                self.session = None;
+                Some(Event::Teardown)
+            }
+            Ok(Checked::Asks(purpose, event)) => {
+                let url = request.request_uri().map(without_credentials).unwrap_or_default();
+                self.pending = Some(Pending { cseq, url, purpose });
+                Some(event)
+            }
+            Err(status) => {
+                let mut response = self.response(&cseq, status);
+                if status == StatusCode::OptionNotSupported {
+                    let options = header(request, &headers::REQUIRE).unwrap_or_default().to_owned();
+                    response = response.header(headers::UNSUPPORTED, options);
+                }
+                let response = response.build(Vec::new());
+                self.send(&response);
+                None
+            }
+        }
+    }
+
+    fn check(&self, request: &Request<Vec<u8>>) -> Result<Checked, StatusCode> {
+        if request.version() != Version::V1_0 {
+            return Err(StatusCode::RTSPVersionNotSupported);
+        }
+        // correctness: R1 (RFC 2326 s12.32: an option that we do not know must be refused)
+        if header(request, &headers::REQUIRE).is_some() {
+            return Err(StatusCode::OptionNotSupported);
+        }
+        let session = self.check_session(request)?;
+        let ok = || Response::builder(Version::V1_0, StatusCode::Ok);
+        match request.method() {
+            Method::Options => Ok(Checked::Answered(ok().header(headers::PUBLIC, PUBLIC))),
+            // Asked for no parameter they are keep-alives; of parameters we have none.
+            Method::GetParameter | Method::SetParameter => match request.body().is_empty() {
+                true => Ok(Checked::Answered(ok())),
+                false => Err(StatusCode::ParameterNotUnderstood),
+            },
+            Method::Describe => Ok(Checked::Asks(Purpose::Describe, Event::Describe(target(request)?))),
+            Method::Setup => self.check_setup(request),
+            Method::Play => {
+                let session = session.ok_or(StatusCode::SessionNotFound)?;
+                check_aggregate(session, &target(request)?)?;
+                match (session.mode, session.state) {
+                    (Mode::Play, State::Ready) => Ok(Checked::Asks(Purpose::Play, Event::Play)),
+                    // Again while playing: nothing new (RFC 2326 s10.5 queues ranges, live has none).
+                    (Mode::Play, State::Playing) => Ok(Checked::Answered(ok())),
+                    _ => Err(StatusCode::MethodNotValidInThisState),
+                }
+            }
+            Method::Pause => {
+                let session = session.ok_or(StatusCode::SessionNotFound)?;
+                match (session.mode, session.state) {
+                    (Mode::Play, State::Playing) => Ok(Checked::Asks(Purpose::Pause, Event::Pause)),
+                    (Mode::Play, State::Ready) => Ok(Checked::Answered(ok())),
+                    _ => Err(StatusCode::MethodNotValidInThisState),
+                }
+            }
+            Method::Teardown => {
+                session.ok_or(StatusCode::SessionNotFound)?;
+                Ok(Checked::Teardown)
+            }
+            Method::Announce => self.check_announce(request),
+            Method::Record => {
+                let session = session.ok_or(StatusCode::SessionNotFound)?;
+                match (session.mode, session.state) {
+                    (Mode::Record, State::Ready) => Ok(Checked::Asks(Purpose::Record, Event::Record)),
+                    _ => Err(StatusCode::MethodNotValidInThisState),
+                }
+            }
+            _ => Err(StatusCode::NotImplemented),
+        }
+    }
+
+    /// The session that a request names; one that names another is told so (correctness: R1, S4).
+    fn check_session(&self, request: &Request<Vec<u8>>) -> Result<Option<&Session>, StatusCode> {
+        let named = header(request, &headers::SESSION).map(|id| id.split(';').next().unwrap_or_default());
+        match named {
+            None => Ok(None),
+            Some(id) if id.trim() == self.config.session_id => {
+                self.session.as_ref().map(Some).ok_or(StatusCode::SessionNotFound)
+            }
+            Some(_) => Err(StatusCode::SessionNotFound),
+        }
+    }
+
+    fn check_setup(&self, request: &Request<Vec<u8>>) -> Result<Checked, StatusCode> {
+        let target = target(request)?;
+        let transport = header(request, &headers::TRANSPORT).ok_or(StatusCode::BadRequest)?;
+        let (mut offers, mode) = request::offers(transport);
+        match (&self.session, &self.announced) {
+            (Some(session), _) => {
+                let is_more = session.state == State::Ready
+                    && session.mode == mode
+                    && session.tracks.len() < TRACKS_MAX
+                    && header(request, &headers::SESSION).is_some();
+                // Without the session's id it asks for a second session, of which a connection has none.
+                if !is_more || session.tracks.iter().any(|known| Some(known.track) == target.track) {
+                    return Err(StatusCode::MethodNotValidInThisState);
+                }
+                if !belongs(&target, &session.target, mode) {
+                    return Err(StatusCode::AggregateOperationNotAllowed);
+                }
+                // All tracks travel as the first one does.
+                let is_tcp = |tcp: bool| {
+                    move |offer: &TransportOffer| matches!(offer, TransportOffer::Tcp { .. }) == tcp
+                };
+                let first = session.tracks.first().map(|track| track.transport);
+                offers.retain(is_tcp(matches!(first, Some(ServerTransport::Tcp { .. }))));
+            }
+            (None, Some(announced)) => {
+                if mode != Mode::Record || !belongs(&target, announced, mode) {
+                    return Err(StatusCode::MethodNotValidInThisState);
+                }
+            }
+            (None, None) if mode == Mode::Record => return Err(StatusCode::MethodNotValidInThisState),
+            (None, None) => {}
+        }
+        if offers.is_empty() {
+            return Err(StatusCode::UnsupportedTransport);
+        }
+        let url = request.request_uri().map(without_credentials).unwrap_or_default();
+        let purpose = Purpose::Setup { target: target.clone(), mode };
+        Ok(Checked::Asks(purpose, Event::Setup(SetupRequest { target, url, offers, mode })))
+    }
+
+    fn check_announce(&self, request: &Request<Vec<u8>>) -> Result<Checked, StatusCode> {
+        if self.session.is_some() || self.announced.is_some() {
+            return Err(StatusCode::MethodNotValidInThisState);
+        }
+        let is_sdp = header(request, &headers::CONTENT_TYPE)
+            .is_some_and(|kind| kind.trim().to_ascii_lowercase().starts_with("application/sdp"));
+        if !is_sdp {
+            return Err(StatusCode::UnsupportedMediaType);
+        }
+        let target = target(request)?;
+        let url = request.request_uri().map(without_credentials).unwrap_or_default();
+        let medias = sdp::parse(request.body(), &url).map_err(|_| StatusCode::BadRequest)?;
+        let purpose = Purpose::Announce { target: target.clone() };
+        Ok(Checked::Asks(purpose, Event::Announce { target, medias }))
+    }
+
+    fn refuse_with(&mut self, cseq: &str, status: StatusCode) {
+        let response = self.response(cseq, status).build(Vec::new());
+        self.send(&response);
+    }
+
+    fn response(&self, cseq: &str, status: StatusCode) -> ResponseBuilder {
+        response_head(Response::builder(Version::V1_0, status), cseq, &self.config.server)
+    }
+
+    fn session_response(&self, cseq: &str, status: StatusCode) -> ResponseBuilder {
+        let response = self.response(cseq, status);
+        match self.session {
+            Some(_) => response.header(headers::SESSION, self.config.session_id.clone()),
+            None => response,
+        }
+    }
+
+    fn send(&mut self, response: &Response<Vec<u8>>) {
+        let mut bytes = Vec::with_capacity(256);
+        if response.write(&mut bytes).is_ok() {
+            self.out.push_back(bytes.into());
+        }
+    }
+}
+
+/// What came of checking a request.
+enum Checked {
+    Answered(ResponseBuilder),
+    Teardown,
+    Asks(Purpose, Event),
+}
+
+fn response_head(response: ResponseBuilder, cseq: &str, server: &str) -> ResponseBuilder {
+    response.header(headers::CSEQ, cseq).header(headers::SERVER, server)
+}
+
+fn response_with(response: ResponseBuilder, cseq: &str, server: &str) -> Response<Vec<u8>> {
+    response_head(response, cseq, server).build(Vec::new())
+}
+
+fn header<'a>(request: &'a Request<Vec<u8>>, name: &HeaderName) -> Option<&'a str> {
+    request.header(name).map(|value| value.as_str())
+}
+
+fn target(request: &Request<Vec<u8>>) -> Result<Target, StatusCode> {
+    request.request_uri().map(Target::of).ok_or(StatusCode::BadRequest)
+}
+
+/// Whether a track's URL is of a presentation. A publisher names its tracks itself, below its own URL.
+fn belongs(track: &Target, presentation: &Target, mode: Mode) -> bool {
+    let is_below = || {
+        let rest = track.path.strip_prefix(&presentation.path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    track.is_same_presentation(presentation) || (mode == Mode::Record && is_below())
+}
+
+/// PLAY is for all tracks at once: on the URL of one of several it is refused (RFC 2326 s11.3.10, 460).
+fn check_aggregate(session: &Session, target: &Target) -> Result<(), StatusCode> {
+    if !session.target.is_same_presentation(target) {
+        return Err(StatusCode::SessionNotFound);
+    }
+    match target.track {
+        Some(_) if session.tracks.len() > 1 => Err(StatusCode::OnlyAggregateOperationAllowed),
+        _ => Ok(()),
+    }
+}
+
+fn without_credentials(url: &url::Url) -> String {
+    let mut url = url.clone();
+    // An error means a URL that can have none.
+    let _cleared = url.set_username("").and_then(|()| url.set_password(None));
+    url.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,571 @@
+//! Connection: one client's TCP connection, from accept to close, and the session it may make.
+//!
+//! ```text
+//!  socket ─bytes─► ServerConnection (media_core::rtsp::server) ─events─► gate, registry ─► answers ─┐
+//!  socket ◄─────────────────────────────── Outbox ◄── Reader ◄── Feed ◄── ring ◄────────────────────┘
+//! ```
+//!
+//! One task: a loop that waits for one thing and applies it. A slow or hostile client delays itself alone.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use media_core::gate::{Action, Caller, CameraGrant};
+use media_core::path_name::PathName;
+use media_core::ring::JoinAt;
+use media_core::rtsp::server::{
+    Event, Mode, Refusal, ServerConfig, ServerConnection, ServerError, ServerTransport, SetUpTrack,
+    SetupRequest, Target, TransportOffer,
+};
+use media_core::rtsp::{MediaKind, SdpMedia, parse_losses};
+use media_core::track::SharedFormat;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::futures::Notified;
+use tokio::time::{Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use super::RtspServer;
+use super::feed::Feed;
+use super::out::Out;
+use super::publisher::Publisher;
+use super::reader::{Reader, ReaderEnd, ReaderParts};
+use super::stats::{ConnRecord, Encryption, Role, SessionFacts, SessionRecord};
+use super::udp::UdpOut;
+use crate::registry::AcquireError;
+use crate::runtime::clock;
+use crate::stream::{ReaderKind, Seat, Stream};
+
+/// Room for reading: requests and reports are short; a publisher's packets come many at once.
+const READ_BYTES: usize = 16 << 10;
+/// Less room than this is made more before a read.
+const READ_ROOM_MIN: usize = 2 << 10;
+
+/// Why a connection ended. Texts are for people and hold no secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Closed {
+    #[error("server stops")]
+    Shutdown,
+    #[error("closed by the client")]
+    ByClient,
+    #[error("ended through the API, or replaced by another publisher")]
+    Kicked,
+    #[error("connection broke: {0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Dialogue(#[from] ServerError),
+    #[error(transparent)]
+    Reader(#[from] ReaderEnd),
+    #[error("client took nothing for {} s", .0.as_secs())]
+    WriteTimeout(Duration),
+}
+
+/// A stream that the client was told of or has set up.
+struct Source {
+    target: Target,
+    grant: CameraGrant,
+    stream: Arc<Stream>,
+    /// What DESCRIBE said, or would have.
+    format: SharedFormat,
+    feed: Arc<Feed>,
+    /// An on-demand camera goes on while the client makes up its mind.
+    _seat: Seat,
+}
+
+/// One client's connection.
+pub(super) struct Connection<S> {
+    socket: S,
+    server: Arc<RtspServer>,
+    record: Arc<ConnRecord>,
+    dialogue: ServerConnection,
+    buf: BytesMut,
+    out: Out,
+    source: Option<Source>,
+    session: Option<Arc<SessionRecord>>,
+    reader: Option<Reader>,
+    publisher: Option<Publisher>,
+    kick: CancellationToken,
+}
+
+/// What woke a connection.
+enum Woken {
+    Shutdown,
+    Kicked,
+    Read(io::Result<usize>),
+    Written(io::Result<usize>),
+    Published,
+    Datagrams,
+    Timer,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection just accepted.
+    pub(super) fn new(socket: S, server: &Arc<RtspServer>, record: &Arc<ConnRecord>) -> Self {
+        let config = ServerConfig {
+            server: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
+            session_id: Uuid::new_v4().simple().to_string(),
+            idle_timeout: server.config.read_timeout,
+        };
+        Self {
+            socket,
+            server: Arc::clone(server),
+            record: Arc::clone(record),
+            dialogue: ServerConnection::new(config, clock::now()),
+            buf: BytesMut::new(),
+            out: Out::new(record.remote_addr.ip()),
+            source: None,
+            session: None,
+            reader: None,
+            publisher: None,
+            kick: CancellationToken::new(),
+        }
+    }
+
+    /// Serves the client to its end.
+    pub(super) async fn run(mut self, token: CancellationToken) {
+        debug!("connection opened");
+        let closed = match self.serve(&token).await {
+            Ok(closed) | Err(closed) => closed,
+        };
+        if let Some(session) = self.session.take() {
+            self.end_session(&session, &closed);
+        }
+        debug!(reason = %closed, "connection closed");
+    }
+
+    async fn serve(&mut self, token: &CancellationToken) -> Result<Closed, Closed> {
+        let mut alarm = pin!(sleep_until(self.next_deadline().into()));
+        loop {
+            let now = clock::now();
+            self.collect_answers(now);
+            let stream = self.reader.as_ref().map(|reader| Arc::clone(reader.stream()));
+            let mut published = pin!(stream.as_ref().map(|stream| stream.published()));
+            // Registered before the look, so that a unit pushed in between still wakes us.
+            if let Some(published) = published.as_mut().as_pin_mut() {
+                published.enable();
+            }
+            if let Some(reader) = &mut self.reader {
+                reader.pull(&mut self.out, now)?;
+            }
+            if let Some(udp) = &mut self.out.udp {
+                udp.send(now);
+            }
+            let woken = self.select(token, published, alarm.as_mut()).await;
+            let now = clock::now();
+            match woken {
+                Woken::Shutdown => return Ok(Closed::Shutdown),
+                Woken::Kicked => return Ok(Closed::Kicked),
+                Woken::Read(read) => {
+                    if self.count_read(read?) == 0 {
+                        return Ok(Closed::ByClient);
+                    }
+                    self.apply_bytes(now, token).await?;
+                }
+                Woken::Written(written) => {
+                    self.count_written(written?);
+                    self.dialogue.note_alive(now);
+                }
+                Woken::Published => {}
+                Woken::Datagrams => {
+                    self.dialogue.note_alive(now);
+                    self.publish(now);
+                }
+                Woken::Timer => {
+                    if self.out.udp.as_ref().is_some_and(UdpOut::was_heard) {
+                        self.dialogue.note_alive(now);
+                    }
+                    self.dialogue.handle_timeout(now)?;
+                    if self
+                        .out
+                        .tcp
+                        .blocked_since()
+                        .is_some_and(|since| now >= since + self.server.config.write_timeout)
+                    {
+                        return Ok(Closed::WriteTimeout(self.server.config.write_timeout));
+                    }
+                    alarm.as_mut().reset(self.next_deadline().into());
+                }
+            }
+        }
+    }
+
+    /// Waits for one thing. What is written and read by then is accounted for by the value returned. Cancel-safe.
+    async fn select(
+        &mut self,
+        token: &CancellationToken,
+        mut published: Pin<&mut Option<Notified<'_>>>,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> Woken {
+        // Deadlines mostly move away; the alarm is left where it is, rings too early now and then, and is set anew.
+        let deadline = self.next_deadline().into();
+        if deadline < alarm.deadline() {
+            alarm.as_mut().reset(deadline);
+        }
+        let mut cancelled = pin!(token.cancelled());
+        let kick = self.kick.clone();
+        let mut kicked = pin!(kick.cancelled());
+        let now = clock::now();
+        poll_fn(|cx| {
+            if cancelled.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Shutdown);
+            }
+            if kicked.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Woken::Kicked);
+            }
+            if let Poll::Ready(written) = self.poll_write(now, cx) {
+                return Poll::Ready(Woken::Written(written));
+            }
+            if let Poll::Ready(read) = self.poll_read(cx) {
+                return Poll::Ready(Woken::Read(read));
+            }
+            if let (Some(publisher), Some(session)) = (&mut self.publisher, &self.session)
+                && publisher.poll_datagrams(cx, session).is_ready()
+            {
+                return Poll::Ready(Woken::Datagrams);
+            }
+            if let Some(published) = published.as_mut().as_pin_mut()
+                && published.poll(cx).is_ready()
+            {
+                return Poll::Ready(Woken::Published);
+            }
+            alarm.as_mut().poll(cx).map(|()| Woken::Timer)
+        })
+        .await
+    }
+
+    /// Writes all that the socket takes; pending when nothing was to be written or taken.
+    fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut total = 0;
+        while !self.out.tcp.is_empty() {
+            match self.out.tcp.poll_write(&mut self.socket, now, cx) {
+                Poll::Ready(Ok(written)) => total += written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+        }
+        if total == 0 && self.out.tcp.is_empty() {
+            // Also registers for what an encrypting socket has not sent yet.
+            return match self.out.tcp.poll_flush(&mut self.socket, cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            };
+        }
+        if total > 0 { Poll::Ready(Ok(total)) } else { Poll::Pending }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buf.capacity() - self.buf.len() < READ_ROOM_MIN {
+            self.buf.reserve(READ_BYTES);
+        }
+        tokio_util::io::poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.buf)
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let blocked = self.out.tcp.blocked_since().map(|since| since + self.server.config.write_timeout);
+        let sending = self.out.udp.as_ref().and_then(UdpOut::wake_at);
+        [blocked, sending].into_iter().flatten().fold(self.dialogue.poll_timeout(), Instant::min)
+    }
+
+    fn collect_answers(&mut self, now: Instant) {
+        while let Some(bytes) = self.dialogue.poll_transmit() {
+            self.out.tcp.push(bytes, 0, now);
+        }
+    }
+
+    fn count_read(&self, read: usize) -> usize {
+        self.record.inbound_bytes.fetch_add(u64::try_from(read).unwrap_or(0), Ordering::Relaxed);
+        read
+    }
+
+    fn count_written(&self, written: usize) {
+        self.record.outbound_bytes.fetch_add(u64::try_from(written).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    async fn apply_bytes(&mut self, now: Instant, token: &CancellationToken) -> Result<(), Closed> {
+        while let Some(event) = self.dialogue.next_event(&mut self.buf, now)? {
+            tokio::select! {
+                () = self.apply(event) => {}
+                () = token.cancelled() => return Err(Closed::Shutdown),
+            }
+        }
+        self.publish(now);
+        Ok(())
+    }
+
+    async fn apply(&mut self, event: Event) {
+        let answer = match event {
+            Event::Describe(target) => self.describe(target).await,
+            Event::Setup(request) => self.set_up(request).await,
+            Event::Play => {
+                self.play();
+                Ok(())
+            }
+            Event::Pause => {
+                self.reader = None;
+                if let Some(udp) = &mut self.out.udp {
+                    udp.clear();
+                }
+                self.note_activity();
+                self.dialogue.done();
+                Ok(())
+            }
+            Event::Teardown => {
+                self.reader = None;
+                self.source = None;
+                self.publisher = None;
+                if let Some(session) = self.session.take() {
+                    self.end_session(&session, &Closed::ByClient);
+                }
+                Ok(())
+            }
+            Event::Announce { target, medias } => self.announce(target, medias),
+            Event::Record => self.record().await,
+            Event::Data { track, kind, packet } => {
+                match (&mut self.publisher, &self.session) {
+                    (Some(publisher), Some(session)) => publisher.packet((track, kind, packet), session),
+                    _ => self.report(kind, &packet),
+                }
+                Ok(())
+            }
+        };
+        if let Err(refusal) = answer {
+            self.dialogue.refuse(refusal);
+        }
+    }
+
+    async fn describe(&mut self, target: Target) -> Result<(), Refusal> {
+        let source = self.acquire(target).await?;
+        let sdp = media_core::egress::rtsp::describe(source.grant.path().as_str(), &source.format);
+        // A session goes on with what it was set up for.
+        if self.session.is_none() {
+            self.source = Some(source);
+        }
+        self.dialogue.described(&sdp);
+        Ok(())
+    }
+
+    async fn set_up(&mut self, request: SetupRequest) -> Result<(), Refusal> {
+        if request.mode == Mode::Record {
+            return self.set_up_published(&request);
+        }
+        let is_described = |source: &Source| {
+            source.target.path == request.target.path && source.target.query == request.target.query
+        };
+        if !self.source.as_ref().is_some_and(is_described) {
+            self.source = Some(self.acquire(request.target.clone()).await?);
+        }
+        let Some(source) = &self.source else { return Err(Refusal::NotFound) };
+        let count = source.format.source_tracks().count();
+        let track = match request.target.track {
+            Some(track) => track,
+            // correctness: R1
+            None if count > 1 => return Err(Refusal::AggregateNotAllowed),
+            None => 0,
+        };
+        let info = source.format.source_tracks().nth(track).ok_or(Refusal::NotFound)?;
+        let ssrc = Some(source.feed.ssrc(info.id));
+        let transport = self.choose_transport(&request.offers).ok_or(Refusal::UnsupportedTransport)?;
+        if self.session.is_none()
+            && let Some(source) = &self.source
+        {
+            let path = source.grant.path().clone();
+            self.begin_session(path, request.target.query.clone(), transport, Role::Read);
+        }
+        self.expect_datagrams(transport, track);
+        self.dialogue.set_up(SetUpTrack { track, transport, ssrc });
+        Ok(())
+    }
+
+    /// The first of the client's transports that is served. Without encryption of its own, media does not leave an encrypted
+    /// connection.
+    fn choose_transport(&self, offers: &[TransportOffer]) -> Option<ServerTransport> {
+        let udp = self.server.udp.as_ref().filter(|_| self.record.encryption == Encryption::None);
+        offers.iter().find_map(|offer| match *offer {
+            TransportOffer::Tcp { channels } if self.server.config.transports.tcp => self.channels(channels),
+            TransportOffer::Tcp { .. } => None,
+            TransportOffer::Udp { client_ports } => {
+                udp.map(|udp| ServerTransport::Udp { client_ports, server_ports: udp.ports() })
+            }
+        })
+    }
+
+    /// The channels that the client wants, or the next free ones where it wants none or such as are taken.
+    fn channels(&self, wanted: Option<(u8, u8)>) -> Option<ServerTransport> {
+        let taken = |channel: u8| {
+            self.dialogue.tracks().iter().any(|track| match track.transport {
+                ServerTransport::Tcp { rtp_channel, rtcp_channel } => {
+                    rtp_channel == channel || rtcp_channel == channel
+                }
+                ServerTransport::Udp { .. } => false,
+            })
+        };
+        let free = |(rtp, rtcp): &(u8, u8)| rtp != rtcp && !taken(*rtp) && !taken(*rtcp);
+        let next = || (0..=u8::MAX - 1).step_by(2).map(|channel| (channel, channel + 1)).find(free);
+        let (rtp_channel, rtcp_channel) = wanted.filter(free).or_else(next)?;
+        Some(ServerTransport::Tcp { rtp_channel, rtcp_channel })
+    }
+
+    /// Somebody wants to send: asks the gate, and whether the path is one to send to.
+    fn announce(&mut self, target: Target, medias: Vec<SdpMedia>) -> Result<(), Refusal> {
+        let path = PathName::parse(&target.path).map_err(|_| Refusal::NotFound)?;
+        let caller = Caller { ip: self.record.remote_addr.ip() };
+        let grant = self.server.deps.gate.authorize(&caller, Action::Publish, &path);
+        let grant = grant.map_err(|_| Refusal::Unauthorized)?;
+        let Some(point) = self.server.deps.points.get(&path) else {
+            // A pulled path takes no publisher.
+            let is_known = self.server.deps.registry.get(&path).is_some();
+            return Err(if is_known { Refusal::MethodNotAllowed } else { Refusal::NotFound });
+        };
+        self.publisher = Some(Publisher::new(target, grant, Arc::clone(point), medias));
+        self.dialogue.done();
+        Ok(())
+    }
+
+    fn set_up_published(&mut self, request: &SetupRequest) -> Result<(), Refusal> {
+        let Some(publisher) = &self.publisher else { return Err(Refusal::BadRequest) };
+        let track = publisher.track(&request.url).ok_or(Refusal::NotFound)?;
+        if self.dialogue.tracks().iter().any(|known| known.track == track) {
+            return Err(Refusal::BadRequest);
+        }
+        let (path, query) = (publisher.grant.path().clone(), publisher.target.query.clone());
+        let transport = self.choose_transport(&request.offers).ok_or(Refusal::UnsupportedTransport)?;
+        if self.session.is_none() {
+            self.begin_session(path, query, transport, Role::Publish);
+        }
+        self.expect_datagrams(transport, track);
+        self.dialogue.set_up(SetUpTrack { track, transport, ssrc: None });
+        Ok(())
+    }
+
+    async fn record(&mut self) -> Result<(), Refusal> {
+        let (Some(publisher), Some(session)) = (&mut self.publisher, &self.session) else {
+            return Err(Refusal::BadRequest);
+        };
+        publisher.record(session).await.map_err(|_| Refusal::BadRequest)?;
+        self.note_activity();
+        self.dialogue.done();
+        Ok(())
+    }
+
+    /// What a publisher sent goes to the readers.
+    fn publish(&mut self, now: Instant) {
+        if let (Some(publisher), Some(session)) = (&mut self.publisher, &self.session) {
+            publisher.publish(self.dialogue.tracks(), session, &mut self.out, now);
+        }
+    }
+
+    /// A client over UDP gets its way out with its first track, and is heard from each one's ports.
+    fn expect_datagrams(&mut self, transport: ServerTransport, track: usize) {
+        let ServerTransport::Udp { client_ports, .. } = transport else { return };
+        let (Some(ports), Some(record)) = (&self.server.udp, &self.session) else { return };
+        let udp = self.out.udp.get_or_insert_with(|| UdpOut::new(ports, record, clock::now()));
+        let from = |port| SocketAddr::new(self.record.remote_addr.ip(), port);
+        match &self.publisher {
+            None => udp.expect_reports(from(client_ports.1)),
+            Some(publisher) => {
+                let ports = (from(client_ports.0), from(client_ports.1));
+                udp.expect_media(ports, track, publisher.sender());
+            }
+        }
+    }
+
+    fn begin_session(&mut self, path: PathName, query: String, transport: ServerTransport, role: Role) {
+        let record = Arc::new(SessionRecord::new(SessionFacts {
+            id: Uuid::new_v4(),
+            conn: self.record.id,
+            encryption: self.record.encryption,
+            created: clock::wall_now(),
+            remote_addr: self.record.remote_addr,
+            path,
+            query,
+            user_agent: self.dialogue.user_agent().to_owned(),
+            transport: match transport {
+                ServerTransport::Tcp { .. } => "TCP",
+                ServerTransport::Udp { .. } => "UDP",
+            },
+            role,
+        }));
+        let facts = &record.facts;
+        info!(session = %facts.id, path = %facts.path, transport = facts.transport, "RTSP session opened");
+        self.kick = record.kick.clone();
+        self.record.set_session(Some(facts.id));
+        self.server.list_session(&record);
+        self.session = Some(record);
+    }
+
+    fn end_session(&mut self, session: &SessionRecord, closed: &Closed) {
+        self.reader = None;
+        self.publisher = None;
+        self.out.udp = None;
+        self.kick = CancellationToken::new();
+        let facts = &session.facts;
+        if let Closed::Reader(ReaderEnd::TooSlow { packets, .. }) = closed {
+            let packets = u64::try_from(*packets).unwrap_or(0);
+            session.counters.outbound_rtp_packets_discarded.fetch_add(packets, Ordering::Relaxed);
+            self.server.count_cut_reader(packets);
+            warn!(session = %facts.id, path = %facts.path, reader = %facts.remote_addr, reason = %closed, "RTSP reader cut");
+        } else {
+            info!(session = %facts.id, path = %facts.path, reason = %closed, "RTSP session closed");
+        }
+        self.record.set_session(None);
+        self.server.unlist_session(facts.id);
+    }
+
+    fn play(&mut self) {
+        let (Some(source), Some(record)) = (&self.source, &self.session) else { return };
+        let at = JoinAt::NewestRandomAccess;
+        let subscription = source.stream.subscribe(&source.grant, at, ReaderKind::RtspSession);
+        let parts = ReaderParts {
+            subscription,
+            feed: Arc::clone(&source.feed),
+            record: Arc::clone(record),
+            format: Arc::clone(&source.format),
+            queue_packets_max: self.server.config.write_queue_packets,
+        };
+        let reader = Reader::new(parts, self.dialogue.tracks());
+        self.dialogue.playing(&reader.begin());
+        self.reader = Some(reader);
+        self.note_activity();
+    }
+
+    fn note_activity(&self) {
+        if let Some(session) = &self.session {
+            let publishes = self.publisher.as_ref().is_some_and(Publisher::is_active);
+            session.is_active.store(self.reader.is_some() || publishes, Ordering::Relaxed);
+        }
+    }
+
+    fn report(&self, kind: MediaKind, packet: &[u8]) {
+        let Some(session) = self.session.as_ref().filter(|_| kind == MediaKind::Rtcp) else { return };
+        session.count_report(parse_losses(packet));
+    }
+
+    /// The stream that a URL names, once it is there: asks the gate, and starts an on-demand camera.
+    async fn acquire(&self, target: Target) -> Result<Source, Refusal> {
+        let path = PathName::parse(&target.path).map_err(|_| Refusal::NotFound)?;
+        let caller = Caller { ip: self.record.remote_addr.ip() };
+        let grant = self.server.deps.gate.authorize(&caller, Action::Read, &path);
+        let grant = grant.map_err(|_| Refusal::Unauthorized)?;
+        let stream = self.server.deps.registry.acquire(&grant).await.map_err(|error: AcquireError| {
+            debug!(%error, "nothing to read");
+            Refusal::NotFound
+        })?;
+        let seat = stream.take_seat(ReaderKind::Waiting);
+        let format = stream.format().ok_or(Refusal::NotFound)?;
+        let feed = self.server.feeds.of(&stream);
+        Ok(Source { target, grant, stream, format, feed, _seat: seat })
+    }
+}
+
+/// A client's address as IPv4 where it is.
+pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}

@@ -1,0 +1,270 @@
+//! RTSP: the listener, its connections and their sessions; readers get media straight from the ring, publishers put it there.
+//!
+//! ```text
+//!  accept ─► Connection task ─┬─ ServerConnection (media_core): requests, states
+//!                             ├─ Reader ─► Outbox ─► socket, or UdpOut ─► UDP
+//!                             ├─ Publisher ─► ingest::publish
+//!                             └─ Feed (one per stream): packets shared by all its readers
+//! ```
+//!
+//! One task per connection, on the media runtime. A reader holds a place in the ring and writes shared bytes, one write for
+//! all that is there: what it costs is the write.
+//!
+//! Limits: [`CONNECTIONS_MAX`], [`TLS_TIMEOUT`], and those named in the modules.
+//! Spec: RFC 2326, RFC 3550, RFC 3551.
+
+mod connection;
+mod feed;
+mod out;
+mod outbox;
+mod publisher;
+mod reader;
+pub(crate) mod stats;
+mod udp;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use media_core::gate::Gate;
+use media_core::path_name::PathName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, debug_span, info, info_span, warn};
+use uuid::Uuid;
+
+use self::connection::{Connection, canonical};
+use self::feed::Feeds;
+use self::stats::{ConnRecord, Encryption, SessionRecord};
+use self::udp::UdpPorts;
+use crate::config::resolved::RtspConfig;
+use crate::http_listener::{self, ListenError};
+use crate::ingest::publish::PublishPoint;
+use crate::registry::Registry;
+use crate::runtime::clock;
+use crate::runtime::tasks::TaskSet;
+
+/// Connections at once; further ones wait in the listener's queue.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// A TLS handshake must be complete within this time; closed beyond.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After a failed accept (no file descriptors, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the RTSP egress needs of the rest of the server.
+pub(crate) struct RtspDeps {
+    /// Where streams are found.
+    pub(crate) registry: Arc<Registry>,
+    /// The paths that are published to.
+    pub(crate) points: BTreeMap<PathName, Arc<PublishPoint>>,
+    /// Who may read and publish.
+    pub(crate) gate: Gate,
+    /// Owns the listener's and the connections' tasks.
+    pub(crate) tasks: TaskSet,
+}
+
+/// The RTSP egress.
+pub(crate) struct RtspServer {
+    config: RtspConfig,
+    deps: RtspDeps,
+    feeds: Feeds,
+    /// Set when media may go over UDP.
+    udp: Option<Arc<UdpPorts>>,
+    conns: Mutex<HashMap<Uuid, Arc<ConnRecord>>>,
+    sessions: Mutex<HashMap<Uuid, Arc<SessionRecord>>>,
+    cut: CutReaders,
+}
+
+/// Readers that were cut because they were too slow; monotonic.
+#[derive(Debug, Default)]
+struct CutReaders {
+    readers: AtomicU64,
+    packets: AtomicU64,
+}
+
+impl RtspServer {
+    /// Opens the listeners and starts answering.
+    ///
+    /// # Errors
+    /// [`ListenError`] when an address or the certificate can't be used.
+    pub(crate) async fn start(config: RtspConfig, deps: RtspDeps) -> Result<Arc<Self>, ListenError> {
+        let feeds = Feeds::new(config.packet_bytes_max);
+        let udp = match config.transports.udp.filter(|_| config.address.is_some()) {
+            Some(udp) => {
+                let name = "rtsp media";
+                let bound = UdpPorts::bind(udp).await;
+                Some(Arc::new(bound.map_err(|(address, error)| ListenError::Bind {
+                    name,
+                    address,
+                    error,
+                })?))
+            }
+            None => None,
+        };
+        let (conns, sessions, cut) = (Mutex::default(), Mutex::default(), CutReaders::default());
+        let server = Arc::new(Self { config, deps, feeds, udp, conns, sessions, cut });
+        if let Some(udp) = &server.udp {
+            let receiving = Arc::clone(udp).receive(server.deps.tasks.token().clone());
+            server.deps.tasks.spawn(info_span!("rtsp_udp"), receiving);
+        }
+        if let Some(address) = server.config.address {
+            server.listen("rtsp", address, None).await?;
+        }
+        if let Some(tls) = &server.config.tls {
+            // No application protocol is registered for RTSP.
+            let acceptor = http_listener::acceptor(&tls.files, Vec::new())?;
+            server.listen("rtsps", tls.address, Some(acceptor)).await?;
+        }
+        Ok(server)
+    }
+
+    async fn listen(
+        self: &Arc<Self>,
+        name: &'static str,
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+    ) -> Result<(), ListenError> {
+        let bind = |error| ListenError::Bind { name, address, error };
+        let listener = TcpListener::bind(address).await.map_err(bind)?;
+        let bound = listener.local_addr().map_err(bind)?;
+        info!(server = name, address = %bound, "listening");
+        let accepting = Arc::clone(self).accept(listener, tls);
+        self.deps.tasks.spawn(info_span!("listen", server = name, address = %bound), accepting);
+        Ok(())
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+        let token = self.deps.tasks.token().clone();
+        let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let next = async {
+                let seat = Arc::clone(&seats).acquire_owned().await.ok()?;
+                match listener.accept().await {
+                    Ok((socket, _)) => Some((socket, seat)),
+                    Err(error) => {
+                        warn!(%error, "connection not accepted");
+                        None
+                    }
+                }
+            };
+            let accepted = tokio::select! {
+                accepted = next => accepted,
+                () = token.cancelled() => return,
+            };
+            match accepted {
+                Some((socket, seat)) => self.spawn_connection(socket, tls.clone(), seat),
+                None => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    fn spawn_connection(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        tls: Option<TlsAcceptor>,
+        seat: OwnedSemaphorePermit,
+    ) {
+        let Ok(peer) = socket.peer_addr().map(canonical) else { return };
+        // A picture is wanted at once.
+        if let Err(error) = socket.set_nodelay(true) {
+            debug!(%error, "socket option refused");
+        }
+        let encryption = if tls.is_some() { Encryption::Tls } else { Encryption::None };
+        let record = Arc::new(ConnRecord::new(encryption, peer, clock::wall_now()));
+        self.lock_conns().insert(record.id, Arc::clone(&record));
+        let listed = Listed { server: Arc::clone(self), id: record.id, _seat: seat };
+        let span = debug_span!(parent: None, "rtsp", id = %record.id, %peer);
+        let server = Arc::clone(self);
+        self.deps.tasks.spawn(span, async move {
+            let _listed = listed;
+            match tls {
+                None => server.serve(socket, &record).await,
+                Some(tls) => match tokio::time::timeout(TLS_TIMEOUT, tls.accept(socket)).await {
+                    Ok(Ok(socket)) => server.serve(socket, &record).await,
+                    Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
+                    Err(_) => debug!("TLS handshake took too long"),
+                },
+            }
+        });
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send,
+        record: &Arc<ConnRecord>,
+    ) {
+        let token = self.deps.tasks.token().clone();
+        Connection::new(socket, self, record).run(token).await;
+    }
+
+    /// Whether there is a listener for such clients.
+    pub(crate) fn listens(&self, encryption: Encryption) -> bool {
+        match encryption {
+            Encryption::None => self.config.address.is_some(),
+            Encryption::Tls => self.config.tls.is_some(),
+        }
+    }
+
+    /// Whether a path is published to, and not pulled.
+    pub(crate) fn is_published_to(&self, path: &PathName) -> bool {
+        self.deps.points.contains_key(path)
+    }
+
+    /// The records of all connections, in no order.
+    pub(crate) fn conns(&self) -> Vec<Arc<ConnRecord>> {
+        self.lock_conns().values().cloned().collect()
+    }
+
+    /// The records of all sessions, in no order.
+    pub(crate) fn sessions(&self) -> Vec<Arc<SessionRecord>> {
+        self.lock_sessions().values().cloned().collect()
+    }
+
+    /// Readers cut for being too slow so far, and the packets that waited for them.
+    pub(crate) fn cut_readers(&self) -> (u64, u64) {
+        (self.cut.readers.load(Ordering::Relaxed), self.cut.packets.load(Ordering::Relaxed))
+    }
+
+    fn count_cut_reader(&self, packets: u64) {
+        self.cut.readers.fetch_add(1, Ordering::Relaxed);
+        self.cut.packets.fetch_add(packets, Ordering::Relaxed);
+    }
+
+    fn list_session(&self, record: &Arc<SessionRecord>) {
+        self.lock_sessions().insert(record.facts.id, Arc::clone(record));
+    }
+
+    fn unlist_session(&self, id: Uuid) {
+        self.lock_sessions().remove(&id);
+    }
+
+    fn lock_conns(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<ConnRecord>>> {
+        self.conns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_sessions(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<SessionRecord>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a connection, and what session it has, off the lists when its task ends, however it ends.
+struct Listed {
+    server: Arc<RtspServer>,
+    id: Uuid,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let record = self.server.lock_conns().remove(&self.id);
+        if let Some(session) = record.and_then(|record| record.session()) {
+            self.server.unlist_session(session);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Records: what connections and sessions did so far, for the API and metrics.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use media_core::path_name::PathName;
+use media_core::time::WallTime;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Plain or TLS: MediaMTX lists them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Encryption {
+    /// `rtsp://`
+    None,
+    /// `rtsps://`
+    Tls,
+}
+
+/// A connection, shared between its task and those who look at it.
+#[derive(Debug)]
+pub(crate) struct ConnRecord {
+    /// Public id.
+    pub(crate) id: Uuid,
+    /// Plain or TLS.
+    pub(crate) encryption: Encryption,
+    /// When it was accepted.
+    pub(crate) created: WallTime,
+    /// Whence it came.
+    pub(crate) remote_addr: SocketAddr,
+    /// Bytes received; monotonic.
+    pub(crate) inbound_bytes: AtomicU64,
+    /// Bytes sent; monotonic.
+    pub(crate) outbound_bytes: AtomicU64,
+    session: Mutex<Option<Uuid>>,
+}
+
+impl ConnRecord {
+    /// A connection just accepted.
+    pub(super) fn new(encryption: Encryption, remote_addr: SocketAddr, created: WallTime) -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            encryption,
+            created,
+            remote_addr,
+            inbound_bytes: AtomicU64::new(0),
+            outbound_bytes: AtomicU64::new(0),
+            session: Mutex::new(None),
+        }
+    }
+
+    /// Its session, if it has one.
+    pub(crate) fn session(&self) -> Option<Uuid> {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_session(&self, session: Option<Uuid>) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+}
+
+/// What is known of a session from its start.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionFacts {
+    /// Public id; the session's id on the wire is another, which would let anyone end it.
+    pub(crate) id: Uuid,
+    /// Its connection.
+    pub(crate) conn: Uuid,
+    /// Plain or TLS.
+    pub(crate) encryption: Encryption,
+    /// When its first track was set up.
+    pub(crate) created: WallTime,
+    /// Whence it came.
+    pub(crate) remote_addr: SocketAddr,
+    /// Its path.
+    pub(crate) path: PathName,
+    /// The query of its URL.
+    pub(crate) query: String,
+    /// What the client calls itself.
+    pub(crate) user_agent: String,
+    /// `TCP` or `UDP`.
+    pub(crate) transport: &'static str,
+    /// To take media or to send it.
+    pub(crate) role: Role,
+}
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Takes media.
+    Read,
+    /// Sends media.
+    Publish,
+}
+
+/// A session, shared between its connection's task and those who look at it.
+#[derive(Debug)]
+pub(crate) struct SessionRecord {
+    /// Fixed at the start.
+    pub(crate) facts: SessionFacts,
+    /// Media flows.
+    pub(crate) is_active: AtomicBool,
+    /// Monotonic counters.
+    pub(crate) counters: SessionCounters,
+    /// Cancelled to end the session and its connection.
+    pub(crate) kick: CancellationToken,
+}
+
+/// Counters of one session; all monotonic.
+#[derive(Debug, Default)]
+pub(crate) struct SessionCounters {
+    /// Bytes of media received.
+    pub(crate) inbound_bytes: AtomicU64,
+    /// RTP packets received.
+    pub(crate) inbound_rtp_packets: AtomicU64,
+    /// RTP packets that never came.
+    pub(crate) inbound_rtp_packets_lost: AtomicU64,
+    /// RTP packets that could not be read.
+    pub(crate) inbound_rtp_packets_in_error: AtomicU64,
+    /// RTCP packets received.
+    pub(crate) inbound_rtcp_packets: AtomicU64,
+    /// Bytes of media sent.
+    pub(crate) outbound_bytes: AtomicU64,
+    /// RTP packets sent, or queued to be.
+    pub(crate) outbound_rtp_packets: AtomicU64,
+    /// RTCP packets sent.
+    pub(crate) outbound_rtcp_packets: AtomicU64,
+    /// RTP packets that were queued when the session was cut.
+    pub(crate) outbound_rtp_packets_discarded: AtomicU64,
+    /// RTP packets that the reader says it missed, of all tracks.
+    pub(crate) outbound_rtp_packets_reported_lost: AtomicU64,
+}
+
+impl SessionRecord {
+    /// A reader of some path, for tests.
+    #[cfg(test)]
+    pub(super) fn example() -> Self {
+        let remote_addr = SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), 1);
+        Self::new(SessionFacts {
+            id: Uuid::nil(),
+            conn: Uuid::nil(),
+            encryption: Encryption::None,
+            created: WallTime(0),
+            remote_addr,
+            path: PathName::parse("cam_1").unwrap(),
+            query: String::new(),
+            user_agent: String::new(),
+            transport: "UDP",
+            role: Role::Read,
+        })
+    }
+
+    /// A session just set up.
+    pub(super) fn new(facts: SessionFacts) -> Self {
+        Self {
+            facts,
+            is_active: AtomicBool::new(false),
+            counters: SessionCounters::default(),
+            kick: CancellationToken::new(),
+        }
+    }
+
+    /// Counts a report of the reader, and what it says it missed in all.
+    pub(super) fn count_report(&self, lost: Option<u32>) {
+        self.counters.inbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
+        if let Some(lost) = lost {
+            self.counters.outbound_rtp_packets_reported_lost.fetch_max(lost.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// MediaMTX's `RTSPSessionState`.
+    pub(crate) fn state(&self) -> &'static str {
+        match (self.is_active.load(Ordering::Relaxed), self.facts.role) {
+            (false, _) => "idle",
+            (true, Role::Read) => "read",
+            (true, Role::Publish) => "publish",
+        }
+    }
+}
