@@ -1,6 +1,8 @@
 //! Black box: the shipped programs against real peers, one module per promise.
 
 #[cfg(test)]
+mod archive;
+#[cfg(test)]
 mod endurance;
 #[cfg(test)]
 mod faults;
