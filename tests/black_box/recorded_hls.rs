@@ -46,8 +46,16 @@ fn ms(time: Timestamp) -> i64 {
     time.as_millisecond()
 }
 
-/// A recording of three spans: the camera, another picture size, and the camera again after it was away.
-async fn record(clip: &Path) -> anyhow::Result<(Server, Archive, Simulator, Vec<Span>)> {
+/// A recording of three spans: the camera, the camera after it was away, and another picture size.
+struct Recording {
+    // Ends before its folder and its camera do.
+    server: Server,
+    _archive: Archive,
+    _simulator: Simulator,
+    spans: Vec<Span>,
+}
+
+async fn record(clip: &Path) -> anyhow::Result<Recording> {
     let other = Clip { gop: 25, size: "480x272", ..USUAL }.file().await?;
     let plan = json!({ "cam_1": { "second_clip": other.to_string_lossy() } });
     let simulator = Simulator::start_planned(&[("cam_1", clip)], &[], &plan).await?;
@@ -59,7 +67,7 @@ async fn record(clip: &Path) -> anyhow::Result<(Server, Archive, Simulator, Vec<
     wait_span(&server, 2, 3.0).await?;
     simulator.fault("cam_1", "change_parameters", json!({})).await?;
     let spans = wait_span(&server, 3, 4.0).await?;
-    Ok((server, archive, simulator, spans))
+    Ok(Recording { server, _archive: archive, _simulator: simulator, spans })
 }
 
 // correctness: H5, H13, F3
@@ -67,7 +75,8 @@ async fn record(clip: &Path) -> anyhow::Result<(Server, Archive, Simulator, Vec<
 async fn recordings_play_over_a_gap_and_a_change_of_the_camera() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
     let clip = Clip { gop: 25, ..USUAL }.file().await?;
-    let (server, _archive, _simulator, spans) = record(&clip).await?;
+    let recording = record(&clip).await?;
+    let (server, spans) = (&recording.server, &recording.spans);
     let (first, last) = (spans[0], spans[2]);
     let end = last.start + jiff::SignedDuration::from_secs(4);
     let url = server.hls("cam_1");
@@ -78,12 +87,12 @@ async fn recordings_play_over_a_gap_and_a_change_of_the_camera() -> anyhow::Resu
         playlist.contains("#EXT-X-PLAYLIST-TYPE:VOD") && playlist.ends_with("#EXT-X-ENDLIST\n"),
         "{playlist}"
     );
-    check_by_ffmpeg(&url, &spans).await?;
-    check_in_browser(&server, &url, &spans).await?;
-    check_gaps(&server, &spans).await?;
-    check_timeline(&server, &spans).await?;
-    check_export(&server, &spans, &clip).await?;
-    check_growing(&server, first).await
+    check_by_ffmpeg(&url, spans).await?;
+    check_in_browser(server, &url, spans).await?;
+    check_gaps(server, spans).await?;
+    check_timeline(server, spans).await?;
+    check_export(server, spans, &clip).await?;
+    check_growing(server, first).await
 }
 
 /// ffmpeg reads it without complaint, all of its pictures.
