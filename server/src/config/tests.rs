@@ -95,6 +95,10 @@ fn values_out_of_range_are_refused() {
         "readTimeout: 0s",
         "writeQueueSize: 500",
         "udpMaxPayloadSize: 1500",
+        "rtspTransports: [quic]",
+        "rtspEncryption: perhaps",
+        "rtspAddress: :8888",
+        "rtspEncryption: strict\nrtspsAddress: :8889",
         "apiAddress: localhost",
         "hlsTrustedProxies: [here]",
         "api: yes\nmetrics: yes\nmetricsAddress: 127.0.0.1:9997",
@@ -116,6 +120,26 @@ fn values_out_of_range_are_refused() {
     }
     good("hlsVariant: fmp4\nhlsSegmentCount: 3");
     good("webrtcICEServers2: [{url: 'turn:x:3478?transport=tcp', username: AUTH_SECRET, password: s}]");
+}
+
+#[test]
+fn rtsp_is_served_as_the_keys_say() {
+    let (config, warnings) =
+        good("rtspEncryption: strict\nrtspTransports: [tcp, multicast]\nwriteQueueSize: 64\n");
+    let rtsp = config.rtsp.unwrap();
+    assert_eq!((rtsp.address, rtsp.transports.udp, rtsp.write_queue_packets), (None, None, 64));
+    assert!(rtsp.transports.tcp && rtsp.tls.is_some_and(|tls| tls.address.port() == 8322));
+    assert!(warnings.iter().any(|warning| warning.to_string().contains("multicast")), "{warnings:?}");
+    let (config, warnings) = good("rtspTransports: [udp, multicast, tcp]\nrtsp: yes\n");
+    let rtsp = config.rtsp.unwrap();
+    assert_eq!(rtsp.address.map(|address| address.port()), Some(8554));
+    assert!(rtsp.transports.udp.is_some() && rtsp.tls.is_none() && warnings.is_empty(), "{warnings:?}");
+    assert!(good("rtsp: no").0.rtsp.is_none());
+    let (config, _) = good("paths: {a: {overridePublisher: no}, b: {disablePublisherOverride: yes}}");
+    for path in ["a", "b"] {
+        let path = &config.paths[&media_core::path_name::PathName::parse(path).unwrap()];
+        assert_eq!(path.source, PathSource::Publisher(Replacing::Refused));
+    }
 }
 
 // correctness: S2

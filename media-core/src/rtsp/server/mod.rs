@@ -500,7 +500,7 @@ impl ServerConnection {
             return Err(StatusCode::OptionNotSupported);
         }
         let session = self.check_session(request)?;
-        let ok = || Response::builder(Version::V1_0, StatusCode::Ok);
+        let ok = || with_phrase(StatusCode::Ok);
         match request.method() {
             Method::Options => Ok(Checked::Answered(ok().header(headers::PUBLIC, PUBLIC))),
             // Asked for no parameter they are keep-alives; of parameters we have none.
@@ -618,7 +618,7 @@ impl ServerConnection {
     }
 
     fn response(&self, cseq: &str, status: StatusCode) -> ResponseBuilder {
-        response_head(Response::builder(Version::V1_0, status), cseq, &self.config.server)
+        response_head(with_phrase(status), cseq, &self.config.server)
     }
 
     fn session_response(&self, cseq: &str, status: StatusCode) -> ResponseBuilder {
@@ -642,6 +642,12 @@ enum Checked {
     Answered(ResponseBuilder),
     Teardown,
     Asks(Purpose, Event),
+}
+
+/// Cheap players compare the whole status line: `200 OK`, in RFC 2326's letters.
+fn with_phrase(status: StatusCode) -> ResponseBuilder {
+    let response = Response::builder(Version::V1_0, status);
+    if status == StatusCode::Ok { response.reason_phrase("OK") } else { response }
 }
 
 fn response_head(response: ResponseBuilder, cseq: &str, server: &str) -> ResponseBuilder {

@@ -76,6 +76,7 @@ fn a_reader_describes_sets_up_plays_pauses_and_leaves() {
     let mut dialogue = Dialogue::new();
     let (_, status, answer) = dialogue.ask("OPTIONS *", "");
     assert_eq!(status, 200);
+    assert!(answer.starts_with("RTSP/1.0 200 OK\r\n"), "{answer}");
     assert!(answer.contains("Public: OPTIONS, DESCRIBE"), "{answer}");
     let (event, status, _) = dialogue.ask("DESCRIBE rtsp://user:word@h/cam?x=y", "User-Agent: probe\r\n");
     let target = Target { path: "cam".to_owned(), query: "x=y".to_owned(), track: None };
