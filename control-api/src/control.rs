@@ -123,7 +123,8 @@ async fn health() -> Response {
 async fn cameras(State(deps): State<ControlDeps>, request: Request) -> Json<CameraItems> {
     let host = host_guard::requested(&request);
     let host = host.as_ref().map(|host| host.host());
-    let items = deps.cameras.list().into_iter().map(|camera| item(camera, &deps, host)).collect();
+    let items =
+        deps.cameras.list(0, usize::MAX).items.into_iter().map(|camera| item(camera, &deps, host)).collect();
     Json(CameraItems {
         items,
         hls_port: deps.hls.map(|listener| listener.port),

@@ -40,6 +40,7 @@ pub use storage::Storage;
 pub use v3::{ApiDeps, router};
 
 use model::Camera;
+use paging::Piece;
 
 /// The largest request body, MediaMTX's; a larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -49,8 +50,8 @@ pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What the routes ask of the server. The answers are snapshots.
 pub trait Cameras: Send + Sync {
-    /// All cameras, in the order of their names.
-    fn list(&self) -> Vec<Camera>;
+    /// So many cameras, those after the first `skipped` in the order of their names; and how many there are.
+    fn list(&self, skipped: usize, most: usize) -> Piece<Camera>;
     /// One camera.
     fn get(&self, name: &str) -> Option<Camera>;
 }

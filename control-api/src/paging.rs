@@ -66,8 +66,13 @@ impl PageWanted {
     /// One page of `items`; past the end an empty one.
     pub(crate) fn of<T>(self, items: Vec<T>) -> Page<T> {
         let total = items.len();
-        let skipped = self.page.saturating_mul(self.per_page);
-        self.made(Piece { total, items: items.into_iter().skip(skipped).take(self.per_page).collect() })
+        let items = items.into_iter().skip(self.skipped()).take(self.per_page).collect();
+        self.made(Piece { total, items })
+    }
+
+    /// Items on the pages before.
+    pub(crate) fn skipped(self) -> usize {
+        self.page.saturating_mul(self.per_page)
     }
 
     /// The page that a piece is.

@@ -53,7 +53,8 @@ async fn a_week_of_all_cameras_is_listed_in_milliseconds() -> anyhow::Result<()>
     let playlist = |n| format!("{}?start={from}&end={until}", server.hls(&format!("cam_{}", camera(n))));
     latency::report("archive/playlist of a day", median_ms(playlist, "#EXT-X").await?, 5.0 * BAR_MS)?;
     // One for each path.
-    let figures = median_ms(|_| server.api("v1/storage"), "bytesPerDay").await?;
+    let figures =
+        median_ms(|_| format!("http://127.0.0.1:{}/v1/storage", server.ports.api), "bytesPerDay").await?;
     latency::report("archive/figures of all paths", figures, f64::from(cameras) * BAR_MS / 10.0)?;
     Ok(())
 }

@@ -17,6 +17,7 @@ use control_api::model::{
     Camera, CameraCounters, CameraState, CodecProps, Info, PathReader, PathReaderType, PathSource,
     PathSourceType, PathTrack, Time,
 };
+use control_api::paging::Piece;
 use control_api::{ApiDeps, Asset, Assets, Cameras, ControlDeps, ListenerUrl, control_router, router};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -29,8 +30,9 @@ const SINCE: Time = Time { unix_us: 1_767_323_045_500_000 };
 struct Fixed(Vec<Camera>);
 
 impl Cameras for Fixed {
-    fn list(&self) -> Vec<Camera> {
-        self.0.clone()
+    fn list(&self, skipped: usize, most: usize) -> Piece<Camera> {
+        let items = self.0.iter().skip(skipped).take(most).cloned().collect();
+        Piece { total: self.0.len(), items }
     }
 
     fn get(&self, name: &str) -> Option<Camera> {

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use control_api::loopback::TrustedProxies;
 use control_api::model::{Camera, Info};
+use control_api::paging::Piece;
 use control_api::{ApiDeps, Cameras, router};
 
 use http::{Method, Request, StatusCode};
@@ -19,8 +20,8 @@ use crate::fake::{Fake, TIME};
 struct NoCameras;
 
 impl Cameras for NoCameras {
-    fn list(&self) -> Vec<Camera> {
-        Vec::new()
+    fn list(&self, _: usize, _: usize) -> Piece<Camera> {
+        Piece { total: 0, items: Vec::new() }
     }
 
     fn get(&self, _name: &str) -> Option<Camera> {

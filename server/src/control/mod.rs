@@ -12,6 +12,7 @@ use control_api::model::{
     Camera, CameraCounters, CameraState, CodecProps, PathReader, PathReaderType, PathSource, PathSourceType,
     PathTrack, Time,
 };
+use control_api::paging::Piece;
 use media_core::path_name::PathName;
 use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
@@ -191,9 +192,12 @@ impl Audience {
 }
 
 impl control_api::Cameras for Observer {
-    fn list(&self) -> Vec<Camera> {
+    fn list(&self, skipped: usize, most: usize) -> Piece<Camera> {
         let audience = self.audience();
-        self.registry.snapshot().values().map(|entry| audience.camera(&entry.stream)).collect()
+        let paths = self.registry.snapshot();
+        let wanted = paths.values().skip(skipped).take(most);
+        let items = wanted.map(|entry| audience.camera(&entry.stream)).collect();
+        Piece { total: paths.len(), items }
     }
 
     fn get(&self, name: &str) -> Option<Camera> {
