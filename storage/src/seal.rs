@@ -110,20 +110,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "this test measures")]
-    fn cost_of_seals() {
-        let part = vec![7_u8; 100_000];
-        let begun = std::time::Instant::now();
-        let mut seal = Seal::first(&[]);
-        for _ in 0..1000 {
-            seal = seal.after(&hash(&[&part]));
-        }
-        let elapsed = begun.elapsed();
-        println!("seals: {:.2} s a GB", elapsed.as_secs_f64() * 10.0);
-        assert!(elapsed.as_secs() < 10, "{elapsed:?} for 100 MB");
-    }
-
-    #[test]
     fn hash_is_the_standards() {
         // FIPS 180-2, appendix B.1: "abc".
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

@@ -166,7 +166,7 @@ async fn check_gaps(server: &Server, spans: &[Span]) -> anyhow::Result<()> {
         let query = format!("get?path=cam_1&start={from}&duration={length}&gaps={rule}&format={format}");
         let file = dir.path().join("clip.mp4");
         std::fs::write(&file, http::get(&server.playback(&query)).await?.ok()?.body)?;
-        let complaints = ffmpeg::decode_errors(&file).await?;
+        let complaints = ffmpeg::copy_errors(&file).await?;
         ensure!(complaints.is_empty(), "{rule}, {format}: {complaints}");
         let probed = ffmpeg::probe(&file.to_string_lossy(), &["-show_format"]).await?;
         let duration: f64 = probed["format"]["duration"].as_str().context("duration")?.parse()?;
@@ -176,7 +176,7 @@ async fn check_gaps(server: &Server, spans: &[Span]) -> anyhow::Result<()> {
     let query = format!("get?path=cam_1&start={from}&duration=600&gaps=skip");
     let file = dir.path().join("clip.mp4");
     std::fs::write(&file, http::get(&server.playback(&query)).await?.ok()?.body)?;
-    let complaints = ffmpeg::decode_errors(&file).await?;
+    let complaints = ffmpeg::copy_errors(&file).await?;
     ensure!(complaints.is_empty(), "to the change: {complaints}");
     Ok(())
 }
