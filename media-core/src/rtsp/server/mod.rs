@@ -56,7 +56,8 @@ pub struct ServerConfig {
     pub server: String,
     /// The id of the session, should one be made: random, not to be guessed.
     pub session_id: String,
-    /// How long a client without a session may be silent.
+    /// How long a client may be silent that has asked nothing yet, and a publisher that records. Who has asked something
+    /// has [`SESSION_TIMEOUT`]: a player on a loaded machine takes its time from one request to the next.
     pub idle_timeout: Duration,
 }
 
@@ -215,7 +216,7 @@ pub enum ServerError {
     /// A publisher that sent nothing within the idle time-out.
     #[error("publisher sent nothing for {} s", .0.as_secs())]
     Silent(Duration),
-    /// No session, and no request within the idle time-out.
+    /// No session, and no request in time.
     #[error("client without a session was silent for {} s", .0.as_secs())]
     Idle(Duration),
 }
@@ -267,6 +268,7 @@ pub struct ServerConnection {
     announced: Option<Target>,
     pending: Option<Pending>,
     heard: Instant,
+    has_asked: bool,
     user_agent: String,
 }
 
@@ -281,6 +283,7 @@ impl ServerConnection {
             announced: None,
             pending: None,
             heard: now,
+            has_asked: false,
             user_agent: String::new(),
         }
     }
@@ -307,13 +310,17 @@ impl ServerConnection {
 
     /// When to call [`ServerConnection::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Instant {
-        let state = self.session.as_ref().map(|session| session.state);
-        self.heard
-            + match state {
-                Some(State::Ready | State::Playing) => SESSION_TIMEOUT,
-                // A publisher that sends nothing is gone; viewers are to know.
-                Some(State::Recording) | None => self.config.idle_timeout,
-            }
+        self.heard + self.patience()
+    }
+
+    fn patience(&self) -> Duration {
+        match self.session.as_ref().map(|session| session.state) {
+            Some(State::Ready | State::Playing) => SESSION_TIMEOUT,
+            // A publisher that sends nothing is gone; viewers are to know.
+            Some(State::Recording) => self.config.idle_timeout,
+            None if self.has_asked => SESSION_TIMEOUT,
+            None => self.config.idle_timeout,
+        }
     }
 
     /// The client showed by other means that it is there: took media, sent a report over UDP.
@@ -333,7 +340,7 @@ impl ServerConnection {
         Err(match self.session.as_ref().map(|session| session.state) {
             Some(State::Ready | State::Playing) => ServerError::SessionTimeout,
             Some(State::Recording) => ServerError::Silent(self.config.idle_timeout),
-            None => ServerError::Idle(self.config.idle_timeout),
+            None => ServerError::Idle(self.patience()),
         })
     }
 
@@ -453,6 +460,7 @@ impl ServerConnection {
 
     /// Checks a request and turns it into an event, or answers it.
     fn request(&mut self, request: &Request<Vec<u8>>) -> Option<Event> {
+        self.has_asked = true;
         let cseq = header(request, &headers::CSEQ).filter(|cseq| cseq.len() <= CSEQ_BYTES_MAX);
         let Some(cseq) = cseq.map(str::to_owned) else {
             self.refuse_with("0", StatusCode::BadRequest);

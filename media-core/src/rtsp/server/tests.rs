@@ -193,6 +193,8 @@ fn a_silent_client_is_timed_out_and_a_keep_alive_prevents_it() {
     assert_eq!(dialogue.server.poll_timeout(), dialogue.now + 10 * second);
     let late = dialogue.now + 10 * second;
     assert_eq!(dialogue.server.handle_timeout(late), Err(ServerError::Idle(10 * second)));
+    assert_eq!(dialogue.status("OPTIONS *", ""), 200);
+    assert_eq!(dialogue.server.poll_timeout(), dialogue.now + SESSION_TIMEOUT);
     dialogue.set_up(0);
     dialogue.play();
     dialogue.now += 50 * second;
