@@ -243,6 +243,8 @@ impl Keeper {
                         tracing::info!(root = %folder.display(), "disk of recordings is back");
                     }
                     root.set_condition(Condition::Usable);
+                    // What became due while it was away goes now.
+                    self.age_due = None;
                 }
                 Err(refusal) => {
                     if self.refusals.get(&folder) != Some(&refusal) {

@@ -330,6 +330,8 @@ mod tests {
             block.extend([7; 1400]);
         }
         out.push_block(block.into(), 100, to);
+        // tokio learns that a new socket can be written when it looks for the first time.
+        ports.rtp.writable().await.unwrap();
         out.send(now);
         // 48 KiB are 35 packets of 1400 bytes.
         assert_eq!(out.packets(), 65);
