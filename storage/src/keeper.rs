@@ -243,6 +243,8 @@ impl Keeper {
                         tracing::info!(root = %folder.display(), "disk of recordings is back");
                     }
                     root.set_condition(Condition::Usable);
+                    // What fell due meanwhile goes at once.
+                    self.age_due = None;
                 }
                 Err(refusal) => {
                     if self.refusals.get(&folder) != Some(&refusal) {
