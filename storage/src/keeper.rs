@@ -243,7 +243,7 @@ impl Keeper {
                         tracing::info!(root = %folder.display(), "disk of recordings is back");
                     }
                     root.set_condition(Condition::Usable);
-                    // What became due while it was away goes now.
+                    // What fell due meanwhile goes at once.
                     self.age_due = None;
                 }
                 Err(refusal) => {
