@@ -1,12 +1,15 @@
 //! The machine: two cores that tests share; a test that measures has it alone.
 //!
-//! Those that measure wait until no other is running, and those that share do not wait for the waiting: else the machine would
-//! stand half idle before each measurement, until the longest of the others has ended. As each waiting one holds a thread of
-//! the test runner, they get their turn in batches.
+//! Those that share go first, [`SHARED_MAX`] at a time; those that measure wait, each on a thread of the test runner, until none
+//! is left, and then go one by one. Taking turns, the machine would stand half idle before each measurement, until the
+//! longest of the others has ended. The runner needs a thread for each that waits and some more (`RUST_TEST_THREADS`).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+/// More at once than there are cores: most of them wait for cameras in real time.
+pub const SHARED_MAX: usize = 6;
 
 static USE: Mutex<Use> = Mutex::new(Use { shared: 0, is_alone: false });
 static FREED: Notify = Notify::const_new();
@@ -29,7 +32,7 @@ pub struct Alone(());
 /// Taken by a test that checks behaviour: others may run beside it.
 pub async fn shared() -> Shared {
     take(|machine| {
-        let is_free = !machine.is_alone;
+        let is_free = !machine.is_alone && machine.shared < SHARED_MAX;
         machine.shared += usize::from(is_free);
         is_free
     })
