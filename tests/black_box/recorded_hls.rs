@@ -64,7 +64,8 @@ async fn record(clip: &Path) -> anyhow::Result<Recording> {
     let server = Server::start(&(config + &server::pull(&[("cam_1", simulator.url("cam_1"))]))).await?;
     wait_span(&server, 1, 5.0).await?;
     simulator.fault("cam_1", "vanish", json!({ "secs": 3 })).await?;
-    wait_span(&server, 2, 3.0).await?;
+    // Long enough for a clip of 2 s that begins within it.
+    wait_span(&server, 2, 4.0).await?;
     simulator.fault("cam_1", "change_parameters", json!({})).await?;
     let spans = wait_span(&server, 3, 4.0).await?;
     Ok(Recording { server, _archive: archive, _simulator: simulator, spans })
@@ -121,8 +122,8 @@ async fn check_in_browser(server: &Server, url: &str, spans: &[Span]) -> anyhow:
         .collect();
     steps.extend(wanted.iter().map(|date| json!({ "date": date })));
     // From the second span into the third.
-    let edge = ms(spans[1].start) + 2000;
-    steps.extend([json!({ "date": edge }), json!({ "play": 1.0 })]);
+    let edge = ms(spans[2].start) - 700;
+    steps.extend([json!({ "date": edge }), json!({ "play": 1.5 })]);
     for format in ["fmp4", "mp4"] {
         for date in &wanted {
             let start = Timestamp::from_millisecond(date + 5)?;
