@@ -98,13 +98,15 @@ fn complaints(output: &Output) -> String {
     ours.collect::<Vec<_>>().join("\n")
 }
 
-/// Decodes all of a file; gives what ffmpeg complained about (empty is good).
+/// Decodes all of a file; gives what ffmpeg complained about (empty is good). Pictures keep their own times: in a time base
+/// of one tick a picture, which is ffmpeg's default, two that came closer than usual would be at the same one.
 ///
 /// # Errors
 /// When ffmpeg can't be run.
 pub async fn decode_errors(input: &Path) -> anyhow::Result<String> {
     let input = input.to_string_lossy();
-    Ok(ffmpeg(&["-xerror", "-i", &input, "-f", "null", "-"]).await?.stderr)
+    let own_times = ["-fps_mode", "passthrough", "-enc_time_base", "-1", "-f", "null", "-"];
+    Ok(ffmpeg(&[&["-xerror", "-i", &input], &own_times[..]].concat()).await?.stderr)
 }
 
 /// Reads a file without decoding; ffmpeg sees overlaps, duplicates and bad offsets.
