@@ -78,6 +78,10 @@ async fn a_quota_takes_the_oldest_but_what_is_held_stays_until_it_is_released() 
     });
     let (status, hold) = ask(Method::POST, &v1(&server, "holds"), hold).await?;
     ensure!(status == StatusCode::CREATED && hold["files"] == 1, "{status} {hold}");
+    let timeline =
+        http::get(&server.playback(&format!("timeline?path=cam_1&start={start}&end={end}"))).await?;
+    let shown = timeline.ok()?.json()?["holds"][0].clone();
+    ensure!(shown["id"] == hold["id"] && shown["reason"] == "case 12/2026", "on the timeline: {shown}");
     let deleted = wait_deletions(&server, "quota", 2).await?;
     ensure!(deleted.iter().all(|one| one["file"] != first.to_string_lossy().as_ref()), "{deleted:?}");
     let segment = server.api(&format!("recordings/deletesegment?path=cam_1&start={start}&by=rui"));

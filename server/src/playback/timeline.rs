@@ -1,6 +1,6 @@
 //! Timeline: what is recorded and what is missing between two times, with the reasons, a page at a time.
 //!
-//! `next` is where the following page begins; it is absent on the last one.
+//! `next` is where the following page begins; it is absent on the last one. A hold stands on every page that it touches.
 
 use axum::Json;
 use axum::extract::{ConnectInfo, RawQuery, State};
@@ -10,7 +10,7 @@ use media_core::egress::recorder::Gap;
 use media_core::time::WallTime;
 use serde::Serialize;
 use std::net::SocketAddr;
-use storage::Span;
+use storage::{Hold, Span};
 
 use super::request::{TimelineRequest, rfc3339};
 use super::{PlaybackDeps, Refusal};
@@ -22,7 +22,7 @@ struct Timeline {
     end: String,
     ranges: Vec<RangeEntry>,
     gaps: Vec<GapEntry>,
-    /// Stretches that retention spares; none are known yet.
+    /// Stretches that nothing and nobody deletes, until they are released.
     holds: Vec<HoldEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -45,7 +45,12 @@ struct GapEntry {
 }
 
 #[derive(Debug, Serialize)]
-struct HoldEntry {}
+struct HoldEntry {
+    id: i64,
+    start: String,
+    end: String,
+    reason: String,
+}
 
 pub(super) async fn timeline(
     State(deps): State<PlaybackDeps>,
@@ -60,11 +65,13 @@ pub(super) async fn timeline(
     let spans = spans.map_err(|error| Refusal::failed(&error.into()))?;
     let gaps = deps.recordings.gaps(&grant, from, until).await;
     let gaps = gaps.map_err(|error| Refusal::failed(&error.into()))?;
-    Ok(Json(page(&request, &spans, &gaps)).into_response())
+    let holds = deps.recordings.holds(&grant, from, until).await;
+    let holds = holds.map_err(|error| Refusal::failed(&error.into()))?;
+    Ok(Json(page(&request, &spans, &gaps, &holds)).into_response())
 }
 
 /// Everything that begins before the first of what does not fit.
-fn page(request: &TimelineRequest, spans: &[Span], gaps: &[Gap]) -> Timeline {
+fn page(request: &TimelineRequest, spans: &[Span], gaps: &[Gap], holds: &[Hold]) -> Timeline {
     let begin_of = |gap: &Gap| gap.from.max(request.start);
     let mut begins: Vec<WallTime> =
         spans.iter().map(|span| span.start).chain(gaps.iter().map(begin_of)).collect();
@@ -86,13 +93,23 @@ fn page(request: &TimelineRequest, spans: &[Span], gaps: &[Gap]) -> Timeline {
         end: gap.until.map(|until| rfc3339(until.min(request.end))),
         reason: gap.reason.as_str(),
     };
+    let hold = |hold: &Hold| HoldEntry {
+        id: hold.id,
+        start: rfc3339(hold.placed.start.max(request.start)),
+        end: rfc3339(hold.placed.end.min(request.end)),
+        reason: hold.placed.reason.clone(),
+    };
     Timeline {
         path: request.path.as_str().to_owned(),
         start: rfc3339(request.start),
         end: rfc3339(request.end),
         ranges: spans.iter().filter(|span| is_listed(span.start)).map(range).collect(),
         gaps: gaps.iter().filter(|gap| is_listed(begin_of(gap))).map(gap).collect(),
-        holds: Vec::new(),
+        holds: holds
+            .iter()
+            .filter(|hold| is_listed(hold.placed.start.max(request.start)))
+            .map(hold)
+            .collect(),
         next: next.map(rfc3339),
     }
 }
@@ -124,7 +141,7 @@ mod tests {
             // As the catalogue answers: what is not over before the start.
             let spans: Vec<_> = spans.iter().copied().filter(|span| span.start >= request.start).collect();
             let gaps: Vec<_> = gaps.iter().copied().filter(|gap| gap.from >= request.start).collect();
-            let page = page(&request, &spans, &gaps);
+            let page = page(&request, &spans, &gaps, &[]);
             ranges += page.ranges.len();
             missing += page.gaps.len();
             pages += 1;

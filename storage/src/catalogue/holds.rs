@@ -5,7 +5,7 @@ use media_core::time::WallTime;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Catalogue, CatalogueError, unsigned};
+use super::{Catalogue, CatalogueError, Range, unsigned};
 use crate::holds::{Hold, HoldFilter, NewHold, Release};
 use crate::paging::{Paged, Paging};
 
@@ -46,6 +46,25 @@ impl Catalogue {
     pub(crate) async fn hold(&self, id: i64) -> Result<Option<Hold>, CatalogueError> {
         let row = sqlx::query(hold_query!("WHERE id = ?")).bind(id).fetch_optional(&self.pool).await?;
         row.as_ref().map(hold).transpose()
+    }
+
+    /// What is held of a path in a range, the oldest first; at most `most`.
+    pub(crate) async fn held(
+        &self,
+        path: &PathName,
+        range: Range,
+        most: i64,
+    ) -> Result<Vec<Hold>, CatalogueError> {
+        let rows = sqlx::query(hold_query!(
+            "WHERE path = ? AND released_us IS NULL AND start_us < ? AND end_us > ? ORDER BY start_us LIMIT ?"
+        ))
+        .bind(path.as_str())
+        .bind(range.until.map_or(i64::MAX, WallTime::unix_us))
+        .bind(range.from.map_or(i64::MIN, WallTime::unix_us))
+        .bind(most)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(hold).collect()
     }
 
     /// Holds, the newest first.

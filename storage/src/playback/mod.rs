@@ -29,11 +29,15 @@ pub use reader::ClipReader;
 pub use vod::OpenGop;
 
 use crate::catalogue::{Catalogue, CatalogueError, FileRow, Range};
+use crate::holds::Hold;
 
 /// The most files of one clip: a week of one-minute files. A longer clip ends there.
 const CLIP_FILES_MAX: usize = 7 * 24 * 60;
 /// The most runs of one clip: a camera that is lost every few minutes for a week. A longer clip ends there.
 const CLIP_RUNS_MAX: usize = 2048;
+
+/// The most holds of one answer: more incidents than one camera has in a week.
+const HOLDS_MAX: i64 = 1000;
 
 /// Recordings can't be played.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +177,19 @@ impl Recordings {
         until: Option<WallTime>,
     ) -> Result<Vec<Gap>, CatalogueError> {
         self.catalogue.gaps(grant.path(), Range { from, until }).await
+    }
+
+    /// What of the grant's path is held between two times, the oldest hold first; at most [`HOLDS_MAX`].
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub async fn holds(
+        &self,
+        grant: &CameraGrant,
+        from: Option<WallTime>,
+        until: Option<WallTime>,
+    ) -> Result<Vec<Hold>, CatalogueError> {
+        self.catalogue.held(grant.path(), Range { from, until }, HOLDS_MAX).await
     }
 
     /// The files of a clip of the grant's path; `None` when nothing of it is recorded.
