@@ -12,7 +12,7 @@
 //! with nothing but this file (-> `verify`).
 //!
 //! Belongs here: what an export is made of. Does not: who may have one, jobs (-> server).
-//! Limits: [`PARTS_MAX`].
+//! Limits: `PARTS_MAX`.
 
 mod archive;
 mod build;

@@ -179,7 +179,7 @@ impl Recordings {
         self.catalogue.gaps(grant.path(), Range { from, until }).await
     }
 
-    /// What of the grant's path is held between two times, the oldest hold first; at most [`HOLDS_MAX`].
+    /// What of the grant's path is held between two times, the oldest hold first; at most `HOLDS_MAX`.
     ///
     /// # Errors
     /// [`CatalogueError`].
