@@ -256,6 +256,25 @@ async fn a_file_goes_when_its_last_picture_is_old_enough_and_its_folders_with_it
     assert!(storage.recordings().catalogue.unfinished_deletions().await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn spans_break_where_a_file_is_missing_and_behind_one_that_lost_its_end() {
+    let place = Place::new();
+    place.record(12 * 25, 3).await;
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let recordings = storage.recordings();
+    let seconds = async || -> Vec<(i64, u64)> {
+        let spans = recordings.spans(&grant(), None, None).await.unwrap();
+        let begin = |at: WallTime| at.us_since(START) / 1_000_000;
+        spans.iter().map(|span| (begin(span.start), span.duration.as_secs())).collect()
+    };
+    assert_eq!(seconds().await, [(0, 12)]);
+    let name = |number: usize| place.files()[number].to_string_lossy().into_owned();
+    recordings.catalogue.note_cut(&name(0)).await.unwrap();
+    assert_eq!(seconds().await, [(0, 3), (3, 9)]);
+    recordings.catalogue.forget(&name(2)).await.unwrap();
+    assert_eq!(seconds().await, [(0, 3), (3, 3), (9, 3)]);
+}
+
 /// Everything that is listed on a first page.
 const FIRST: Paging = Paging { page: 0, per_page: 100 };
 
