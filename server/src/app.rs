@@ -1,7 +1,7 @@
 //! App: every subsystem, in the order of its start and stop.
 //!
 //! ```text
-//!  shards:          supervisors ─► streams ─► HLS muxers, recorders
+//!  shards:          supervisors ─► streams ─► remuxers ─► HLS windows, recorders
 //!  media runtime:   HLS listener, WebRTC sessions and listener, RTSP listener and readers
 //!  control runtime: API, metrics, page, playback of recordings, catalogue
 //! ```

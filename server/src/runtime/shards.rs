@@ -7,8 +7,8 @@
 //!
 //! A camera sends a packet every few milliseconds, so 250 of them would wake a thread tens of thousands of times a second;
 //! the wake-ups, not the bytes, are what ingest costs. A shard that has nothing to do therefore sleeps for [`NAP`] before
-//! it looks again, and then takes in everything at once. A camera's tasks (its session, its remuxing) stay on one thread:
-//! what one hands to the other wakes nobody and moves no cache line.
+//! it looks again, and then takes in everything at once. A camera's session and the remuxing that it calls stay on one thread:
+//! that wakes nobody and moves no cache line.
 //!
 //! Belongs here: threads. Does not: what runs on them (-> ingest, egress), who owns it (-> tasks).
 //! Limits: [`SHARDS_MAX`], [`CAMERAS_PER_SHARD`].

@@ -121,7 +121,7 @@ const RECORDERS: &[Column<NamedRecorder>] = &[
     gauge("gtvision_recorder_queue_bytes", "Bytes that wait for the disk.", |r| {
         whole(r.of.stream.queued_bytes)
     }),
-    counter("gtvision_recorder_restarts_total", "Crashes of the recorder's task.", |r| whole(r.of.restarts)),
+    counter("gtvision_recorder_restarts_total", "Crashes of the recorder.", |r| whole(r.of.restarts)),
 ];
 
 const KEPT: &[Column<NamedPath>] = &[

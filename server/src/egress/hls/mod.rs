@@ -1,7 +1,7 @@
 //! HLS server: playlists and media over HTTP/1.1 and HTTP/2 from one muxer per stream.
 //!
 //! ```text
-//!  Stream ─subscription─► muxer task ─► Mutex<Window> + watch(version)
+//!  Stream's remuxer ─► Muxer (a sink) ─► Mutex<Window> + watch(version)
 //!                                            ▲ answer, media
 //!  socket ─► http_listener ─► routes ─┴─► body: head + payloads, never joined
 //! ```
