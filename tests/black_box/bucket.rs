@@ -1,6 +1,6 @@
 //! Bucket: closed files reach an S3 store whatever fails on the way, leave their disk only then, and play from there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -188,7 +188,7 @@ async fn wrong_credentials_are_told_once_while_recording_goes_on_and_all_arrives
     server.restart().await?;
     let waiting = archive.ask("SELECT name FROM files WHERE state = 'closed'").await?;
     let arrived = wait_stored(&archive, &server, waiting.len()).await?;
-    ensure!(waiting.iter().all(|name| arrived.iter().any(|stored| stored.file == PathBuf::from(name))));
+    ensure!(waiting.iter().all(|name| arrived.iter().any(|stored| stored.file == Path::new(name))));
     ensure!(count_lines(&server, SECRET) == 0, "the secret is in the log");
     for stored in &arrived {
         check_same(&store, stored)?;

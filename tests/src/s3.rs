@@ -144,7 +144,6 @@ fn count(folder: &Path) -> anyhow::Result<usize> {
     Ok(objects)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the store's connections end with its runtime")]
 async fn accept(listener: std::net::TcpListener, service: S3Service, faults: Arc<Faults>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     while let Ok((socket, _)) = listener.accept().await {
