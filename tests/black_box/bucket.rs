@@ -1,5 +1,6 @@
 //! Bucket: closed files reach an S3 store whatever fails on the way, leave their disk only then, and play from there.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ async fn stored(archive: &Archive) -> anyhow::Result<Vec<Stored>> {
                 key: text("key")?,
                 file: text("file")?.into(),
                 sha256: text("sha256")?,
-                is_local: row["local"] == "there",
+                is_local: row["local"] != "gone",
                 start_us: row["start"].as_i64().context("start")?,
                 duration_us: row["duration"].as_i64().context("duration")?,
             })
@@ -75,7 +76,8 @@ fn check_same(store: &Store, stored: &Stored) -> anyhow::Result<()> {
     ensure!(sum == stored.sha256, "{}: SHA-256 {sum}, the catalogue says {}", stored.key, stored.sha256);
     match std::fs::read(&stored.file) {
         Ok(file) => ensure!(file == object, "{} differs from {:?}", stored.key, stored.file),
-        Err(error) => ensure!(!stored.is_local, "{:?}: {error}", stored.file),
+        // It left its disk meanwhile.
+        Err(error) => ensure!(error.kind() == ErrorKind::NotFound, "{:?}: {error}", stored.file),
     }
     Ok(())
 }
@@ -108,28 +110,29 @@ async fn files_arrive_through_failures_leave_their_disk_play_from_the_bucket_and
     }
     ensure!((count_lines(&server, FAILS), count_lines(&server, WORKS)) == (1, 1), "{}", server.log_tail());
 
-    // The newest that arrived is held; it stays on its disk while later ones leave theirs.
-    let held = arrived.last().context("none")?;
-    let until = time(held.start_us + held.duration_us / 2)?;
-    let hold =
-        json!({ "path": "cam_1", "start": time(held.start_us)?, "end": until, "reason": "x", "by": "ana" });
+    // A file that is not there yet is held; it stays on its disk while later ones leave theirs.
+    let newest = arrived.last().context("none")?;
+    let held_us = newest.start_us + newest.duration_us + 5_000_000;
+    let (from, until) = (time(held_us)?, time(held_us + 10_000)?);
+    let hold = json!({ "path": "cam_1", "start": from, "end": until, "reason": "x", "by": "ana" });
     let holds = format!("http://127.0.0.1:{}/v1/holds", server.ports.api);
     let headers = [("content-type", "application/json")];
     let placed = http::send(Method::POST, &holds, &headers, hold.to_string()).await?;
     ensure!(placed.status == StatusCode::CREATED, "{}", placed.text());
-    let left = wait::until("files that left their disk", SOON, async || {
-        let mut left = stored(&archive).await?;
-        left.retain(|stored| !stored.is_local);
-        let is_later = left.iter().any(|left| left.start_us > held.start_us);
-        Ok((left.len() >= 3 && is_later).then_some(left))
+    let is_held = |one: &Stored| (one.start_us..one.start_us + one.duration_us).contains(&held_us);
+    let after = wait::until("files that left their disk", SOON, async || {
+        let all = stored(&archive).await?;
+        let is_later = all.iter().any(|one| !one.is_local && one.start_us > held_us);
+        Ok((is_later && all.iter().any(is_held)).then_some(all))
     })
     .await
     .with_context(|| server.log_tail())?;
-    ensure!(left.iter().all(|left| !left.file.exists() && left.key != held.key), "{left:?}");
-    ensure!(held.file.exists(), "the held file left its disk");
+    let held = after.iter().find(|one| is_held(one)).context("held")?;
+    ensure!(held.is_local && held.file.exists(), "the held file left its disk: {held:?}");
+    let gone = after.iter().find(|one| !one.is_local).context("gone")?;
+    ensure!(!gone.file.exists(), "{gone:?} is still there");
 
     // What is in the bucket only plays.
-    let gone = left.first().context("none")?;
     let seconds = Duration::from_micros(gone.duration_us.unsigned_abs()).as_secs_f64();
     let query = format!("get?path=cam_1&start={}&duration={seconds}", time(gone.start_us)?);
     let played = http::get(&server.playback(&query)).await?.ok()?;
@@ -192,6 +195,7 @@ async fn wrong_credentials_are_told_once_while_recording_goes_on_and_all_arrives
     ensure!(count_lines(&server, SECRET) == 0, "the secret is in the log");
     for stored in &arrived {
         check_same(&store, stored)?;
+        ensure!(stored.file.exists(), "{:?} left its disk without localRetention", stored.file);
     }
     Ok(())
 }
