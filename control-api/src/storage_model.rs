@@ -74,6 +74,22 @@ pub struct StorageStatus {
     pub quota_total_unmet_bytes: u64,
     /// What was deleted since the server's start, by rule.
     pub deleted: Vec<DeletedByRule>,
+    /// The bucket; `null` where none is configured.
+    pub bucket: Option<BucketStatus>,
+}
+
+/// How copies of recordings get into the bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketStatus {
+    /// It takes no files or deletes no objects; the log says why.
+    pub failing: bool,
+    /// Files that wait for their upload.
+    pub queued_files: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// When the oldest one's media began.
+    pub oldest_queued: Option<Time>,
 }
 
 /// Percent of a disk.
@@ -208,6 +224,8 @@ pub struct CheckReport {
     pub sound: u64,
     /// Files that are being written, passed over.
     pub open: u64,
+    /// Files that are in the bucket only, passed over.
+    pub in_bucket: u64,
     /// Files on disks that are not there, passed over.
     pub absent: u64,
     /// Rows whose file was gone: taken out and noted.

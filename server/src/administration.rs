@@ -83,7 +83,10 @@ impl control_api::Storage for Observer {
     }
 
     fn status(&self) -> Answer<'_, api::StorageStatus> {
-        Box::pin(async move { Ok(status_of(self.ledger()?.figures().await.map_err(failed)?)) })
+        Box::pin(async move {
+            let ledger = self.ledger()?;
+            Ok(status_of(ledger.figures().await.map_err(failed)?, ledger.bucket_figures()))
+        })
     }
 
     fn begin_check(&self) -> Answer<'_, api::CheckState> {
@@ -228,7 +231,7 @@ fn deletion_of(deletion: storage::Deletion) -> api::Deletion {
     }
 }
 
-fn status_of(figures: StorageFigures) -> api::StorageStatus {
+fn status_of(figures: StorageFigures, bucket: Option<storage::BucketFigures>) -> api::StorageStatus {
     let path = |path: storage::PathFigures| api::PathUsage {
         name: path.path.to_string(),
         files: path.files,
@@ -261,6 +264,12 @@ fn status_of(figures: StorageFigures) -> api::StorageStatus {
         quota_total_bytes: figures.quota_total_bytes,
         quota_total_unmet_bytes: figures.quota_total_unmet_bytes,
         deleted: figures.deleted.into_iter().map(deleted).collect(),
+        bucket: bucket.map(|bucket| api::BucketStatus {
+            failing: bucket.is_failing,
+            queued_files: bucket.queued_files,
+            queued_bytes: bucket.queued_bytes,
+            oldest_queued: bucket.oldest_queued.map(time),
+        }),
     }
 }
 
@@ -291,6 +300,7 @@ fn check_of(state: CheckState) -> api::CheckState {
             files,
             sound,
             open,
+            in_bucket,
             absent,
             missing,
             added,
@@ -307,6 +317,7 @@ fn check_of(state: CheckState) -> api::CheckState {
             files,
             sound,
             open,
+            in_bucket,
             absent,
             missing,
             added,

@@ -2,7 +2,7 @@
 //!
 //! | found | done |
 //! | --- | --- |
-//! | a row whose file is gone | the row goes, the loss is noted among the deletions (`missing`) |
+//! | a row whose file is gone | the row goes, the loss is noted among the deletions (`missing`); where there is a copy in the bucket, that is noted instead |
 //! | a file of ours without a row | its torn end is cut, the row is added |
 //! | a file shorter than its row | cut to its last whole part, the row corrected |
 //! | a file that is not what its row says | nothing: somebody must look |
@@ -69,6 +69,8 @@ pub struct CheckReport {
     pub sound: u64,
     /// Files that are being written, passed over.
     pub open: u64,
+    /// Files that are in the bucket only, passed over.
+    pub in_bucket: u64,
     /// Files on disks that are not there, passed over.
     pub absent: u64,
     /// Rows whose file was gone.
@@ -232,6 +234,11 @@ impl Checker {
             report.open += 1;
             return Ok(());
         }
+        if !row.is_on_disk() {
+            // Its copy is what there is; the bucket looks after that.
+            report.in_bucket += 1;
+            return Ok(());
+        }
         if self.deleter.roots.of(&row.name).is_some_and(|root| !root.is_present()) {
             report.absent += 1;
             return Ok(());
@@ -245,6 +252,11 @@ impl Checker {
             Ok(Verdict::Sound) => report.sound += 1,
             // It may have been deleted since its row was read.
             _ if self.catalogue().file(&row.name.to_string_lossy()).await?.is_none() => report.files -= 1,
+            Ok(Verdict::Missing) if row.object.is_some() => {
+                self.catalogue().left_disk(row.id).await?;
+                report.in_bucket += 1;
+                report.find(&row.name, "is gone from its disk; its copy in the bucket is kept");
+            }
             Ok(Verdict::Missing) => {
                 self.catalogue().note_missing(&row, self.now()).await?;
                 self.note_gap(&row, row.start).await?;

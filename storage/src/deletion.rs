@@ -4,7 +4,13 @@
 //!  row gone and deletion noted (one transaction, unless a hold keeps the file) ─► file removed ─► noted that it is gone
 //! ```
 //!
-//! A crash in between is finished at the next start.
+//! A crash in between is finished at the next start. The row takes the file's copy in the bucket along: a trigger leaves it
+//! to be deleted (-> `upload`). A file whose copy is confirmed may leave its disk alone:
+//!
+//! ```text
+//!  noted that it leaves (unless a hold keeps the file) ─► file removed ─► noted that it is gone from there
+//! ```
+//!
 //! Invariants: a file that a hold keeps is not deleted; a file is not deleted from a disk that is not there, since what
 //! stands in its place is another's and the footage would be lost from sight.
 
@@ -158,7 +164,7 @@ pub(crate) struct Deleter {
 impl Deleter {
     /// Deletes one file, unless something keeps it.
     pub(crate) async fn delete(&self, file: &FileRow, cause: Cause<'_>) -> Result<Outcome, CatalogueError> {
-        if !self.roots.may_delete(&file.name).await {
+        if file.is_on_disk() && !self.roots.may_delete(&file.name).await {
             return Ok(Outcome::Kept);
         }
         let Some(deletion) = self.catalogue.delete(file, cause.rule, cause.by, cause.now).await? else {
@@ -174,11 +180,39 @@ impl Deleter {
         Ok(Outcome::Deleted)
     }
 
+    /// Removes one file from its disk, where its copy is confirmed and nothing keeps it.
+    pub(crate) async fn evict(&self, file: &FileRow) -> Result<Outcome, CatalogueError> {
+        if !self.roots.may_delete(&file.name).await || !self.catalogue.begin_leaving_disk(file.id).await? {
+            return Ok(Outcome::Kept);
+        }
+        tracing::info!(path = %file.path, file = %file.name.display(), "recording leaves its disk; its copy is in the bucket");
+        self.leave_disk(file.id, &file.name).await?;
+        if let Some(root) = self.roots.of(&file.name) {
+            remove_empty_folders(&file.name, &root.folder).await;
+        }
+        Ok(Outcome::Deleted)
+    }
+
+    async fn leave_disk(&self, file: i64, name: &Path) -> Result<(), CatalogueError> {
+        match tokio::fs::remove_file(name).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(file = %name.display(), %error, "recording can't be removed from its disk");
+                Ok(())
+            }
+            _ => self.catalogue.left_disk(file).await,
+        }
+    }
+
     /// Removes files whose rows were deleted before the server ended; those on disks that are not there wait.
     pub(crate) async fn finish(&self) -> Result<(), CatalogueError> {
         for (deletion, name) in self.catalogue.unfinished_deletions().await? {
             if self.roots.of(&name).is_none_or(|root| root.is_present()) {
                 self.remove(deletion, &name).await?;
+            }
+        }
+        for (file, name) in self.catalogue.files_leaving_disk().await? {
+            if self.roots.of(&name).is_none_or(|root| root.is_present()) {
+                self.leave_disk(file, &name).await?;
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Driver: the one task of this crate: it writes the catalogue and keeps the rules.
+//! Driver: the one task of this crate: it writes the catalogue, keeps the rules and uploads.
 //!
 //! The owner runs it where its database work belongs. It ends when the disks are stopped and all they said is
 //! written. The rules are kept beside the writing, so that neither waits for the other.
@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::catalogue::{Catalogue, Update};
 use crate::check::Checks;
 use crate::keeper::Keeper;
+use crate::upload::Uploads;
 
 /// Rounds of syncing that wait for the database.
 pub(crate) const UPDATES_WAITING_MAX: usize = 4;
@@ -30,17 +31,28 @@ pub struct Driver {
     pub(crate) updates: mpsc::Receiver<Vec<Update>>,
     pub(crate) keeper: Keeper,
     pub(crate) checks: Checks,
+    /// Where a bucket is configured.
+    pub(crate) uploads: Option<Uploads>,
 }
 
 impl Driver {
     /// Works until the disks are stopped.
     pub async fn run(self) {
-        let Self { catalogue, mut updates, keeper, checks } = self;
+        let Self { catalogue, mut updates, keeper, checks, uploads } = self;
         tokio::select! {
             () = write_all(&catalogue, &mut updates) => {}
             () = keep(keeper, checks) => {}
+            () = upload(uploads) => {}
         }
         catalogue.close().await;
+    }
+}
+
+/// Never ends. What is under way when the server stops is begun anew at the next start.
+async fn upload(uploads: Option<Uploads>) {
+    match uploads {
+        Some(uploads) => uploads.run().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -161,6 +161,20 @@ fn at_full_retention(rule: &PathRule, bytes_per_day: Option<u64>) -> Option<u64>
     }
 }
 
+/// A path's figures as its disk sees them, which files leave earlier for the bucket.
+pub(crate) fn on_disk(path: &PathFigures, local_retention: Option<Duration>) -> PathFigures {
+    let mut on_disk = path.clone();
+    let by_age = local_retention.zip(path.bytes_per_day).map(|(keep, bytes)| {
+        let keep_us = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
+        scaled(bytes, keep_us, DAY_US)
+    });
+    if let Some(by_age) = by_age {
+        let all = on_disk.bytes_at_full_retention.unwrap_or(u64::MAX);
+        on_disk.bytes_at_full_retention = Some(all.min(by_age));
+    }
+    on_disk
+}
+
 /// What a disk will be asked to hold; `of` are the paths that are recorded to it.
 pub(crate) fn forecast(
     of: &[&PathFigures],
@@ -236,6 +250,9 @@ mod tests {
         let large = Space { total_bytes: 20_000, used_bytes: 200 };
         let large = forecast(&[&path], large, 200, DiskLevels::default(), NOW).unwrap();
         assert_eq!((large.short_by, large.full_at), (None, None));
+        let day = on_disk(&path, Some(DAY));
+        let day = forecast(&[&day], space, 200, DiskLevels::default(), NOW).unwrap();
+        assert_eq!((day.needed_bytes, day.short_by), (Some(400), None), "the rest is in the bucket");
         let ever = figures(&rule(None, None), 100, DAY / 4);
         let ever = forecast(&[&ever], space, 200, DiskLevels::default(), NOW).unwrap();
         assert_eq!((ever.needed_bytes, ever.short_by), (None, None));

@@ -5,7 +5,8 @@
 //!  then, each leaving what a hold keeps:
 //!   1. age     files whose last picture is older than their path's recordDeleteAfter
 //!   2. quota   the oldest of a path above its recordQuota, then the oldest of all above recordQuotaTotal
-//!   3. space   the oldest on a disk above recordDiskDelete, whatever their age
+//!   3. local   files whose copy in the bucket is confirmed leave their disk after localRetention
+//!   4. space   the oldest on a disk above recordDiskDelete, whatever their age: from there only, where there is such a copy
 //!  above recordDiskStop nothing is recorded until there is room again
 //! ```
 //!
@@ -51,6 +52,8 @@ pub struct RetentionConfig {
     pub quota_total_bytes: Option<u64>,
     /// How full disks may be.
     pub levels: DiskLevels,
+    /// `localRetention`: files that are in the bucket leave their disk after this; `None` for not before they are deleted.
+    pub local_retention: Option<Duration>,
 }
 
 /// What others may ask of the keeper.
@@ -122,7 +125,9 @@ impl Premises {
         let here = |path: &&PathFigures| {
             self.config.paths.iter().any(|rule| rule.path == path.path && rule.root == root.folder)
         };
-        let of: Vec<&PathFigures> = paths.iter().filter(here).collect();
+        let on_disk = |path: &PathFigures| figures::on_disk(path, self.config.local_retention);
+        let of: Vec<PathFigures> = paths.iter().filter(here).map(on_disk).collect();
+        let of: Vec<&PathFigures> = of.iter().collect();
         let space = root.last_look().space;
         RootFigures {
             root: root.folder.clone(),
@@ -198,6 +203,7 @@ impl Keeper {
         if self.is_due(self.age_due) {
             self.age_due = Some((self.premises.clock.monotonic)() + self.age_every());
             self.age(now).await?;
+            self.local(now).await?;
         }
         self.quotas(now).await?;
         for group in groups {
@@ -222,7 +228,8 @@ impl Keeper {
     }
 
     fn age_every(&self) -> Duration {
-        let ages = self.premises.config.paths.iter().filter_map(|rule| rule.delete_after);
+        let config = &self.premises.config;
+        let ages = config.paths.iter().filter_map(|rule| rule.delete_after).chain(config.local_retention);
         ages.map(|age| age / 2).min().unwrap_or(AGE_EVERY_MAX).clamp(AGE_EVERY_MIN, AGE_EVERY_MAX)
     }
 
@@ -309,6 +316,17 @@ impl Keeper {
         Ok(())
     }
 
+    async fn local(&self, now: WallTime) -> Result<(), CatalogueError> {
+        let Some(retention) = self.premises.config.local_retention else { return Ok(()) };
+        let deleter = &self.premises.deleter;
+        let age_us = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+        let before = now.plus_us(age_us.saturating_neg());
+        for file in deleter.catalogue.files_to_leave_disk(before, FILES_PER_PASS_MAX).await? {
+            deleter.evict(&file).await?;
+        }
+        Ok(())
+    }
+
     async fn quotas(&self, now: WallTime) -> Result<(), CatalogueError> {
         let config = Arc::clone(&self.premises.config);
         if config.quota_total_bytes.is_none() && config.paths.iter().all(|rule| rule.quota_bytes.is_none()) {
@@ -331,7 +349,12 @@ impl Keeper {
             let used: u64 = catalogue.usage().await?.iter().map(|used| used.bytes).sum();
             let excess = used.saturating_sub(quota);
             let roots: Vec<Arc<Root>> = self.premises.deleter.roots.iter().map(Arc::clone).collect();
-            let files = if excess == 0 { Vec::new() } else { self.oldest_on(&roots).await? };
+            let mut files = Vec::new();
+            if excess > 0 {
+                files = self.oldest_on(&roots).await?;
+                files.extend(catalogue.oldest_in_bucket(FILES_PER_PASS_MAX).await?);
+                first_of(&mut files);
+            }
             let left = self.make_room(files, excess, Cause::rule(Rule::Quota, now)).await?;
             self.tell_unmet(None, left);
         }
@@ -379,8 +402,7 @@ impl Keeper {
                 }
             }
         }
-        files.sort_by_key(|file| file.start);
-        files.truncate(usize::try_from(FILES_PER_PASS_MAX).unwrap_or(usize::MAX));
+        first_of(&mut files);
         Ok(files)
     }
 
@@ -398,7 +420,13 @@ impl Keeper {
             if left == 0 {
                 break;
             }
-            if self.premises.deleter.delete(&file, cause).await? == Outcome::Deleted {
+            let deleter = &self.premises.deleter;
+            let outcome = match cause.rule {
+                // Nothing is lost where there is a copy.
+                Rule::Space if file.object.is_some() => deleter.evict(&file).await?,
+                _ => deleter.delete(&file, cause).await?,
+            };
+            if outcome == Outcome::Deleted {
                 left = left.saturating_sub(file.extent.bytes);
             }
         }
@@ -425,6 +453,12 @@ impl Group {
     fn name(&self) -> String {
         self.roots.first().map(|root| root.folder.display().to_string()).unwrap_or_default()
     }
+}
+
+/// As many of the oldest as one pass takes.
+fn first_of(files: &mut Vec<FileRow>) {
+    files.sort_by_key(|file| file.start);
+    files.truncate(usize::try_from(FILES_PER_PASS_MAX).unwrap_or(usize::MAX));
 }
 
 fn tell_fullness(group: &Group, fullness: Fullness) {

@@ -15,6 +15,7 @@ use crate::figures::StorageFigures;
 use crate::holds::{Hold, HoldFilter, NewHold};
 use crate::keeper::Premises;
 use crate::paging::{Paged, Paging};
+use crate::upload::{BucketFigures, UploadState};
 
 /// What became of an order to delete a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,7 @@ pub struct Ledger {
     pub(crate) premises: Premises,
     pub(crate) orders: mpsc::Sender<Depth>,
     pub(crate) checks: Arc<Mutex<CheckState>>,
+    pub(crate) uploads: Option<UploadState>,
 }
 
 impl Ledger {
@@ -150,6 +152,11 @@ impl Ledger {
     pub fn recent_figures(&self) -> Option<StorageFigures> {
         let figures = self.premises.kept.figures()?;
         Some(StorageFigures { deleted: self.premises.deleter.counts.snapshot(), ..figures })
+    }
+
+    /// How uploads go, as of now; `None` where no bucket is configured.
+    pub fn bucket_figures(&self) -> Option<BucketFigures> {
+        self.uploads.as_ref().map(UploadState::figures)
     }
 
     /// Begins a check, unless one runs or is about to.

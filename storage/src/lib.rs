@@ -3,7 +3,8 @@
 //! ```text
 //!  media_core::egress::recorder ─commands─► disk: writer ─► segment files
 //!                                             └─ syncer ─► Driver ─► catalogue (SQLite) ─► Recordings: spans, clips
-//!                                                            └─ Keeper: holds, age, quotas, space; disks that come and go
+//!                                                            ├─ Keeper: holds, age, quotas, space; disks that come and go
+//!                                                            └─ Uploads: closed files ─► bucket (S3), which playback reads too
 //!  start-up, and when a disk is back: repair of what was open
 //!  Ledger: holds, deletions, figures, for those who administer
 //! ```
@@ -12,10 +13,13 @@
 //! [`Driver`], which the owner runs. It reads no clock: see [`Clock`].
 //!
 //! Belongs here: files and rows. Does not: when a file begins and ends (-> `media_core::egress::recorder`), HTTP
-//! (-> server). Object stores will stand beside `playback`.
+//! (-> server).
 #![deny(clippy::indexing_slicing)]
 
 mod adopt;
+#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "there is no bucket to use it for"))]
+mod bucket;
+mod bucket_config;
 mod catalogue;
 mod check;
 mod clock;
@@ -38,8 +42,11 @@ mod reserve;
 mod root;
 mod seal;
 mod segment_file;
+mod source;
 #[cfg(test)]
 mod tests;
+#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "there is no bucket to use it for"))]
+mod upload;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -51,6 +58,8 @@ use media_core::egress::recorder::Gap;
 use media_core::path_name::PathName;
 use tokio::sync::mpsc;
 
+pub use bucket::HAS_BUCKETS;
+pub use bucket_config::{Addressing, BucketConfig, BucketCredentials, ObjectEncryption, PART_BYTES};
 pub use catalogue::CatalogueError;
 pub use check::{CheckReport, CheckState, Depth, Finding};
 pub use clock::Clock;
@@ -70,13 +79,16 @@ pub use playback::{
 pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;
 pub use root::Condition;
+pub use upload::BucketFigures;
 
+use bucket::Bucket;
 use catalogue::{Catalogue, Update};
 use check::{Checker, Checks};
 use deletion::Deleter;
 use disk::Disk;
 use keeper::{Keeper, Premises};
 use root::Roots;
+use upload::{Uploads, UploadsSetup};
 
 /// What is stored where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +99,8 @@ pub struct StorageConfig {
     pub roots: Vec<PathBuf>,
     /// What is kept.
     pub retention: RetentionConfig,
+    /// The bucket that closed files are copied to.
+    pub bucket: Option<BucketConfig>,
 }
 
 /// A disk's threads can't be started.
@@ -112,9 +126,19 @@ impl Storage {
     /// # Errors
     /// [`CatalogueError`] when the catalogue can't be used; without it nothing is recorded.
     pub async fn open(config: StorageConfig, clock: Clock) -> Result<(Self, Driver), CatalogueError> {
-        let catalogue = Catalogue::open(&config.database).await?;
+        let bucket = config.bucket.as_ref().and_then(Bucket::new);
+        let catalogue = Catalogue::open(&config.database).await?.with_bucket(bucket.clone());
         let roots = Roots::new(config.roots);
         let deleter = Deleter { catalogue: catalogue.clone(), roots: roots.clone(), counts: Arc::default() };
+        let uploads = bucket.zip(config.bucket).map(|(bucket, config)| {
+            let setup = UploadsSetup {
+                bucket,
+                prefix: config.prefix,
+                uploads_max: config.uploads_max,
+                bytes_per_second_max: config.bytes_per_second_max,
+            };
+            Uploads::new(catalogue.clone(), setup, clock)
+        });
         let premises = Premises { deleter, config: Arc::new(config.retention), clock, kept: Arc::default() };
         let mut keeper = Keeper::new(premises.clone());
         catalogue.keep_reserve();
@@ -130,8 +154,9 @@ impl Storage {
         let (orders, ordered) = mpsc::channel(1);
         let checker = Checker { deleter: premises.deleter.clone(), clock };
         let checks = Checks { checker, orders: ordered, state: Arc::default() };
-        let ledger = Ledger { premises, orders, checks: Arc::clone(&checks.state) };
-        let driver = Driver { catalogue, updates: receiver, keeper, checks };
+        let seen = uploads.as_ref().map(Uploads::state);
+        let ledger = Ledger { premises, orders, checks: Arc::clone(&checks.state), uploads: seen };
+        let driver = Driver { catalogue, updates: receiver, keeper, checks, uploads };
         Ok((Self { ledger, updates: sender, disks: BTreeMap::new() }, driver))
     }
 

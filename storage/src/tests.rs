@@ -106,6 +106,7 @@ impl Place {
             database: format!("sqlite:{}", self.dir.path().join("catalogue.db").display()),
             roots: vec![self.root()],
             retention: RetentionConfig { paths: vec![rule], ..RetentionConfig::default() },
+            bucket: None,
         }
     }
 

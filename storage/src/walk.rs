@@ -2,9 +2,7 @@
 //!
 //! Used where the index does not reach: the torn end after a crash, and inside a GOP.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use media_core::remux::fmp4::read::{
     BOX_HEADER_BYTES, BoxHeader, FragmentHead, FragmentSummary, MOOF_BYTES_MAX, box_header, fragment_head,
@@ -12,6 +10,7 @@ use media_core::remux::fmp4::read::{
 };
 
 use crate::seal::{SEAL_BOX_BYTES, SEAL_BYTES, Seal};
+use crate::source::ReadAt;
 
 /// A part as it lies in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +38,7 @@ pub(crate) enum Standing {
 }
 
 /// Reads a box header at `offset`; `None` when the file ends before it does or it is no header.
-pub(crate) fn header_at(file: &File, offset: u64) -> io::Result<Option<BoxHeader>> {
+pub(crate) fn header_at(file: &impl ReadAt, offset: u64) -> io::Result<Option<BoxHeader>> {
     let mut bytes = [0; BOX_HEADER_BYTES];
     match file.read_exact_at(&mut bytes, offset) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
@@ -48,7 +47,7 @@ pub(crate) fn header_at(file: &File, offset: u64) -> io::Result<Option<BoxHeader
 }
 
 /// Looks at what stands at `offset` of a file of `len` bytes.
-pub(crate) fn standing_at(file: &File, offset: u64, len: u64) -> io::Result<Standing> {
+pub(crate) fn standing_at(file: &impl ReadAt, offset: u64, len: u64) -> io::Result<Standing> {
     let Some(moof) = header_at(file, offset)? else { return Ok(Standing::Torn) };
     let fits = |end: Option<u64>| end.is_some_and(|end| end <= len);
     let mdat_offset = offset.checked_add(moof.size);
@@ -81,7 +80,7 @@ pub(crate) fn standing_at(file: &File, offset: u64, len: u64) -> io::Result<Stan
 }
 
 /// The seal at `offset`, if there is a whole one before `end`.
-pub(crate) fn seal_at(file: &File, offset: u64, end: u64) -> io::Result<Option<Seal>> {
+pub(crate) fn seal_at(file: &impl ReadAt, offset: u64, end: u64) -> io::Result<Option<Seal>> {
     if offset.checked_add(SEAL_BYTES).is_none_or(|after| after > end) {
         return Ok(None);
     }
@@ -105,7 +104,7 @@ pub(crate) struct PartInFile {
 }
 
 /// Reads the head of the part at `offset`; `None` when there is no whole one before `end`.
-pub(crate) fn part_at(file: &File, offset: u64, end: u64) -> io::Result<Option<PartInFile>> {
+pub(crate) fn part_at(file: &impl ReadAt, offset: u64, end: u64) -> io::Result<Option<PartInFile>> {
     let Standing::Part(part) = standing_at(file, offset, end)? else { return Ok(None) };
     let moof_bytes = part.payload_offset - offset - 8;
     let mut moof = vec![0; usize::try_from(moof_bytes).unwrap_or(0)];
@@ -123,7 +122,7 @@ pub(crate) fn part_at(file: &File, offset: u64, end: u64) -> io::Result<Option<P
 }
 
 /// Whether the pictures of a part are what their lengths say: NAL units end to end. What a power cut left as zeros is not.
-pub(crate) fn pictures_are_whole(file: &File, part: &PartOnDisk) -> io::Result<bool> {
+pub(crate) fn pictures_are_whole(file: &impl ReadAt, part: &PartOnDisk) -> io::Result<bool> {
     let mut offset = part.payload_offset;
     for size in &part.summary.sample_bytes {
         let mut sample = vec![0; usize::try_from(*size).unwrap_or(0)];

@@ -25,6 +25,7 @@ pub mod ports;
 pub mod process;
 pub mod recording;
 pub mod rtsp;
+pub mod s3;
 pub mod server;
 pub mod simulator;
 pub mod wait;

@@ -115,6 +115,7 @@ impl control_api::Storage for Fake {
             quota_total_bytes: None,
             quota_total_unmet_bytes: 0,
             deleted: Vec::new(),
+            bucket: None,
         };
         self.answer("status".to_owned(), Ok(status))
     }

@@ -85,6 +85,7 @@ pub(crate) fn check_keys(root: &mut Node, faults: &mut Faults) -> Findings {
     for Entry { key, node, .. } in entries {
         match key.as_str() {
             "pathDefaults" => check_map(node, keys::PATH, "pathDefaults", &mut findings, faults),
+            "s3" => check_map(node, keys::S3, "s3", &mut findings, faults),
             "paths" => check_paths(node, &mut findings, faults),
             _ => {}
         }

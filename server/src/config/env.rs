@@ -8,6 +8,7 @@
 //!  MTX_WEBRTCADDITIONALHOSTS=a,b            webrtcAdditionalHosts: [a, b]
 //!  MTX_WEBRTCICESERVERS2_0_URL=stun:x       webrtcICEServers2: [{url: "stun:x"}]
 //!  MTX_PATHDEFAULTS_RTSPTRANSPORT=tcp       pathDefaults: {rtspTransport: tcp}
+//!  GTV_S3_BUCKET=archive                    s3: {bucket: archive}
 //!  MTX_PATHS_CAM1_SOURCE=rtsp://...         paths: {cam1: {source: "rtsp://..."}}
 //! ```
 //!
@@ -96,6 +97,9 @@ fn steps_of(root: &Node, rest: &str) -> Option<Vec<Step>> {
         }
         return Some(steps);
     }
+    if let Some(rest) = rest.strip_prefix("S3_") {
+        return prefixed("s3", key_steps(keys::S3, rest)?);
+    }
     key_steps(keys::GLOBAL, rest)
 }
 
@@ -135,7 +139,7 @@ fn key_steps(table: &'static [Key], rest: &str) -> Option<Vec<Step>> {
         .iter()
         .filter_map(|key| Some((key.name, after_name(rest, &key.name.to_ascii_uppercase())?)))
         .max_by_key(|(name, _)| name.len())?;
-    if matches!(name, "paths" | "pathDefaults") {
+    if matches!(name, "paths" | "pathDefaults" | "s3") {
         return None;
     }
     let mut steps = vec![Step::Key(name.to_owned())];

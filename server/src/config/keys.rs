@@ -132,6 +132,7 @@ pub(crate) const GLOBAL: &[Key] = &[
     works("recordDiskAlarm"),
     works("recordDiskDelete"),
     works("recordDiskStop"),
+    works("s3"),
     // General.
     works("logLevel"),
     works("logDestinations"),
@@ -296,6 +297,21 @@ pub(crate) const GLOBAL: &[Key] = &[
     works("paths"),
 ];
 
+/// Settings of `s3`.
+pub(crate) const S3: &[Key] = &[
+    works("endpoint"),
+    works("region"),
+    works("bucket"),
+    works("prefix"),
+    works("pathStyle"),
+    works("credentialsFile"),
+    works("serverSideEncryption"),
+    works("kmsKeyId"),
+    works("localRetention"),
+    works("bandwidth"),
+    works("concurrency"),
+];
+
 /// Settings of one path, and of `pathDefaults`.
 pub(crate) const PATH: &[Key] = &[
     works("source"),
@@ -405,7 +421,7 @@ mod tests {
 
     #[test]
     fn keys_are_unique_and_new_names_exist() {
-        for table in [GLOBAL, PATH] {
+        for table in [GLOBAL, S3, PATH] {
             let names: HashSet<_> = table.iter().map(|key| key.name).collect();
             assert_eq!(names.len(), table.len());
             for key in table {

@@ -22,6 +22,7 @@ mod reader;
 mod record;
 mod resolve;
 pub(crate) mod resolved;
+mod s3;
 pub(crate) mod source_url;
 mod tree;
 mod values;
@@ -227,7 +228,7 @@ fn understand(text: &str, variables: &[(String, String)]) -> Result<(Config, Vec
     if !unknown.is_empty() {
         warnings.push(Warning::UnknownVariables(unknown));
     }
-    let config = resolve::resolve(&root, &mut warnings, &mut faults);
+    let config = resolve::resolve(&root, variables, &mut warnings, &mut faults);
     match faults.into_sorted() {
         faults if faults.is_empty() => Ok((config, warnings)),
         faults => Err(faults),

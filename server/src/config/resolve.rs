@@ -18,7 +18,7 @@ use super::resolved::{
 use super::source_url::Secret;
 use super::tree::Node;
 use super::values::{self, Expected};
-use super::{Warning, access, paths, record};
+use super::{Warning, access, paths, record, s3};
 
 /// The most origins, hosts, proxies or interfaces in one list.
 pub(crate) const LIST_ITEMS_MAX: usize = 256;
@@ -29,9 +29,15 @@ pub(crate) const ICE_SERVERS_MAX: usize = 16;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Makes the configuration from a tree whose keys are checked.
-pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Faults) -> Config {
+pub(crate) fn resolve(
+    root: &Node,
+    variables: &[(String, String)],
+    warnings: &mut Vec<Warning>,
+    faults: &mut Faults,
+) -> Config {
     access::check(root, warnings, faults);
     let paths = paths::resolve(root, warnings, faults);
+    let s3 = s3::resolve(root, variables, faults);
     let mut reader = Reader::new(root, None, faults);
     let second = Duration::from_secs(1);
     let read = reader.duration("readTimeout", 10 * second, second..=HOUR);
@@ -55,6 +61,7 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
         playback: reader.off("playback").then_some(PlaybackConfig { http: playback }),
         database: database(&mut reader),
         retention: record::limits(&mut reader),
+        s3,
         paths,
     };
     if let Some(webrtc) = &config.webrtc {

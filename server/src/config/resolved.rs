@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
-use storage::{DiskLevels, RecordPath};
+use storage::{BucketConfig, DiskLevels, RecordPath};
 
 use super::source_url::{Secret, SourceUrl};
 
@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) database: String,
     /// What of recordings is kept, of all paths together.
     pub(crate) retention: RetentionLimits,
+    /// The bucket that recordings are copied to, section `s3`; ours, off by default.
+    pub(crate) s3: Option<S3Config>,
     /// The cameras.
     pub(crate) paths: BTreeMap<PathName, PathConfig>,
 }
@@ -329,6 +331,17 @@ pub(crate) struct RetentionLimits {
     pub(crate) quota_total_bytes: Option<u64>,
     /// `recordDiskAlarm`, `recordDiskDelete`, `recordDiskStop`: percent of each disk; 85, 90 and 95.
     pub(crate) disk_levels: DiskLevels,
+}
+
+/// Copies of recordings in a bucket; ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct S3Config {
+    /// The bucket; keys `endpoint`, `region`, `bucket`, `prefix`, `pathStyle`, `credentialsFile`, `serverSideEncryption`,
+    /// `kmsKeyId`, `bandwidth` and `concurrency`.
+    pub(crate) bucket: BucketConfig,
+    /// `localRetention`: files whose copy is confirmed leave their disk after this; `None`, key 0 and the default, keeps
+    /// them there as long as the recording itself.
+    pub(crate) local_retention: Option<Duration>,
 }
 
 /// Where a path's media comes from.

@@ -241,7 +241,8 @@ impl MetricsSource for Observer {
                 cut: rtsp.cut_readers(),
             }),
             recording: self.recorders.get().map(|recorders| {
-                RecordingMetrics::of(recorders.snapshot(), recorders.ledger().recent_figures())
+                let ledger = recorders.ledger();
+                RecordingMetrics::of(recorders.snapshot(), ledger.recent_figures(), ledger.bucket_figures())
             }),
             process: ProcessMetrics::read(),
         }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use storage::{Condition, DeletedFigures, DiskSnapshot, Forecast, PathFigures, RootFigures, StorageFigures};
+use media_core::time::WallTime;
+use storage::{
+    BucketFigures, Condition, DeletedFigures, DiskSnapshot, Forecast, PathFigures, RootFigures,
+    StorageFigures,
+};
 
 use super::metrics::{Column, Empty, counter, gauge, whole, write_columns};
 use super::metrics_text::{Number, Text};
@@ -18,6 +22,7 @@ pub(crate) struct RecordingMetrics {
     roots: Vec<NamedRoot>,
     deleted: Vec<DeletedFigures>,
     total: Option<Total>,
+    bucket: Option<BucketFigures>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +60,7 @@ impl RecordingMetrics {
     pub(crate) fn of(
         (recorders, disks): (Vec<RecorderSnapshot>, Vec<DiskSnapshot>),
         figures: Option<StorageFigures>,
+        bucket: Option<BucketFigures>,
     ) -> Self {
         let recorder = |of: RecorderSnapshot| NamedRecorder { path: of.path.to_string(), of };
         let disk = |of: DiskSnapshot| NamedDisk { root: of.root.display().to_string(), of };
@@ -67,6 +73,7 @@ impl RecordingMetrics {
         let mut metrics = Self {
             recorders: recorders.into_iter().map(recorder).collect(),
             disks: disks.into_iter().map(disk).collect(),
+            bucket,
             ..Self::default()
         };
         if let Some(figures) = figures {
@@ -93,6 +100,8 @@ pub(super) fn write(text: &mut Text, recording: &RecordingMetrics, chosen: impl 
     write_columns(text, DELETED, &deleted, Empty::Silent, |by| vec![("rule", by.rule.as_str())]);
     let total: Vec<_> = recording.total.iter().collect();
     write_columns(text, TOTAL, &total, Empty::Silent, |_| Vec::new());
+    let bucket: Vec<_> = recording.bucket.iter().collect();
+    write_columns(text, BUCKET, &bucket, Empty::Silent, |_| Vec::new());
     let disks: Vec<_> = recording.disks.iter().collect();
     write_columns(text, DISKS, &disks, Empty::Silent, |disk| vec![("root", disk.root.as_str())]);
 }
@@ -144,6 +153,32 @@ const TOTAL: &[Column<Total>] = &[gauge(
     |total| whole(total.quota_unmet_bytes),
 )];
 
+const BUCKET: &[Column<BucketFigures>] = &[
+    gauge("gtvision_bucket_failing", "1 while the bucket takes or deletes nothing.", |b| {
+        whole(u64::from(b.is_failing))
+    }),
+    gauge("gtvision_bucket_queue_files", "Files that wait for their upload.", |b| whole(b.queued_files)),
+    gauge("gtvision_bucket_queue_bytes", "Their bytes.", |b| whole(b.queued_bytes)),
+    gauge(
+        "gtvision_bucket_queue_oldest_timestamp_seconds",
+        "When the oldest one's media began; absent while none waits.",
+        |b| b.oldest_queued.map(|time| Number::Real(unix_seconds(time))),
+    ),
+    counter("gtvision_bucket_stored_files_total", "Files whose copy was confirmed.", |b| {
+        whole(b.stored_files)
+    }),
+    counter("gtvision_bucket_stored_bytes_total", "Their bytes.", |b| whole(b.stored_bytes)),
+    counter("gtvision_bucket_sent_bytes_total", "Bytes sent, those of tries that failed too.", |b| {
+        whole(b.sent_bytes)
+    }),
+    counter("gtvision_bucket_failures_total", "Requests that failed.", |b| whole(b.failures)),
+    counter(
+        "gtvision_bucket_deleted_objects_total",
+        "Objects of deleted recordings that were deleted.",
+        |b| whole(b.deleted_objects),
+    ),
+];
+
 const ROOTS: &[Column<NamedRoot>] = &[
     gauge("gtvision_disk_recorded_bytes", "Bytes of recordings.", |r| whole(r.recorded_bytes)),
     gauge("gtvision_disk_room_bytes", "What recordings may take of it.", |r| {
@@ -184,6 +219,10 @@ const DISKS: &[Column<NamedDisk>] = &[
         whole(d.of.sync_errors)
     }),
 ];
+
+fn unix_seconds(time: WallTime) -> f64 {
+    Duration::from_micros(u64::try_from(time.unix_us()).unwrap_or(0)).as_secs_f64()
+}
 
 fn seconds(time: Duration) -> Option<Number> {
     Some(Number::Real(time.as_secs_f64()))

@@ -61,12 +61,23 @@ impl Catalogue {
         rows.iter().map(file_row).collect()
     }
 
-    /// The oldest files below a folder that may go, of all paths.
+    /// The oldest files below a folder that may go and are on its disk, of all paths.
     pub(crate) async fn oldest_below(&self, root: &Path, limit: u32) -> Result<Vec<FileRow>, CatalogueError> {
         let (from, until) = below(root);
-        let rows = sqlx::query(deletable!("name >= ? AND name < ? ORDER BY start_us LIMIT ?"))
-            .bind(from)
-            .bind(until)
+        let rows = sqlx::query(deletable!(
+            "name >= ? AND name < ? AND COALESCE(local_state, 'there') = 'there' ORDER BY start_us LIMIT ?"
+        ))
+        .bind(from)
+        .bind(until)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(file_row).collect()
+    }
+
+    /// The oldest files that may go and are in the bucket only, of all paths.
+    pub(crate) async fn oldest_in_bucket(&self, limit: u32) -> Result<Vec<FileRow>, CatalogueError> {
+        let rows = sqlx::query(deletable!("local_state <> 'there' ORDER BY start_us LIMIT ?"))
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;

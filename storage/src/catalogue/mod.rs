@@ -10,6 +10,7 @@
 
 mod deletions;
 mod holds;
+mod objects;
 mod read;
 mod roots;
 mod write;
@@ -25,9 +26,11 @@ use media_core::time::{Timescale, WallTime};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+pub(crate) use objects::{LeavingObject, QueueLength, QueuedFile, StoredObject};
 pub(crate) use read::Range;
 pub(crate) use roots::{PathUsage, RecentGrowth};
 
+use crate::bucket::Bucket;
 use crate::reserve::Reserve;
 use crate::segment_file::{Extent, FileFacts};
 
@@ -76,6 +79,8 @@ impl CatalogueError {
 pub(crate) struct Catalogue {
     pool: SqlitePool,
     reserve: Option<Reserve>,
+    /// Where files are that have left their disk.
+    bucket: Option<Bucket>,
 }
 
 /// Something to be written down.
@@ -116,9 +121,32 @@ pub(crate) struct FileRow {
     pub(crate) extent: Extent,
     pub(crate) timescale: Timescale,
     pub(crate) first_ticks: i64,
+    pub(crate) local: LocalCopy,
+    /// Its confirmed copy.
+    pub(crate) object: Option<StoredCopy>,
+}
+
+/// Whether a file is on its disk, as far as the catalogue knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LocalCopy {
+    There,
+    /// It left, or is about to: what is there belongs to nobody.
+    Gone,
+}
+
+/// Where a file's copy is.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredCopy {
+    pub(crate) key: String,
+    /// For those who read it; `None` when no bucket is configured any more.
+    pub(crate) bucket: Option<Bucket>,
 }
 
 impl FileRow {
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.local == LocalCopy::There
+    }
+
     pub(crate) fn end(&self) -> WallTime {
         self.start.plus_us(self.duration_us)
     }
@@ -142,7 +170,12 @@ impl Catalogue {
         sqlx::migrate!("migrations/sqlite").run(&pool).await?;
         // A database in memory has no file.
         let reserve = Some(file).filter(|file| file.is_file()).and_then(Reserve::beside);
-        Ok(Self { pool, reserve })
+        Ok(Self { pool, reserve, bucket: None })
+    }
+
+    /// The same, whose files can be read from a bucket too.
+    pub(crate) fn with_bucket(self, bucket: Option<Bucket>) -> Self {
+        Self { bucket, ..self }
     }
 
     /// Keeps room on the disk for when it is full; without it the catalogue works all the same until then.

@@ -9,7 +9,7 @@ use media_core::time::{Timescale, WallTime};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Catalogue, CatalogueError, FileRow};
+use super::{Catalogue, CatalogueError, FileRow, LocalCopy, StoredCopy};
 use crate::segment_file::Extent;
 
 /// The columns of a [`FileRow`], in the order that [`file_row`] reads them, and others behind them.
@@ -17,7 +17,10 @@ macro_rules! file_query {
     (and $more:literal, $($rest:literal),+) => {
         concat!(
             "SELECT id, name, state, run, number, start_us, duration_us, first_offset, bytes, timescale, ",
-            "first_ticks, duration_ticks, path, is_cut", $more, " FROM files ",
+            "first_ticks, duration_ticks, path, is_cut, COALESCE(local_state, 'there'), ",
+            "CASE object_state WHEN 'stored' THEN object_key END",
+            $more,
+            " FROM files LEFT JOIN objects ON object_file = id ",
             $($rest),+
         )
     };
@@ -51,7 +54,16 @@ impl Catalogue {
         .bind(from)
         .fetch_all(&self.pool)
         .await?;
-        rows.iter().map(file_row).collect()
+        rows.iter().map(|row| self.readable(row)).collect()
+    }
+
+    /// A file with what it takes to read it where it is.
+    fn readable(&self, row: &SqliteRow) -> Result<FileRow, CatalogueError> {
+        let mut file = file_row(row)?;
+        if let Some(object) = &mut file.object {
+            object.bucket.clone_from(&self.bucket);
+        }
+        Ok(file)
     }
 
     /// The same with the index of each, as far as it is known: one query for all that are closed.
@@ -73,10 +85,10 @@ impl Catalogue {
         .await?;
         let mut files = Vec::with_capacity(rows.len());
         for row in &rows {
-            let file = file_row(row)?;
+            let file = self.readable(row)?;
             let gops = match file.is_open {
                 true => self.open_gops(&file).await?,
-                false => decoded(&file, row.try_get(14)?)?,
+                false => decoded(&file, row.try_get(16)?)?,
             };
             files.push((file, gops));
         }
@@ -234,6 +246,8 @@ pub(super) fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
     let wrong = |what| CatalogueError::Row { name: name.clone(), what };
     let state: String = row.try_get(2)?;
     let path: String = row.try_get(12)?;
+    let local: String = row.try_get(14)?;
+    let key: Option<String> = row.try_get(15)?;
     let number: i64 = row.try_get(4)?;
     let first_offset: i64 = row.try_get(7)?;
     let bytes: i64 = row.try_get(8)?;
@@ -255,6 +269,8 @@ pub(super) fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
         },
         timescale: timescale.ok_or_else(|| wrong("timescale"))?,
         first_ticks: row.try_get(10)?,
+        local: if local == "there" { LocalCopy::There } else { LocalCopy::Gone },
+        object: key.map(|key| StoredCopy { key, bucket: None }),
         name: PathBuf::from(name),
     })
 }

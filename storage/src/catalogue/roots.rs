@@ -62,16 +62,18 @@ impl Catalogue {
         Ok(())
     }
 
-    /// The newest files below a folder.
+    /// The newest files below a folder that are on its disk.
     pub(crate) async fn newest_below(&self, root: &Path, limit: u32) -> Result<Vec<PathBuf>, CatalogueError> {
         let (from, until) = below(root);
-        let rows =
-            sqlx::query("SELECT name FROM files WHERE name >= ? AND name < ? ORDER BY start_us DESC LIMIT ?")
-                .bind(from)
-                .bind(until)
-                .bind(i64::from(limit))
-                .fetch_all(&self.pool)
-                .await?;
+        let rows = sqlx::query(
+            "SELECT name FROM files LEFT JOIN objects ON object_file = id WHERE name >= ? AND name < ? \
+                 AND COALESCE(local_state, 'there') = 'there' ORDER BY start_us DESC LIMIT ?",
+        )
+        .bind(from)
+        .bind(until)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
         rows.iter().map(|row| Ok(PathBuf::from(row.try_get::<String, _>(0)?))).collect()
     }
 
@@ -106,14 +108,17 @@ impl Catalogue {
             .collect()
     }
 
-    /// What the files below a folder come to.
+    /// What the files below a folder come to that are on its disk.
     pub(crate) async fn bytes_below(&self, root: &Path) -> Result<u64, CatalogueError> {
         let (from, until) = below(root);
-        let row = sqlx::query("SELECT COALESCE(SUM(bytes), 0) FROM files WHERE name >= ? AND name < ?")
-            .bind(from)
-            .bind(until)
-            .fetch_one(&self.pool)
-            .await?;
+        let row = sqlx::query(
+            "SELECT COALESCE(SUM(bytes), 0) FROM files LEFT JOIN objects ON object_file = id \
+             WHERE name >= ? AND name < ? AND COALESCE(local_state, 'there') = 'there'",
+        )
+        .bind(from)
+        .bind(until)
+        .fetch_one(&self.pool)
+        .await?;
         Ok(unsigned(row.try_get(0)?))
     }
 

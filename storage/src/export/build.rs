@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use crate::playback::{
     Clip, ClipFormat, ClipPart, ClipPlan, ClipRequest, GapRule, PlaybackError, Recordings,
 };
 use crate::seal::{SEAL_BYTES, Seal, SealBuilder};
+use crate::source::{self, ReadAt as _};
 use crate::walk::{PartInFile, part_at, seal_at};
 
 /// An export can't be made.
@@ -283,7 +283,7 @@ impl Zip<'_> {
 /// The recorded files behind a clip.
 struct Source<'a> {
     clip: &'a Clip,
-    open: Option<(usize, File)>,
+    open: Option<(usize, source::Source)>,
     /// What was recorded besides payloads.
     heads: Vec<u8>,
     /// The file and the end of the part before: a seal stands there.
@@ -297,11 +297,11 @@ struct SourcePart {
 }
 
 impl Source<'_> {
-    fn file(&mut self, index: usize) -> io::Result<(&FileRow, &File)> {
+    fn file(&mut self, index: usize) -> io::Result<(&FileRow, &source::Source)> {
         let row = self.clip.files().get(index).ok_or(io::ErrorKind::NotFound)?;
         let open = match self.open.take() {
             Some((open, file)) if open == index => (open, file),
-            _ => (index, File::open(&row.name)?),
+            _ => (index, source::Source::open(row)?),
         };
         Ok((row, &self.open.insert(open).1))
     }
@@ -333,7 +333,7 @@ impl Source<'_> {
 }
 
 /// The chain before a part.
-fn chain_before(file: &File, row: &FileRow, offset: u64) -> io::Result<Seal> {
+fn chain_before(file: &source::Source, row: &FileRow, offset: u64) -> io::Result<Seal> {
     if offset > row.first_offset {
         let seal = seal_at(file, offset.saturating_sub(SEAL_BYTES), row.extent.bytes)?;
         return Ok(seal.unwrap_or(Seal(Default::default())));

@@ -13,8 +13,6 @@
 //! A clip ends where the codec's parameters change: one MP4 has one init segment.
 //! Limits: [`EDGE_PARTS_MAX`].
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -27,6 +25,7 @@ use media_core::time::{Timescale, WallTime, rescale};
 
 use super::{ClipFormat, ClipPlan, ClipRequest, GapRule, PlaybackError, RunPlan, fault, malformed};
 use crate::catalogue::FileRow;
+use crate::source::{ReadAt as _, Source};
 use crate::walk::{PartInFile, part_at};
 
 /// Parts read before the asked time, and behind the end: of a GOP of ten minutes. What goes on longer is shown whole.
@@ -154,7 +153,7 @@ impl Clip {
 /// Opens one file after the other.
 struct RunFiles<'a> {
     rows: &'a [FileRow],
-    open: Option<(usize, File)>,
+    open: Option<(usize, Source)>,
 }
 
 /// Where the next part is.
@@ -165,10 +164,10 @@ struct Position {
 }
 
 impl RunFiles<'_> {
-    fn open(&mut self, index: usize) -> Result<Option<(&FileRow, &File)>, PlaybackError> {
+    fn open(&mut self, index: usize) -> Result<Option<(&FileRow, &Source)>, PlaybackError> {
         let Some(row) = self.rows.get(index) else { return Ok(None) };
         if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
-            self.open = Some((index, File::open(&row.name).map_err(|error| fault(row, error))?));
+            self.open = Some((index, Source::open(row).map_err(|error| fault(row, error))?));
         }
         Ok(self.open.as_ref().map(|(_, file)| (row, file)))
     }

@@ -3,10 +3,8 @@
 //! Heads of parts are moved in time as they pass; everything else is as it lies in the files.
 //! Limits: [`CHUNK_BYTES`] in memory.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,6 +16,7 @@ use media_core::remux::fmp4::read::{BOX_HEADER_BYTES, MOOF_BYTES_MAX, box_header
 use super::clip::{Clip, Content, Piece};
 use super::{Recordings, gops_of};
 use crate::catalogue::CatalogueError;
+use crate::source::{ReadAt as _, Source};
 use crate::walk::header_at;
 
 /// Read from a file at once.
@@ -31,7 +30,7 @@ pub struct ClipReader {
     at: u64,
     to: u64,
     piece: usize,
-    open: Option<(usize, File)>,
+    open: Option<(usize, Source)>,
     /// In a piece of parts: where the next box begins in the file, when that is known.
     edge: Option<u64>,
     /// A place where a box begins in the file of the first piece: the nearest that the index knows.
@@ -116,12 +115,12 @@ impl ClipReader {
         chunk
     }
 
-    fn file(&mut self, file: usize) -> io::Result<&File> {
+    fn file(&mut self, file: usize) -> io::Result<&Source> {
         let open = match self.open.take() {
             Some((open, handle)) if open == file => (open, handle),
             _ => {
                 let row = self.clip.files.get(file).ok_or(io::ErrorKind::NotFound)?;
-                (file, File::open(&row.name)?)
+                (file, Source::open(row)?)
             }
         };
         Ok(&self.open.insert(open).1)

@@ -2,8 +2,6 @@
 //!
 //! A file is named by the path and the time at which it begins; no other file of the path ever has that.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +13,7 @@ use media_core::time::WallTime;
 use super::clip::{Clip, Content, Piece};
 use super::{PlaybackError, Recordings, fault, gops_of, malformed};
 use crate::catalogue::{CatalogueError, FileRow, Range};
+use crate::source::{ReadAt as _, Source};
 
 /// Whether the GOP that is being written belongs to what is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +97,7 @@ impl Recordings {
 
 /// Without an edit list: players of playlists follow the segments' own times.
 fn init_of(row: &FileRow) -> Result<Option<Bytes>, PlaybackError> {
-    let file = match File::open(&row.name) {
+    let file = match Source::open(row) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(|error| fault(row, error))?,
     };

@@ -148,8 +148,10 @@ fn storage_config(config: &Config) -> StorageConfig {
         paths: recorded().map(rule).collect(),
         quota_total_bytes: config.retention.quota_total_bytes,
         levels: config.retention.disk_levels,
+        local_retention: config.s3.as_ref().and_then(|s3| s3.local_retention),
     };
-    StorageConfig { database: config.database.clone(), roots, retention }
+    let bucket = config.s3.as_ref().map(|s3| s3.bucket.clone());
+    StorageConfig { database: config.database.clone(), roots, retention, bucket }
 }
 
 impl Recorders {

@@ -1,0 +1,379 @@
+//! Objects: which files have a copy in the bucket, which wait for one, and which copies are to go.
+
+use std::path::PathBuf;
+
+use media_core::path_name::PathName;
+use media_core::time::WallTime;
+use sqlx::Row as _;
+
+use super::read::{file_query, file_row};
+use super::{Catalogue, CatalogueError, FileRow, signed, unsigned};
+
+/// A file whose copy is still to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct QueuedFile {
+    /// The object's number.
+    pub(crate) object: i64,
+    pub(crate) name: PathBuf,
+    pub(crate) path: PathName,
+    pub(crate) start: WallTime,
+    /// A multipart upload that came to nothing: its key and id.
+    pub(crate) stray: Option<(String, String)>,
+}
+
+/// An object that is to be deleted.
+#[derive(Clone, Debug)]
+pub(crate) struct LeavingObject {
+    pub(crate) object: i64,
+    pub(crate) key: String,
+    pub(crate) upload: Option<String>,
+}
+
+/// What a confirmed object is.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredObject {
+    pub(crate) object: i64,
+    pub(crate) etag: String,
+    pub(crate) sha256: [u8; 32],
+    pub(crate) bytes: u64,
+}
+
+/// What waits to be uploaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct QueueLength {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// When the oldest one's media begins.
+    pub(crate) oldest: Option<WallTime>,
+}
+
+impl Catalogue {
+    /// Files that wait for their upload, the oldest row first.
+    pub(crate) async fn files_to_send(&self, limit: usize) -> Result<Vec<QueuedFile>, CatalogueError> {
+        let rows = sqlx::query(
+            "SELECT object_id, name, path, start_us, object_key, upload_id FROM objects \
+             JOIN files ON id = object_file WHERE object_state IN ('queued', 'sending') \
+             ORDER BY object_file LIMIT ?",
+        )
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?;
+        let queued = rows.iter().map(|row| {
+            let name: String = row.try_get(1)?;
+            let path: String = row.try_get(2)?;
+            let (key, upload): (Option<String>, Option<String>) = (row.try_get(4)?, row.try_get(5)?);
+            Ok(QueuedFile {
+                object: row.try_get(0)?,
+                path: PathName::parse(&path)
+                    .map_err(|_| CatalogueError::Row { name: name.clone(), what: "path" })?,
+                name: PathBuf::from(name),
+                start: WallTime(row.try_get(3)?),
+                stray: key.zip(upload),
+            })
+        });
+        queued.collect()
+    }
+
+    /// What waits to be uploaded.
+    pub(crate) async fn queue_length(&self) -> Result<QueueLength, CatalogueError> {
+        let row = sqlx::query(
+            "SELECT COUNT(*), COALESCE(SUM(bytes), 0), MIN(start_us) FROM objects \
+             JOIN files ON id = object_file WHERE object_state IN ('queued', 'sending')",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        let oldest: Option<i64> = row.try_get(2)?;
+        Ok(QueueLength {
+            files: unsigned(row.try_get(0)?),
+            bytes: unsigned(row.try_get(1)?),
+            oldest: oldest.map(WallTime),
+        })
+    }
+
+    /// Notes that an upload begins, before the bucket hears of it; whether the file is still there.
+    pub(crate) async fn begin_object(&self, object: i64, key: &str) -> Result<bool, CatalogueError> {
+        let done = sqlx::query(
+            "UPDATE objects SET object_state = 'sending', object_key = ? \
+             WHERE object_id = ? AND object_state IN ('queued', 'sending')",
+        )
+        .bind(key)
+        .bind(object)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Notes the multipart upload that an object's parts are sent to.
+    pub(crate) async fn note_upload(&self, object: i64, upload: &str) -> Result<(), CatalogueError> {
+        sqlx::query("UPDATE objects SET upload_id = ? WHERE object_id = ?")
+            .bind(upload)
+            .bind(object)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that the bucket has a file; whether the file was still wanted.
+    pub(crate) async fn note_stored(
+        &self,
+        stored: &StoredObject,
+        now: WallTime,
+    ) -> Result<bool, CatalogueError> {
+        let done = sqlx::query(
+            "UPDATE objects SET object_state = 'stored', upload_id = NULL, etag = ?, sha256 = ?, \
+             object_bytes = ?, stored_us = ? WHERE object_id = ? AND object_state = 'sending'",
+        )
+        .bind(&stored.etag)
+        .bind(stored.sha256.as_slice())
+        .bind(signed(stored.bytes))
+        .bind(now.unix_us())
+        .bind(stored.object)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Objects whose files were deleted.
+    pub(crate) async fn leaving_objects(&self, limit: u32) -> Result<Vec<LeavingObject>, CatalogueError> {
+        let rows = sqlx::query(
+            "SELECT object_id, COALESCE(object_key, ''), upload_id FROM objects \
+             WHERE object_state = 'leaving' ORDER BY object_id LIMIT ?",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        let leaving = rows.iter().map(|row| {
+            Ok(LeavingObject { object: row.try_get(0)?, key: row.try_get(1)?, upload: row.try_get(2)? })
+        });
+        leaving.collect()
+    }
+
+    /// Forgets an object that is gone.
+    pub(crate) async fn object_gone(&self, object: i64) -> Result<(), CatalogueError> {
+        sqlx::query("DELETE FROM objects WHERE object_id = ? AND object_state = 'leaving'")
+            .bind(object)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Files that are on the disk and in the bucket, that no hold keeps and whose media is older than `before`.
+    pub(crate) async fn files_to_leave_disk(
+        &self,
+        before: WallTime,
+        limit: u32,
+    ) -> Result<Vec<FileRow>, CatalogueError> {
+        let rows = sqlx::query(file_query!(
+            "WHERE id IN (SELECT object_file FROM objects WHERE object_state = 'stored' AND local_state = 'there') \
+             AND start_us + duration_us < ? AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.path = files.path \
+             AND released_us IS NULL AND holds.start_us < files.start_us + files.duration_us \
+             AND holds.end_us > files.start_us) ORDER BY start_us LIMIT ?"
+        ))
+        .bind(before.unix_us())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(file_row).collect()
+    }
+
+    /// Notes that a file is about to leave its disk, unless a hold keeps it or its copy is not confirmed.
+    pub(crate) async fn begin_leaving_disk(&self, file: i64) -> Result<bool, CatalogueError> {
+        let done = sqlx::query(
+            "UPDATE objects SET local_state = 'leaving' WHERE object_file = ? AND object_state = 'stored' \
+             AND local_state = 'there' AND NOT EXISTS (SELECT 1 FROM files JOIN holds \
+             ON holds.path = files.path AND released_us IS NULL \
+             AND holds.start_us < files.start_us + files.duration_us AND holds.end_us > files.start_us \
+             WHERE files.id = object_file)",
+        )
+        .bind(file)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Notes that a file is not on its disk any more; its object is.
+    pub(crate) async fn left_disk(&self, file: i64) -> Result<(), CatalogueError> {
+        sqlx::query(
+            "UPDATE objects SET local_state = 'gone' WHERE object_file = ? AND object_state = 'stored'",
+        )
+        .bind(file)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Files that were about to leave their disk when the server ended.
+    pub(crate) async fn files_leaving_disk(&self) -> Result<Vec<(i64, PathBuf)>, CatalogueError> {
+        let rows = sqlx::query(
+            "SELECT id, name FROM objects JOIN files ON id = object_file WHERE local_state = 'leaving'",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let leaving = rows.iter().map(|row| {
+            let name: String = row.try_get(1)?;
+            Ok((row.try_get(0)?, PathBuf::from(name)))
+        });
+        leaving.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use media_core::egress::recorder::RunId;
+    use media_core::time::Timescale;
+
+    use super::*;
+    use crate::catalogue::{FileUpdate, Range, Update};
+    use crate::continuity::Continuity;
+    use crate::deletion::{Cause, Deleter, Outcome, Rule};
+    use crate::holds::NewHold;
+    use crate::root::Roots;
+    use crate::segment_file::{Extent, FileFacts};
+
+    const NOW: WallTime = WallTime(1_795_635_000_000_000);
+
+    struct Place {
+        dir: tempfile::TempDir,
+        deleter: Deleter,
+    }
+
+    impl Place {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let url = format!("sqlite:{}", dir.path().join("catalogue.db").display());
+            let catalogue = Catalogue::open(&url).await.unwrap();
+            // A folder that is configured no more: what is there may go.
+            let deleter = Deleter { catalogue, roots: Roots::new(Vec::new()), counts: Arc::default() };
+            Self { dir, deleter }
+        }
+
+        fn catalogue(&self) -> &Catalogue {
+            &self.deleter.catalogue
+        }
+
+        /// A file of a second, closed or not.
+        async fn file(&self, number: u32, is_closed: bool) -> FileRow {
+            let name = self.dir.path().join(format!("{number}.mp4"));
+            std::fs::write(&name, b"media").unwrap();
+            let start = NOW.plus_us(i64::from(number) * 1_000_000);
+            let continuity = Continuity { path: path(), run: RunId(1), number, start };
+            let facts = FileFacts {
+                name: name.clone(),
+                continuity,
+                timescale: Timescale::VIDEO,
+                first_ticks: 0,
+                first_offset: 1,
+            };
+            let update = FileUpdate {
+                facts,
+                extent: Extent { bytes: 5, duration_ticks: 90_000 },
+                new_gops: Vec::new(),
+                gops_before: 0,
+                closed: is_closed.then(Vec::new),
+                marker: None,
+            };
+            // Twice, as after an answer that got lost.
+            self.catalogue().apply(&[Update::File(update.clone()), Update::File(update)]).await.unwrap();
+            self.row(&name).await.unwrap()
+        }
+
+        async fn row(&self, name: &Path) -> Option<FileRow> {
+            self.catalogue().file(&name.to_string_lossy()).await.unwrap()
+        }
+
+        /// What an upload notes.
+        async fn store(&self, file: &FileRow) -> StoredObject {
+            let queued = self.catalogue().files_to_send(100).await.unwrap();
+            let object = queued.iter().find(|queued| queued.name == file.name).unwrap().object;
+            assert!(self.catalogue().begin_object(object, &format!("key-{object}")).await.unwrap());
+            StoredObject { object, etag: "e".to_owned(), sha256: [7; 32], bytes: 5 }
+        }
+    }
+
+    fn path() -> PathName {
+        PathName::parse("cam_1").unwrap()
+    }
+
+    fn hold(file: &FileRow) -> NewHold {
+        NewHold {
+            path: path(),
+            start: file.start,
+            end: file.start.plus_us(1),
+            reason: String::new(),
+            by: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_closed_file_waits_once_and_deletions_leave_objects_to_be_deleted() {
+        let place = Place::new().await;
+        let catalogue = place.catalogue();
+        let (first, second) = (place.file(0, true).await, place.file(1, true).await);
+        place.file(2, false).await;
+        let queue = catalogue.queue_length().await.unwrap();
+        assert_eq!(queue, QueueLength { files: 2, bytes: 10, oldest: Some(NOW) });
+        place.file(2, true).await;
+        assert_eq!(catalogue.queue_length().await.unwrap().files, 3, "it was closed");
+
+        let cause = Cause::rule(Rule::Age, NOW);
+        assert_eq!(place.deleter.delete(&first, cause).await.unwrap(), Outcome::Deleted);
+        assert!(catalogue.leaving_objects(9).await.unwrap().is_empty(), "the bucket never heard of it");
+        // One whose file is deleted while it is sent.
+        let stored = place.store(&second).await;
+        catalogue.note_upload(stored.object, "upload").await.unwrap();
+        assert_eq!(place.deleter.delete(&second, cause).await.unwrap(), Outcome::Deleted);
+        assert!(!catalogue.note_stored(&stored, NOW).await.unwrap(), "nobody wants it any more");
+        let leaving = catalogue.leaving_objects(9).await.unwrap();
+        let [LeavingObject { object, key, upload: Some(upload) }] = leaving.as_slice() else {
+            panic!("{leaving:?}")
+        };
+        assert_eq!((*object, key, upload.as_str()), (stored.object, &format!("key-{object}"), "upload"));
+        catalogue.object_gone(*object).await.unwrap();
+        assert!(catalogue.leaving_objects(9).await.unwrap().is_empty());
+        assert_eq!(catalogue.queue_length().await.unwrap().files, 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_leaves_its_disk_only_when_it_is_stored_and_not_held_even_through_a_crash() {
+        let place = Place::new().await;
+        let catalogue = place.catalogue();
+        let (waiting, stored, held) =
+            (place.file(0, true).await, place.file(1, true).await, place.file(2, true).await);
+        for file in [&stored, &held] {
+            let object = place.store(file).await;
+            assert!(catalogue.note_stored(&object, NOW).await.unwrap());
+        }
+        let hold = catalogue.place_hold(&hold(&held), NOW).await.unwrap();
+        let later = NOW.plus_us(3600 * 1_000_000);
+        let may_go = catalogue.files_to_leave_disk(later, 9).await.unwrap();
+        assert!(matches!(may_go.as_slice(), [file] if file.name == stored.name), "{may_go:?}");
+        assert!(catalogue.files_to_leave_disk(stored.end(), 9).await.unwrap().is_empty(), "too young");
+        for file in [&waiting, &held] {
+            assert_eq!(place.deleter.evict(file).await.unwrap(), Outcome::Kept);
+            assert!(file.name.exists());
+        }
+        // A crash between the note and the removal.
+        assert!(catalogue.begin_leaving_disk(stored.id).await.unwrap());
+        assert!(!place.row(&stored.name).await.unwrap().is_on_disk());
+        place.deleter.finish().await.unwrap();
+        assert!(!stored.name.exists());
+        let rows = catalogue.files(&path(), Range::default()).await.unwrap();
+        let seen: Vec<_> = rows.iter().map(|row| (row.is_on_disk(), row.object.is_some())).collect();
+        assert_eq!(seen, [(true, false), (false, true), (true, true)]);
+        assert_eq!(catalogue.bytes_below(place.dir.path()).await.unwrap(), 10, "on the disk");
+
+        catalogue.release_hold(hold.id, "ana", NOW).await.unwrap();
+        assert_eq!(place.deleter.evict(&held).await.unwrap(), Outcome::Deleted);
+        assert!(!held.name.exists());
+        // What is in the bucket only can be deleted as well.
+        let gone = place.row(&stored.name).await.unwrap();
+        let oldest = catalogue.oldest_in_bucket(9).await.unwrap();
+        assert_eq!(oldest.iter().map(|row| row.id).collect::<Vec<_>>(), [stored.id, held.id]);
+        let outcome = place.deleter.delete(&gone, Cause::rule(Rule::Quota, NOW)).await.unwrap();
+        assert_eq!(outcome, Outcome::Deleted);
+        assert_eq!(catalogue.leaving_objects(9).await.unwrap().len(), 1);
+    }
+}
