@@ -88,8 +88,16 @@ pub struct BucketStatus {
     pub queued_files: u64,
     /// Their bytes.
     pub queued_bytes: u64,
-    /// When the oldest one's media began.
+    /// When the media of the one that waits longest began.
     pub oldest_queued: Option<Time>,
+    /// Files that are in the bucket.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them that are on no disk any more.
+    pub files_only_there: u64,
+    /// Their bytes.
+    pub bytes_only_there: u64,
 }
 
 /// Percent of a disk.
@@ -224,8 +232,12 @@ pub struct CheckReport {
     pub sound: u64,
     /// Files that are being written, passed over.
     pub open: u64,
-    /// Files that are in the bucket only, passed over.
+    /// Files that are in the bucket only.
     pub in_bucket: u64,
+    /// Files whose copy in the bucket was gone or had another length: they are uploaded again.
+    pub sent_again: u64,
+    /// The same, of files that are on no disk any more.
+    pub lost: u64,
     /// Files on disks that are not there, passed over.
     pub absent: u64,
     /// Rows whose file was gone: taken out and noted.

@@ -269,6 +269,10 @@ fn status_of(figures: StorageFigures, bucket: Option<storage::BucketFigures>) ->
             queued_files: bucket.queued_files,
             queued_bytes: bucket.queued_bytes,
             oldest_queued: bucket.oldest_queued.map(time),
+            files: bucket.files,
+            bytes: bucket.bytes,
+            files_only_there: bucket.files_only_there,
+            bytes_only_there: bucket.bytes_only_there,
         }),
     }
 }
@@ -301,6 +305,8 @@ fn check_of(state: CheckState) -> api::CheckState {
             sound,
             open,
             in_bucket,
+            sent_again,
+            lost,
             absent,
             missing,
             added,
@@ -318,6 +324,8 @@ fn check_of(state: CheckState) -> api::CheckState {
             sound,
             open,
             in_bucket,
+            sent_again,
+            lost,
             absent,
             missing,
             added,

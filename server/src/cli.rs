@@ -152,7 +152,7 @@ fn check_storage(file: Option<&std::path::Path>, variables: &[(String, String)])
     writeln!(
         out,
         "{} files: {} sound, {} being written, {} missing, {} added, {} truncated, {} altered, {} not ours, {} failed, \
-         {} in the bucket only, {} on disks that are not there",
+         {} in the bucket only, {} uploaded again, {} lost in the bucket, {} on disks that are not there",
         report.files,
         report.sound,
         report.open,
@@ -163,6 +163,8 @@ fn check_storage(file: Option<&std::path::Path>, variables: &[(String, String)])
         report.foreign,
         report.failed,
         report.in_bucket,
+        report.sent_again,
+        report.lost,
         report.absent,
     )?;
     Ok(match (report.is_sound(), report.needs_a_person()) {

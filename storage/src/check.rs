@@ -8,6 +8,7 @@
 //! | a file that is not what its row says | nothing: somebody must look |
 //! | a file that is not ours | nothing |
 //!
+//! The bucket is compared as well (-> `bucket_check`).
 //! Files that are being written are passed over, so it may run beside the server. A disk that is not there is passed over
 //! too: its files are not gone.
 //! Memory: a page of rows, one file's index, and [`FINDINGS_MAX`] findings, however large the archive is.
@@ -22,6 +23,7 @@ use media_core::egress::recorder::{Gap, GapReason};
 use media_core::time::WallTime;
 use tokio::sync::mpsc;
 
+use crate::bucket_check::{CompareError, compare};
 use crate::catalogue::{Catalogue, CatalogueError, FileRow, Update};
 use crate::clock::Clock;
 use crate::continuity::Continuity;
@@ -83,8 +85,12 @@ pub struct CheckReport {
     pub altered: u64,
     /// Files that are not ours.
     pub foreign: u64,
-    /// Files that could not be read or repaired.
+    /// Files that could not be read or repaired, and a bucket that could not be listed.
     pub failed: u64,
+    /// Files whose copy in the bucket was gone or had another length: they are uploaded again.
+    pub sent_again: u64,
+    /// The same, of files that are on no disk any more.
+    pub lost: u64,
     /// The first of those that are not in order.
     pub findings: Vec<Finding>,
 }
@@ -92,15 +98,15 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether everything was in order.
     pub fn is_sound(&self) -> bool {
-        self.missing + self.added + self.truncated == 0 && !self.needs_a_person()
+        self.missing + self.added + self.truncated + self.sent_again == 0 && !self.needs_a_person()
     }
 
     /// Whether something is left that a check can't put right.
     pub fn needs_a_person(&self) -> bool {
-        self.altered + self.failed + self.absent > 0
+        self.altered + self.failed + self.absent + self.lost > 0
     }
 
-    fn find(&mut self, name: &Path, what: impl Into<String>) {
+    pub(crate) fn find(&mut self, name: &Path, what: impl Into<String>) {
         let what = what.into();
         tracing::warn!(file = %name.display(), what, "storage check");
         if self.findings.len() < FINDINGS_MAX {
@@ -157,6 +163,7 @@ impl Checks {
 
 fn tell(report: &CheckReport) {
     let CheckReport { files, sound, missing, added, truncated, altered, failed, absent, .. } = *report;
+    let CheckReport { sent_again, lost, .. } = *report;
     if report.is_sound() {
         tracing::info!(files, sound, "storage check: everything is in order");
     } else {
@@ -169,6 +176,8 @@ fn tell(report: &CheckReport) {
             altered,
             failed,
             absent,
+            sent_again,
+            lost,
             "storage check: not all is in order"
         );
     }
@@ -225,7 +234,21 @@ impl Checker {
         for root in present {
             self.files_below(&root, &mut report).await?;
         }
+        self.bucket(&mut report).await?;
         Ok(report)
+    }
+
+    async fn bucket(&self, report: &mut CheckReport) -> Result<(), CatalogueError> {
+        let Some(bucket) = self.catalogue().bucket() else { return Ok(()) };
+        match Box::pin(compare(self.catalogue(), bucket, report)).await {
+            Err(CompareError::Bucket(error)) => {
+                report.failed += 1;
+                report.find(Path::new(bucket.prefix()), format!("can't be looked at in the bucket: {error}"));
+                Ok(())
+            }
+            Err(CompareError::Catalogue(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn row(&self, row: FileRow, depth: Depth, report: &mut CheckReport) -> Result<(), CatalogueError> {
@@ -235,7 +258,7 @@ impl Checker {
             return Ok(());
         }
         if !row.is_on_disk() {
-            // Its copy is what there is; the bucket looks after that.
+            // Its copy is what there is: see below, where the bucket is looked at.
             report.in_bucket += 1;
             return Ok(());
         }

@@ -51,7 +51,8 @@ impl Driver {
 /// Never ends. What is under way when the server stops is begun anew at the next start.
 async fn upload(uploads: Option<Uploads>) {
     match uploads {
-        Some(uploads) => uploads.run().await,
+        // Boxed: the SDK's requests are large.
+        Some(uploads) => Box::pin(uploads.run()).await,
         None => std::future::pending().await,
     }
 }

@@ -5,8 +5,7 @@
 //!  then, each leaving what a hold keeps:
 //!   1. age     files whose last picture is older than their path's recordDeleteAfter
 //!   2. quota   the oldest of a path above its recordQuota, then the oldest of all above recordQuotaTotal
-//!   3. local   files whose copy in the bucket is confirmed leave their disk after localRetention
-//!   4. space   the oldest on a disk above recordDiskDelete, whatever their age: from there only, where there is such a copy
+//!   3. space   the oldest on a disk above recordDiskDelete, whatever their age: from there only, where there is such a copy
 //!  above recordDiskStop nothing is recorded until there is room again
 //! ```
 //!
@@ -203,7 +202,6 @@ impl Keeper {
         if self.is_due(self.age_due) {
             self.age_due = Some((self.premises.clock.monotonic)() + self.age_every());
             self.age(now).await?;
-            self.local(now).await?;
         }
         self.quotas(now).await?;
         for group in groups {
@@ -228,8 +226,7 @@ impl Keeper {
     }
 
     fn age_every(&self) -> Duration {
-        let config = &self.premises.config;
-        let ages = config.paths.iter().filter_map(|rule| rule.delete_after).chain(config.local_retention);
+        let ages = self.premises.config.paths.iter().filter_map(|rule| rule.delete_after);
         ages.map(|age| age / 2).min().unwrap_or(AGE_EVERY_MAX).clamp(AGE_EVERY_MIN, AGE_EVERY_MAX)
     }
 
@@ -312,17 +309,6 @@ impl Keeper {
             for file in deleter.catalogue.expired(&rule.path, before, FILES_PER_PASS_MAX).await? {
                 deleter.delete(&file, Cause::rule(Rule::Age, now)).await?;
             }
-        }
-        Ok(())
-    }
-
-    async fn local(&self, now: WallTime) -> Result<(), CatalogueError> {
-        let Some(retention) = self.premises.config.local_retention else { return Ok(()) };
-        let deleter = &self.premises.deleter;
-        let age_us = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-        let before = now.plus_us(age_us.saturating_neg());
-        for file in deleter.catalogue.files_to_leave_disk(before, FILES_PER_PASS_MAX).await? {
-            deleter.evict(&file).await?;
         }
         Ok(())
     }
@@ -422,7 +408,7 @@ impl Keeper {
             }
             let deleter = &self.premises.deleter;
             let outcome = match cause.rule {
-                // Nothing is lost where there is a copy.
+                // Nothing is lost where there is a copy. The bucket is not asked once more: a full disk can't wait for it.
                 Rule::Space if file.object.is_some() => deleter.evict(&file).await?,
                 _ => deleter.delete(&file, cause).await?,
             };

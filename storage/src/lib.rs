@@ -19,6 +19,8 @@
 mod adopt;
 #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "there is no bucket to use it for"))]
 mod bucket;
+#[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "there is no bucket to use it for"))]
+mod bucket_check;
 mod bucket_config;
 mod catalogue;
 mod check;
@@ -130,14 +132,15 @@ impl Storage {
         let catalogue = Catalogue::open(&config.database).await?.with_bucket(bucket.clone());
         let roots = Roots::new(config.roots);
         let deleter = Deleter { catalogue: catalogue.clone(), roots: roots.clone(), counts: Arc::default() };
+        let local_retention = config.retention.local_retention;
         let uploads = bucket.zip(config.bucket).map(|(bucket, config)| {
             let setup = UploadsSetup {
                 bucket,
-                prefix: config.prefix,
                 uploads_max: config.uploads_max,
                 bytes_per_second_max: config.bytes_per_second_max,
+                local_retention,
             };
-            Uploads::new(catalogue.clone(), setup, clock)
+            Uploads::new(deleter.clone(), setup, clock)
         });
         let premises = Premises { deleter, config: Arc::new(config.retention), clock, kept: Arc::default() };
         let mut keeper = Keeper::new(premises.clone());
@@ -216,12 +219,13 @@ impl Storage {
     }
 }
 
-/// Compares catalogue and disks and puts right what can be; a server may run beside it.
+/// Compares catalogue, disks and bucket and puts right what can be; a server may run beside it.
 ///
 /// # Errors
 /// [`CatalogueError`] when the catalogue can't be used.
 pub async fn check(config: StorageConfig, clock: Clock, depth: Depth) -> Result<CheckReport, CatalogueError> {
-    let catalogue = Catalogue::open(&config.database).await?;
+    let bucket = config.bucket.as_ref().and_then(Bucket::new);
+    let catalogue = Catalogue::open(&config.database).await?.with_bucket(bucket);
     let roots = Roots::new(config.roots);
     for root in roots.iter() {
         match adopt::adopt(&catalogue, root, (clock.wall)()).await? {

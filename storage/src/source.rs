@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
+use crate::bucket;
 use crate::catalogue::{FileRow, StoredCopy};
 
 /// Read around a place that nothing was read before: some heads of parts.
@@ -128,7 +129,8 @@ impl ObjectReader {
             return Err(io::Error::other("it is in a bucket, and none is configured: write \"s3\""));
         };
         let handle = Handle::try_current().map_err(io::Error::other)?;
-        handle.block_on(bucket.read(&self.copy.key, from, to)).map_err(io::Error::other)
+        let read = bucket::tried(|| bucket.read(&self.copy.key, from, to), |_| ());
+        handle.block_on(read).map_err(io::Error::other)
     }
 }
 

@@ -154,7 +154,7 @@ const TOTAL: &[Column<Total>] = &[gauge(
 )];
 
 const BUCKET: &[Column<BucketFigures>] = &[
-    gauge("gtvision_bucket_failing", "1 while the bucket takes or deletes nothing.", |b| {
+    gauge("gtvision_bucket_failing", "1 while the bucket does not do what it is asked for.", |b| {
         whole(u64::from(b.is_failing))
     }),
     gauge("gtvision_bucket_queue_files", "Files that wait for their upload.", |b| whole(b.queued_files)),
@@ -164,6 +164,12 @@ const BUCKET: &[Column<BucketFigures>] = &[
         "When the oldest one's media began; absent while none waits.",
         |b| b.oldest_queued.map(|time| Number::Real(unix_seconds(time))),
     ),
+    gauge("gtvision_bucket_files", "Files that are in the bucket.", |b| whole(b.files)),
+    gauge("gtvision_bucket_bytes", "Their bytes.", |b| whole(b.bytes)),
+    gauge("gtvision_bucket_only_files", "Those of them that are on no disk any more.", |b| {
+        whole(b.files_only_there)
+    }),
+    gauge("gtvision_bucket_only_bytes", "Their bytes.", |b| whole(b.bytes_only_there)),
     counter("gtvision_bucket_stored_files_total", "Files whose copy was confirmed.", |b| {
         whole(b.stored_files)
     }),

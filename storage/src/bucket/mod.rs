@@ -1,7 +1,7 @@
 //! Bucket: one request to an S3 store, and what came of it.
 //!
-//! Bytes that are sent carry their SHA-256, which the store compares before it says yes. Nothing is tried again here: who
-//! asks knows what that costs (-> `upload`). A request that makes no progress ends after [`STALL_AFTER`].
+//! Bytes that are sent carry their SHA-256, which the store compares before it says yes. A request that makes no progress
+//! ends after [`STALL_AFTER`]; one that failed for a reason that may pass is made again by [`tried`], and nowhere else.
 //! Without the feature `s3` there is no bucket, and everything around it stays as it is.
 
 #[cfg(not(feature = "s3"))]
@@ -11,7 +11,10 @@ mod paced_body;
 #[cfg(feature = "s3")]
 mod s3;
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::sleep;
 
 #[cfg(not(feature = "s3"))]
 pub(crate) use absent::Bucket;
@@ -23,7 +26,11 @@ pub const HAS_BUCKETS: bool = cfg!(feature = "s3");
 
 /// A request that neither sends nor receives for so long is given up.
 #[cfg(feature = "s3")]
-const STALL_AFTER: std::time::Duration = std::time::Duration::from_secs(20);
+const STALL_AFTER: Duration = Duration::from_secs(20);
+/// Tries of one request: a store that fails one in twenty is not noticed.
+const TRIES: u32 = 4;
+/// Before the second try; doubles each time.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// A request to the bucket failed. No variant shows a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +65,31 @@ impl BucketError {
     }
 }
 
+/// Makes a request, again when it fails for a reason that may pass; tells each failure.
+pub(crate) async fn tried<T, F>(
+    request: impl Fn() -> F,
+    failed: impl Fn(&BucketError),
+) -> Result<T, BucketError>
+where
+    F: Future<Output = Result<T, BucketError>>,
+{
+    let (mut wait, mut tries) = (TRY_AGAIN_AFTER, 1);
+    loop {
+        let error = match request().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        failed(&error);
+        if tries == TRIES || error.is_lasting() {
+            return Err(error);
+        }
+        tracing::debug!(%error, tries, "bucket is asked again");
+        sleep(wait).await;
+        wait *= 2;
+        tries += 1;
+    }
+}
+
 /// Bytes to be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct PartToSend {
@@ -73,6 +105,20 @@ pub(crate) struct SentPart {
     pub(crate) number: u16,
     pub(crate) etag: String,
     pub(crate) sha256: [u8; 32],
+}
+
+/// One page of the keys below the prefix, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) objects: Vec<ListedObject>,
+    pub(crate) is_last: bool,
+}
+
+/// An object that the store lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedObject {
+    pub(crate) key: String,
+    pub(crate) bytes: u64,
 }
 
 /// What the store says of an object.

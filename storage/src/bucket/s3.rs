@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::paced_body::PacedBody;
-use super::{BucketError, ObjectFacts, PartToSend, STALL_AFTER, SentPart};
+use super::{BucketError, Listed, ListedObject, ObjectFacts, PartToSend, STALL_AFTER, SentPart};
 use crate::bucket_config::{Addressing, BucketConfig, ObjectEncryption};
 use crate::upload::Pace;
 
@@ -37,6 +37,7 @@ const MESSAGE_CHARS_MAX: usize = 300;
 pub(crate) struct Bucket {
     client: Client,
     name: Arc<str>,
+    prefix: Arc<str>,
     encryption: ObjectEncryption,
 }
 
@@ -76,7 +77,17 @@ impl Bucket {
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         sdk.set_endpoint_url(config.endpoint.clone());
         let client = Client::from_conf(sdk.build());
-        Some(Self { client, name: config.bucket.as_str().into(), encryption: config.encryption.clone() })
+        Some(Self {
+            client,
+            name: config.bucket.as_str().into(),
+            prefix: config.prefix.as_str().into(),
+            encryption: config.encryption.clone(),
+        })
+    }
+
+    /// What keys begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
@@ -208,6 +219,21 @@ impl Bucket {
             return Err(BucketError::Differs { key: key.to_owned(), got_bytes, want_bytes });
         }
         Ok(bytes)
+    }
+
+    /// Objects below the prefix whose keys follow `after`, a page of them.
+    pub(crate) async fn list(&self, after: &str) -> Result<Listed, BucketError> {
+        let after = Some(after).filter(|after| !after.is_empty()).map(str::to_owned);
+        let request =
+            self.client.list_objects_v2().bucket(&*self.name).prefix(&*self.prefix).set_start_after(after);
+        let answer = watched("list objects", &Notify::new(), Box::pin(request.send())).await?;
+        let is_last = !answer.is_truncated().unwrap_or(false);
+        let listed = |object: aws_sdk_s3::types::Object| {
+            let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+            Some(ListedObject { key: object.key?, bytes })
+        };
+        let objects = answer.contents.unwrap_or_default().into_iter().filter_map(listed).collect();
+        Ok(Listed { objects, is_last })
     }
 
     /// Deletes an object; that it is not there is fine.

@@ -26,7 +26,7 @@ use media_core::time::{Timescale, WallTime};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-pub(crate) use objects::{LeavingObject, QueueLength, QueuedFile, StoredObject};
+pub(crate) use objects::{KnownObject, LeavingObject, ObjectSums, QueuedFile, StoredObject};
 pub(crate) use read::Range;
 pub(crate) use roots::{PathUsage, RecentGrowth};
 
@@ -138,6 +138,8 @@ pub(crate) enum LocalCopy {
 #[derive(Clone, Debug)]
 pub(crate) struct StoredCopy {
     pub(crate) key: String,
+    /// The file's length when it was confirmed.
+    pub(crate) bytes: u64,
     /// For those who read it; `None` when no bucket is configured any more.
     pub(crate) bucket: Option<Bucket>,
 }
@@ -176,6 +178,11 @@ impl Catalogue {
     /// The same, whose files can be read from a bucket too.
     pub(crate) fn with_bucket(self, bucket: Option<Bucket>) -> Self {
         Self { bucket, ..self }
+    }
+
+    /// The bucket that is configured.
+    pub(crate) fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
     }
 
     /// Keeps room on the disk for when it is full; without it the catalogue works all the same until then.

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use media_core::path_name::PathName;
 use media_core::time::WallTime;
-use sqlx::Row as _;
+use sqlx::{QueryBuilder, Row as _};
 
+use super::deletions::below;
 use super::read::{file_query, file_row};
 use super::{Catalogue, CatalogueError, FileRow, signed, unsigned};
 
@@ -17,6 +18,8 @@ pub(crate) struct QueuedFile {
     pub(crate) name: PathBuf,
     pub(crate) path: PathName,
     pub(crate) start: WallTime,
+    /// Where its last part ends: a shorter file lacks something.
+    pub(crate) bytes: u64,
     /// A multipart upload that came to nothing: its key and id.
     pub(crate) stray: Option<(String, String)>,
 }
@@ -38,26 +41,53 @@ pub(crate) struct StoredObject {
     pub(crate) bytes: u64,
 }
 
-/// What waits to be uploaded.
+/// Files and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct QueueLength {
+pub(crate) struct Sum {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-    /// When the oldest one's media begins.
+}
+
+/// What is where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ObjectSums {
+    /// Waits to be uploaded.
+    pub(crate) queue: Sum,
+    /// On a disk and in the bucket.
+    pub(crate) both: Sum,
+    /// In the bucket only.
+    pub(crate) bucket: Sum,
+    /// In the bucket, and its file was deleted.
+    pub(crate) leaving: Sum,
+    /// When the media of the first in the queue begins.
     pub(crate) oldest: Option<WallTime>,
 }
 
+/// An object that the bucket should have, as far as the catalogue knows.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownObject {
+    pub(crate) key: String,
+    /// Its confirmed length; `None` while its upload or deletion is under way.
+    pub(crate) stored_bytes: Option<u64>,
+}
+
 impl Catalogue {
-    /// Files that wait for their upload, the oldest row first.
-    pub(crate) async fn files_to_send(&self, limit: usize) -> Result<Vec<QueuedFile>, CatalogueError> {
-        let rows = sqlx::query(
-            "SELECT object_id, name, path, start_us, object_key, upload_id FROM objects \
-             JOIN files ON id = object_file WHERE object_state IN ('queued', 'sending') \
-             ORDER BY object_file LIMIT ?",
-        )
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
-        .await?;
+    /// Files that wait for their upload, the oldest row first; those on disks that are not there wait for these too.
+    pub(crate) async fn files_to_send(
+        &self,
+        limit: usize,
+        absent: &[PathBuf],
+    ) -> Result<Vec<QueuedFile>, CatalogueError> {
+        let mut query = QueryBuilder::new(
+            "SELECT object_id, name, path, start_us, object_key, upload_id, bytes FROM objects \
+             JOIN files ON id = object_file WHERE object_state IN ('queued', 'sending')",
+        );
+        for folder in absent {
+            let (from, until) = below(folder);
+            query.push(" AND NOT (name >= ").push_bind(from).push(" AND name < ").push_bind(until).push(")");
+        }
+        query.push(" ORDER BY object_file LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = query.build().fetch_all(&self.pool).await?;
         let queued = rows.iter().map(|row| {
             let name: String = row.try_get(1)?;
             let path: String = row.try_get(2)?;
@@ -68,32 +98,40 @@ impl Catalogue {
                     .map_err(|_| CatalogueError::Row { name: name.clone(), what: "path" })?,
                 name: PathBuf::from(name),
                 start: WallTime(row.try_get(3)?),
+                bytes: unsigned(row.try_get(6)?),
                 stray: key.zip(upload),
             })
         });
         queued.collect()
     }
 
-    /// What waits to be uploaded.
-    pub(crate) async fn queue_length(&self) -> Result<QueueLength, CatalogueError> {
-        let row = sqlx::query(
-            "SELECT COUNT(*), COALESCE(SUM(bytes), 0), MIN(start_us) FROM objects \
-             JOIN files ON id = object_file WHERE object_state IN ('queued', 'sending')",
+    /// What is where.
+    pub(crate) async fn object_sums(&self) -> Result<ObjectSums, CatalogueError> {
+        let first = sqlx::query(
+            "SELECT start_us FROM objects JOIN files ON id = object_file \
+             WHERE object_state IN ('queued', 'sending') ORDER BY object_file LIMIT 1",
         )
-        .fetch_one(&self.pool)
+        .fetch_optional(&self.pool)
         .await?;
-        let oldest: Option<i64> = row.try_get(2)?;
-        Ok(QueueLength {
-            files: unsigned(row.try_get(0)?),
-            bytes: unsigned(row.try_get(1)?),
-            oldest: oldest.map(WallTime),
-        })
+        let oldest = first.map(|row| row.try_get(0)).transpose()?.map(WallTime);
+        let mut sums = ObjectSums { oldest, ..ObjectSums::default() };
+        for row in sqlx::query("SELECT place, files, bytes FROM object_sums").fetch_all(&self.pool).await? {
+            let place: String = row.try_get(0)?;
+            let sum = match place.as_str() {
+                "queue" => &mut sums.queue,
+                "both" => &mut sums.both,
+                "bucket" => &mut sums.bucket,
+                _ => &mut sums.leaving,
+            };
+            *sum = Sum { files: unsigned(row.try_get(1)?), bytes: unsigned(row.try_get(2)?) };
+        }
+        Ok(sums)
     }
 
-    /// Notes that an upload begins, before the bucket hears of it; whether the file is still there.
+    /// Notes that an upload begins anew, before the bucket hears of it; whether the file is still there.
     pub(crate) async fn begin_object(&self, object: i64, key: &str) -> Result<bool, CatalogueError> {
         let done = sqlx::query(
-            "UPDATE objects SET object_state = 'sending', object_key = ? \
+            "UPDATE objects SET object_state = 'sending', object_key = ?, upload_id = NULL \
              WHERE object_id = ? AND object_state IN ('queued', 'sending')",
         )
         .bind(key)
@@ -148,6 +186,60 @@ impl Catalogue {
         leaving.collect()
     }
 
+    /// Has a file that is on its disk uploaded again, since the bucket does not have its copy any more; whether it will be.
+    /// Not as 'queued': something of it may be left there.
+    pub(crate) async fn send_again(&self, key: &str) -> Result<bool, CatalogueError> {
+        let done = sqlx::query(
+            "UPDATE objects SET object_state = 'sending' \
+             WHERE object_key = ? AND object_state = 'stored' AND local_state = 'there'",
+        )
+        .bind(key)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Whether an object is a file's copy, or is still to be deleted.
+    pub(crate) async fn knows_object(&self, key: &str) -> Result<bool, CatalogueError> {
+        let row =
+            sqlx::query("SELECT 1 FROM objects WHERE object_key = ?").bind(key).fetch_optional(&self.pool);
+        Ok(row.await?.is_some())
+    }
+
+    /// The confirmed length of an object; `None` where it is not a file's confirmed copy.
+    pub(crate) async fn stored_bytes(&self, key: &str) -> Result<Option<u64>, CatalogueError> {
+        let row =
+            sqlx::query("SELECT object_bytes FROM objects WHERE object_key = ? AND object_state = 'stored'")
+                .bind(key)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.map(unsigned))
+    }
+
+    /// Objects whose keys follow `after` and begin with `prefix`, in the order of keys.
+    pub(crate) async fn known_objects(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<KnownObject>, CatalogueError> {
+        let rows = sqlx::query(
+            "SELECT object_key, CASE object_state WHEN 'stored' THEN object_bytes END FROM objects \
+             WHERE object_key > ? AND substr(object_key, 1, length(?)) = ? ORDER BY object_key LIMIT ?",
+        )
+        .bind(after)
+        .bind(prefix)
+        .bind(prefix)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?;
+        let known = rows.iter().map(|row| {
+            let bytes: Option<i64> = row.try_get(1)?;
+            Ok(KnownObject { key: row.try_get(0)?, stored_bytes: bytes.map(unsigned) })
+        });
+        known.collect()
+    }
+
     /// Forgets an object that is gone.
     pub(crate) async fn object_gone(&self, object: i64) -> Result<(), CatalogueError> {
         sqlx::query("DELETE FROM objects WHERE object_id = ? AND object_state = 'leaving'")
@@ -157,18 +249,21 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Files that are on the disk and in the bucket, that no hold keeps and whose media is older than `before`.
+    /// Files with numbers after one that are on the disk and in the bucket, that no hold keeps and whose media is older than
+    /// `before`.
     pub(crate) async fn files_to_leave_disk(
         &self,
         before: WallTime,
+        after: i64,
         limit: u32,
     ) -> Result<Vec<FileRow>, CatalogueError> {
         let rows = sqlx::query(file_query!(
-            "WHERE id IN (SELECT object_file FROM objects WHERE object_state = 'stored' AND local_state = 'there') \
-             AND start_us + duration_us < ? AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.path = files.path \
+            "WHERE object_file > ?1 AND object_state = 'stored' AND local_state = 'there' \
+             AND start_us + duration_us < ?2 AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.path = files.path \
              AND released_us IS NULL AND holds.start_us < files.start_us + files.duration_us \
-             AND holds.end_us > files.start_us) ORDER BY start_us LIMIT ?"
+             AND holds.end_us > files.start_us) ORDER BY object_file LIMIT ?3"
         ))
+        .bind(after)
         .bind(before.unix_us())
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
@@ -223,6 +318,7 @@ mod tests {
     use std::sync::Arc;
 
     use media_core::egress::recorder::RunId;
+    use media_core::egress::recorder::index::GopEntry;
     use media_core::time::Timescale;
 
     use super::*;
@@ -254,8 +350,8 @@ mod tests {
             &self.deleter.catalogue
         }
 
-        /// A file of a second, closed or not.
-        async fn file(&self, number: u32, is_closed: bool) -> FileRow {
+        /// A file of a second; with an index it is closed.
+        async fn file(&self, number: u32, closed: Option<Vec<GopEntry>>) -> FileRow {
             let name = self.dir.path().join(format!("{number}.mp4"));
             std::fs::write(&name, b"media").unwrap();
             let start = NOW.plus_us(i64::from(number) * 1_000_000);
@@ -272,7 +368,7 @@ mod tests {
                 extent: Extent { bytes: 5, duration_ticks: 90_000 },
                 new_gops: Vec::new(),
                 gops_before: 0,
-                closed: is_closed.then(Vec::new),
+                closed,
                 marker: None,
             };
             // Twice, as after an answer that got lost.
@@ -286,7 +382,7 @@ mod tests {
 
         /// What an upload notes.
         async fn store(&self, file: &FileRow) -> StoredObject {
-            let queued = self.catalogue().files_to_send(100).await.unwrap();
+            let queued = self.catalogue().files_to_send(100, &[]).await.unwrap();
             let object = queued.iter().find(|queued| queued.name == file.name).unwrap().object;
             assert!(self.catalogue().begin_object(object, &format!("key-{object}")).await.unwrap());
             StoredObject { object, etag: "e".to_owned(), sha256: [7; 32], bytes: 5 }
@@ -311,12 +407,14 @@ mod tests {
     async fn every_closed_file_waits_once_and_deletions_leave_objects_to_be_deleted() {
         let place = Place::new().await;
         let catalogue = place.catalogue();
-        let (first, second) = (place.file(0, true).await, place.file(1, true).await);
-        place.file(2, false).await;
-        let queue = catalogue.queue_length().await.unwrap();
-        assert_eq!(queue, QueueLength { files: 2, bytes: 10, oldest: Some(NOW) });
-        place.file(2, true).await;
-        assert_eq!(catalogue.queue_length().await.unwrap().files, 3, "it was closed");
+        let (first, second) = (place.file(0, Some(Vec::new())).await, place.file(1, Some(Vec::new())).await);
+        place.file(2, None).await;
+        let sums = catalogue.object_sums().await.unwrap();
+        assert_eq!((sums.queue, sums.oldest), (Sum { files: 2, bytes: 10 }, Some(NOW)));
+        place.file(2, Some(Vec::new())).await;
+        assert_eq!(catalogue.object_sums().await.unwrap().queue.files, 3, "it was closed");
+        let absent = [place.dir.path().to_owned()];
+        assert!(catalogue.files_to_send(9, &absent).await.unwrap().is_empty(), "their disk is not there");
 
         let cause = Cause::rule(Rule::Age, NOW);
         assert_eq!(place.deleter.delete(&first, cause).await.unwrap(), Outcome::Deleted);
@@ -333,24 +431,30 @@ mod tests {
         assert_eq!((*object, key, upload.as_str()), (stored.object, &format!("key-{object}"), "upload"));
         catalogue.object_gone(*object).await.unwrap();
         assert!(catalogue.leaving_objects(9).await.unwrap().is_empty());
-        assert_eq!(catalogue.queue_length().await.unwrap().files, 1);
+        let sums = catalogue.object_sums().await.unwrap();
+        assert_eq!((sums.queue.files, sums.leaving), (1, Sum::default()));
     }
 
     #[tokio::test]
     async fn a_file_leaves_its_disk_only_when_it_is_stored_and_not_held_even_through_a_crash() {
         let place = Place::new().await;
         let catalogue = place.catalogue();
-        let (waiting, stored, held) =
-            (place.file(0, true).await, place.file(1, true).await, place.file(2, true).await);
+        let (waiting, stored, held) = (
+            place.file(0, Some(Vec::new())).await,
+            place.file(1, Some(Vec::new())).await,
+            place.file(2, Some(Vec::new())).await,
+        );
         for file in [&stored, &held] {
             let object = place.store(file).await;
             assert!(catalogue.note_stored(&object, NOW).await.unwrap());
         }
         let hold = catalogue.place_hold(&hold(&held), NOW).await.unwrap();
         let later = NOW.plus_us(3600 * 1_000_000);
-        let may_go = catalogue.files_to_leave_disk(later, 9).await.unwrap();
+        let sums = catalogue.object_sums().await.unwrap();
+        assert_eq!((sums.queue.files, sums.both), (1, Sum { files: 2, bytes: 10 }));
+        let may_go = catalogue.files_to_leave_disk(later, 0, 9).await.unwrap();
         assert!(matches!(may_go.as_slice(), [file] if file.name == stored.name), "{may_go:?}");
-        assert!(catalogue.files_to_leave_disk(stored.end(), 9).await.unwrap().is_empty(), "too young");
+        assert!(catalogue.files_to_leave_disk(stored.end(), 0, 9).await.unwrap().is_empty(), "too young");
         for file in [&waiting, &held] {
             assert_eq!(place.deleter.evict(file).await.unwrap(), Outcome::Kept);
             assert!(file.name.exists());
@@ -364,6 +468,18 @@ mod tests {
         let seen: Vec<_> = rows.iter().map(|row| (row.is_on_disk(), row.object.is_some())).collect();
         assert_eq!(seen, [(true, false), (false, true), (true, true)]);
         assert_eq!(catalogue.bytes_below(place.dir.path()).await.unwrap(), 10, "on the disk");
+        assert_eq!(catalogue.object_sums().await.unwrap().bucket, Sum { files: 1, bytes: 5 });
+        // The bucket lost both copies: what is on the disk is sent again, and what is not can't be.
+        assert!(
+            !catalogue.send_again("key-2").await.unwrap() && catalogue.send_again("key-3").await.unwrap()
+        );
+        assert_eq!(catalogue.object_sums().await.unwrap().queue.files, 2);
+        let known = catalogue.known_objects("key-", "key-1", 9).await.unwrap();
+        let known: Vec<_> = known.iter().map(|one| (one.key.as_str(), one.stored_bytes)).collect();
+        assert_eq!(known, [("key-2", Some(5)), ("key-3", None)]);
+        assert!(catalogue.known_objects("other", "", 9).await.unwrap().is_empty());
+        let again = place.store(&held).await;
+        assert!(catalogue.note_stored(&again, NOW).await.unwrap());
 
         catalogue.release_hold(hold.id, "ana", NOW).await.unwrap();
         assert_eq!(place.deleter.evict(&held).await.unwrap(), Outcome::Deleted);

@@ -9,7 +9,7 @@ use media_core::time::{Timescale, WallTime};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Catalogue, CatalogueError, FileRow, LocalCopy, StoredCopy};
+use super::{Catalogue, CatalogueError, FileRow, LocalCopy, StoredCopy, unsigned};
 use crate::segment_file::Extent;
 
 /// The columns of a [`FileRow`], in the order that [`file_row`] reads them, and others behind them.
@@ -18,7 +18,7 @@ macro_rules! file_query {
         concat!(
             "SELECT id, name, state, run, number, start_us, duration_us, first_offset, bytes, timescale, ",
             "first_ticks, duration_ticks, path, is_cut, COALESCE(local_state, 'there'), ",
-            "CASE object_state WHEN 'stored' THEN object_key END",
+            "CASE object_state WHEN 'stored' THEN object_key END, object_bytes",
             $more,
             " FROM files LEFT JOIN objects ON object_file = id ",
             $($rest),+
@@ -88,7 +88,7 @@ impl Catalogue {
             let file = self.readable(row)?;
             let gops = match file.is_open {
                 true => self.open_gops(&file).await?,
-                false => decoded(&file, row.try_get(16)?)?,
+                false => decoded(&file, row.try_get(17)?)?,
             };
             files.push((file, gops));
         }
@@ -248,6 +248,7 @@ pub(super) fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
     let path: String = row.try_get(12)?;
     let local: String = row.try_get(14)?;
     let key: Option<String> = row.try_get(15)?;
+    let object_bytes: Option<i64> = row.try_get(16)?;
     let number: i64 = row.try_get(4)?;
     let first_offset: i64 = row.try_get(7)?;
     let bytes: i64 = row.try_get(8)?;
@@ -270,7 +271,7 @@ pub(super) fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
         timescale: timescale.ok_or_else(|| wrong("timescale"))?,
         first_ticks: row.try_get(10)?,
         local: if local == "there" { LocalCopy::There } else { LocalCopy::Gone },
-        object: key.map(|key| StoredCopy { key, bucket: None }),
+        object: key.map(|key| StoredCopy { key, bytes: unsigned(object_bytes.unwrap_or(0)), bucket: None }),
         name: PathBuf::from(name),
     })
 }

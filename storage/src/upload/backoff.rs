@@ -31,11 +31,6 @@ impl Backoff {
         let whole =
             WAIT_FIRST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(WAIT_MAX);
         self.failures = self.failures.saturating_add(1);
-        self.jittered(whole)
-    }
-
-    /// Between half of a time and all of it.
-    pub(crate) fn jittered(&mut self, whole: Duration) -> Duration {
         // xorshift64: spreads, and need not do more.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

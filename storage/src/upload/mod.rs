@@ -1,21 +1,21 @@
-//! Upload: closed files into the bucket, one after the other, and deleted files' objects out of it.
+//! Upload: closed files into the bucket, one after the other; what goes again from there or from disks (-> `leaving`).
 //!
 //! ```text
 //!  queued ─key noted─► sending ─parts, each with its sum─► the bucket says how long it is ─► stored
 //!    ▲                    │
 //!    └─ stray upload aborted ─ failure, kill -9, restart
-//!
-//!  file deleted ─► leaving ─► multipart upload aborted, object deleted ─► forgotten
 //! ```
 //!
 //! The queue is the catalogue's, so an outage of hours makes it longer and nothing else; files of a killed upload are sent
 //! anew. Nothing here waits for a recorder, and no recorder for it.
-//! One layer tries again: a request [`TRIES`] times in a second or so, then the bucket as a whole with [`Backoff`], by one
-//! upload at a time until one succeeds, of the file that failed least. One that can't be read is put aside for [`ASIDE`].
+//! A request that is tried again in vain (-> `bucket::tried`) stands for the bucket as a whole: that is asked again with
+//! [`Backoff`], by one upload at a time until one succeeds, of the file that failed least. A file that can't be read is put
+//! aside for [`ASIDE`].
 //! Memory: a part for each upload (`PART_BYTES` times `uploads_max`). Spawns nothing: the driver runs it.
 
 mod backoff;
 mod health;
+mod leaving;
 mod pace;
 mod parts;
 mod sum;
@@ -37,14 +37,11 @@ pub(crate) use pace::Pace;
 use self::backoff::Backoff;
 use self::health::{Health, Work};
 use self::parts::Parts;
-use crate::bucket::{Bucket, BucketError, PartToSend, SentPart};
-use crate::catalogue::{Catalogue, CatalogueError, LeavingObject, QueuedFile, StoredObject};
+use crate::bucket::{self, Bucket, BucketError, PartToSend, SentPart};
+use crate::catalogue::{Catalogue, CatalogueError, QueuedFile, StoredObject};
 use crate::clock::Clock;
+use crate::deletion::Deleter;
 
-/// Tries of one request before the whole bucket is taken for failing.
-const TRIES: u32 = 4;
-/// Before the second try; doubles each time.
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How often the queue and the deleted files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file that its disk does not give is tried again after this.
@@ -53,8 +50,6 @@ const ASIDE: Duration = Duration::from_secs(60);
 const FAILED_MAX: usize = 1000;
 /// How old the length of the queue may be.
 const COUNT_EVERY: Duration = Duration::from_secs(2);
-/// Objects deleted in one pass.
-const DELETED_PER_PASS_MAX: u32 = 100;
 
 /// One file is not uploaded.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +60,8 @@ enum UploadError {
     Catalogue(#[from] CatalogueError),
     #[error("it can't be read: {0}")]
     Disk(#[from] io::Error),
+    #[error("it has {len} bytes, the catalogue says {want}: run \"storage check\"")]
+    Short { len: u64, want: u64 },
 }
 
 /// What others see of uploads. Cheap to clone.
@@ -83,11 +80,11 @@ impl UploadState {
 /// See the module's header. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Uploads {
-    catalogue: Catalogue,
+    deleter: Deleter,
     bucket: Bucket,
-    /// What keys begin with.
-    prefix: Arc<str>,
     uploads_max: usize,
+    /// Files whose copy is confirmed leave their disk after this.
+    local_retention: Option<Duration>,
     clock: Clock,
     state: UploadState,
     /// Objects that are being sent: those whose file is deleted meanwhile wait for that.
@@ -98,19 +95,19 @@ pub(crate) struct Uploads {
 #[derive(Debug)]
 pub(crate) struct UploadsSetup {
     pub(crate) bucket: Bucket,
-    pub(crate) prefix: String,
     pub(crate) uploads_max: usize,
     pub(crate) bytes_per_second_max: Option<u64>,
+    pub(crate) local_retention: Option<Duration>,
 }
 
 impl Uploads {
-    pub(crate) fn new(catalogue: Catalogue, setup: UploadsSetup, clock: Clock) -> Self {
+    pub(crate) fn new(deleter: Deleter, setup: UploadsSetup, clock: Clock) -> Self {
         let pace = Arc::new(Pace::new(setup.bytes_per_second_max));
         Self {
-            catalogue,
+            deleter,
             bucket: setup.bucket,
-            prefix: setup.prefix.into(),
             uploads_max: setup.uploads_max,
+            local_retention: setup.local_retention,
             clock,
             state: UploadState { health: Arc::default(), pace },
             sending: Arc::default(),
@@ -123,7 +120,11 @@ impl Uploads {
 
     /// Works until it is dropped.
     pub(crate) async fn run(self) {
-        tokio::join!(self.send_all(), self.delete_all());
+        tokio::join!(self.send_all(), self.delete_all(), self.leave_disks());
+    }
+
+    fn catalogue(&self) -> &Catalogue {
+        &self.deleter.catalogue
     }
 
     fn seed(&self) -> u64 {
@@ -152,7 +153,7 @@ impl Uploads {
         let now = Instant::now();
         if queue.counted.is_none_or(|counted| now - counted >= COUNT_EVERY) {
             queue.counted = Some(now);
-            self.state.health.set_queue(self.catalogue.queue_length().await?);
+            self.state.health.set_sums(self.catalogue().object_sums().await?);
         }
         if queue.resume.is_some_and(|resume| now < resume) {
             return Ok(Vec::new());
@@ -163,7 +164,10 @@ impl Uploads {
         if free == 0 {
             return Ok(Vec::new());
         }
-        let mut files = self.catalogue.files_to_send(running + queue.failed.len() + free).await?;
+        let absent = self.deleter.roots.iter().filter(|root| !root.is_present());
+        let absent: Vec<_> = absent.map(|root| root.folder.clone()).collect();
+        let wanted = running + queue.failed.len() + free;
+        let mut files = self.catalogue().files_to_send(wanted, &absent).await?;
         let mut sending = lock(&self.sending);
         files.retain(|file| !sending.contains(&file.object) && queue.admits(file, now));
         files.sort_by_key(|file| queue.failed.get(&file.object).map_or(0, |failed| failed.times));
@@ -206,8 +210,11 @@ impl Uploads {
         let name = file.name.clone();
         let parts = blocking(move || Parts::open(&name)).await?;
         let len = parts.len_bytes();
-        let key = key(&self.prefix, &file.path, file.start, file.object);
-        if !self.catalogue.begin_object(file.object, &key).await? {
+        if len < file.bytes {
+            return Err(UploadError::Short { len, want: file.bytes });
+        }
+        let key = key(self.bucket.prefix(), &file.path, file.start, file.object);
+        if !self.catalogue().begin_object(file.object, &key).await? {
             return Ok(());
         }
         let sha256 = if parts.is_one() {
@@ -220,7 +227,7 @@ impl Uploads {
             return Err(BucketError::Differs { key, got_bytes: facts.bytes, want_bytes: len }.into());
         }
         let stored = StoredObject { object: file.object, etag: facts.etag, sha256, bytes: len };
-        if self.catalogue.note_stored(&stored, (self.clock.wall)()).await? {
+        if self.catalogue().note_stored(&stored, (self.clock.wall)()).await? {
             self.state.health.stored(len);
             tracing::debug!(file = %file.name.display(), key, bytes = len, "recording is in the bucket");
         }
@@ -237,7 +244,7 @@ impl Uploads {
 
     async fn send_parts(&self, object: i64, key: &str, mut parts: Parts) -> Result<[u8; 32], UploadError> {
         let upload = self.tried(|| self.bucket.begin(key)).await?;
-        self.catalogue.note_upload(object, &upload).await?;
+        self.catalogue().note_upload(object, &upload).await?;
         let target = (key, upload.as_str());
         let mut sent: Vec<SentPart> = Vec::new();
         loop {
@@ -261,80 +268,19 @@ impl Uploads {
     async fn abort(&self, key: &str, upload: &str) -> Result<(), BucketError> {
         match self.tried(|| self.bucket.abort((key, upload))).await {
             Err(error) if error.is_lasting() => {
-                tracing::debug!(key, upload, %error, "parts of an upload can't be dropped");
+                tracing::warn!(key, upload, %error, "parts of an upload can't be dropped: the bucket may keep them");
                 Ok(())
             }
             aborted => aborted,
         }
     }
 
-    /// Makes a request, again when it fails for a reason that may pass.
+    /// Makes a request, again when it fails for a reason that may pass, and counts the failures.
     async fn tried<T, F>(&self, request: impl Fn() -> F) -> Result<T, BucketError>
     where
         F: Future<Output = Result<T, BucketError>>,
     {
-        let mut backoff = Backoff::new(self.seed());
-        let mut wait = TRY_AGAIN_AFTER;
-        let mut tries = 1;
-        loop {
-            let error = match request().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            self.state.health.count_failure();
-            if tries == TRIES || error.is_lasting() {
-                return Err(error);
-            }
-            tracing::debug!(%error, tries, "bucket is asked again");
-            sleep(backoff.jittered(wait)).await;
-            wait *= 2;
-            tries += 1;
-        }
-    }
-
-    async fn delete_all(&self) {
-        let mut backoff = Backoff::new(self.seed().rotate_left(7));
-        loop {
-            let wait = match self.delete_some().await {
-                Ok(()) => {
-                    backoff.succeeded();
-                    LOOK_EVERY
-                }
-                Err(UploadError::Bucket(error)) => {
-                    self.state.health.failed(Work::Delete, &error);
-                    backoff.failed()
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "deleted objects can't be looked up");
-                    LOOK_EVERY
-                }
-            };
-            sleep(wait).await;
-        }
-    }
-
-    async fn delete_some(&self) -> Result<(), UploadError> {
-        for object in self.catalogue.leaving_objects(DELETED_PER_PASS_MAX).await? {
-            if !lock(&self.sending).contains(&object.object) {
-                Box::pin(self.delete_one(&object)).await?;
-                self.state.health.works(Work::Delete);
-            }
-        }
-        Ok(())
-    }
-
-    async fn delete_one(
-        &self,
-        LeavingObject { object, key, upload }: &LeavingObject,
-    ) -> Result<(), UploadError> {
-        if let Some(upload) = upload {
-            self.abort(key, upload).await?;
-        }
-        self.tried(|| self.bucket.delete(key)).await?;
-        self.catalogue.object_gone(*object).await?;
-        self.state.health.deleted();
-        tracing::info!(key, "object of a deleted recording is deleted");
-        Ok(())
+        bucket::tried(request, |_| self.state.health.count_failure()).await
     }
 }
 

@@ -93,7 +93,7 @@ mod tests {
         assert!(read == media, "other bytes");
         assert_eq!(numbers, [1, 2, 3]);
         assert_eq!(parts.sha256(), Sha256::of(&media));
-        let terabyte = 1 << 40;
+        let terabyte: u64 = 1 << 40;
         assert!(terabyte.div_ceil(part_bytes(terabyte)) <= PARTS_MAX);
     }
 
