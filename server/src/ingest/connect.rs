@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,6 +16,9 @@ use tokio::net::TcpStream;
 
 use crate::config::resolved::RtspSource;
 use crate::config::source_url::SourceScheme;
+
+/// Without post-quantum ones: their key share does not fit into the first packet, and cameras' old TLS does not wait for a second.
+const KEY_EXCHANGES: &[&dyn SupportedKxGroup] = &[kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
 
 /// A byte stream to a camera.
 pub(super) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -67,7 +71,7 @@ fn dialled(host: &str) -> &str {
 /// Trusts the one certificate with `fingerprint`, or what the operating system trusts.
 fn client_config(fingerprint: Option<[u8; 32]>) -> Result<ClientConfig, ConnectError> {
     let setup = |err: &dyn std::fmt::Display| ConnectError::Setup { reason: err.to_string() };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(CryptoProvider { kx_groups: KEY_EXCHANGES.to_vec(), ..default_provider() });
     let judge = match fingerprint {
         Some(fingerprint) => Judge::Pinned(fingerprint),
         None => {
