@@ -28,6 +28,9 @@ CREATE TABLE objects (
         ELSE 'bucket' END) VIRTUAL
 ) STRICT;
 
+-- Every closed file has a row, bucket or not: the queue of one that is configured later begins with what there is.
+INSERT INTO objects (object_file, object_state, object_bytes) SELECT id, 'queued', bytes FROM files WHERE state = 'closed' ORDER BY id;
+
 CREATE INDEX objects_to_send ON objects (object_file) WHERE object_state IN ('queued', 'sending');
 CREATE INDEX objects_leaving ON objects (object_id) WHERE object_state = 'leaving';
 CREATE INDEX objects_on_disk ON objects (object_file) WHERE object_state = 'stored' AND local_state = 'there';
@@ -41,7 +44,8 @@ CREATE TABLE object_sums (
     bytes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO object_sums VALUES ('queue', 0, 0), ('both', 0, 0), ('bucket', 0, 0), ('leaving', 0, 0);
+INSERT INTO object_sums SELECT 'queue', COUNT(*), COALESCE(SUM(object_bytes), 0) FROM objects;
+INSERT INTO object_sums VALUES ('both', 0, 0), ('bucket', 0, 0), ('leaving', 0, 0);
 
 CREATE TRIGGER objects_added AFTER INSERT ON objects BEGIN
     UPDATE object_sums SET files = files + 1, bytes = bytes + NEW.object_bytes WHERE place = NEW.place;
@@ -55,9 +59,6 @@ END;
 CREATE TRIGGER objects_gone AFTER DELETE ON objects BEGIN
     UPDATE object_sums SET files = files - 1, bytes = bytes - OLD.object_bytes WHERE place = OLD.place;
 END;
-
--- Every closed file has a row, bucket or not: the queue of one that is configured later begins with what there is.
-INSERT INTO objects (object_file, object_state, object_bytes) SELECT id, 'queued', bytes FROM files WHERE state = 'closed' ORDER BY id;
 
 CREATE TRIGGER files_closed AFTER UPDATE OF state ON files WHEN NEW.state = 'closed' BEGIN
     INSERT INTO objects (object_file, object_state, object_bytes) SELECT NEW.id, 'queued', NEW.bytes
