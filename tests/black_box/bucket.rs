@@ -273,7 +273,9 @@ async fn wrong_credentials_are_told_once_while_recording_goes_on_and_all_arrives
     let clip = Clip { gop: 25, ..USUAL }.file().await?;
     let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
     let (store, archive) = (Store::start()?, Archive::new()?);
-    let config = archive.config(&[SHORT_FILES])
+    // correctness: S5, with all that is ever logged.
+    let config = "logLevel: debug\n".to_owned()
+        + &archive.config(&[SHORT_FILES])
         + &store.config(&[])?
         + &server::pull(&[("cam_1", simulator.url("cam_1"))]);
     store.set_secret("another-secret-0815")?;
@@ -343,6 +345,9 @@ async fn an_upload_in_parts_that_was_killed_is_made_anew_leaves_nothing_behind_a
     let large = arrived.iter().filter(|stored| stored.file.metadata().is_ok_and(|file| file.len() > 8 << 20));
     ensure!(large.count() > 0, "no file has two parts");
     drop(server);
+    // Each file once: a row has one key.
+    let keys = archive.ask("SELECT object_key FROM objects WHERE object_key IS NOT NULL").await?;
+    ensure!(store.count_objects()? <= keys.len(), "{} objects, {keys:?}", store.count_objects()?);
 
     // What is too old goes from the bucket as well, and that is noted.
     let archived = archive.config(&["recordSegmentDuration: 6s", "recordDeleteAfter: 6s"]);
