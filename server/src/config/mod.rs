@@ -8,7 +8,7 @@
 //! Keys and meanings are MediaMTX's where the concept is the same, so that an existing
 //! `mediamtx.yml` starts this server unchanged.
 //!
-//! Belongs here: reading and understanding. Does not: acting on it, reloading (-> `app`).
+//! Belongs here: reading and understanding. Does not: acting on it, reloading (-> `reconciler`).
 //! Limits: `tree::CONFIG_BYTES_MAX`, `paths::PATHS_MAX`, `fault::FAULTS_MAX` and those named in
 //! `tree` and `resolve`; a file beyond one is refused.
 
@@ -18,6 +18,7 @@ mod env;
 mod fault;
 mod keys;
 mod paths;
+pub(crate) mod pattern;
 mod reader;
 mod record;
 mod resolve;
@@ -181,31 +182,52 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Reads the configuration: the file that is given, or the first that is found, or none; then
-/// the environment's variables over it.
+/// Where the configuration comes from: a file, and the environment's variables over it.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// The file, if there is one.
+    pub(crate) file: Option<PathBuf>,
+    variables: Vec<(String, String)>,
+}
+
+impl Source {
+    /// The file that is given, or the first that is found, or none.
+    pub(crate) fn new(file: Option<&Path>, variables: &[(String, String)]) -> Self {
+        Self { file: file.map(Path::to_owned).or_else(find_file), variables: variables.to_vec() }
+    }
+
+    /// Reads and understands it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault.
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
+        let name = self.file.as_ref().map_or_else(|| "environment".to_owned(), |file| file.display().to_string());
+        let text = match &self.file {
+            Some(file) => read(file).map_err(|kind| ConfigError {
+                name: name.clone(),
+                text: String::new(),
+                faults: vec![Fault { place: Place::Whole, kind }],
+            })?,
+            None => String::new(),
+        };
+        match understand(&text, &self.variables) {
+            Ok((config, mut warnings)) => {
+                if self.file.is_none() {
+                    warnings.insert(0, Warning::NoFile);
+                }
+                Ok(Loaded { config, warnings, file: self.file.clone() })
+            }
+            Err(faults) => Err(ConfigError { name, text, faults }),
+        }
+    }
+}
+
+/// Reads the configuration once.
 ///
 /// # Errors
 /// [`ConfigError`] with every fault.
 pub(crate) fn load(file: Option<&Path>, variables: &[(String, String)]) -> Result<Loaded, ConfigError> {
-    let file = file.map(Path::to_owned).or_else(find_file);
-    let name = file.as_ref().map_or_else(|| "environment".to_owned(), |file| file.display().to_string());
-    let text = match &file {
-        Some(file) => read(file).map_err(|kind| ConfigError {
-            name: name.clone(),
-            text: String::new(),
-            faults: vec![Fault { place: Place::Whole, kind }],
-        })?,
-        None => String::new(),
-    };
-    match understand(&text, variables) {
-        Ok((config, mut warnings)) => {
-            if file.is_none() {
-                warnings.insert(0, Warning::NoFile);
-            }
-            Ok(Loaded { config, warnings, file })
-        }
-        Err(faults) => Err(ConfigError { name, text, faults }),
-    }
+    Source::new(file, variables).load()
 }
 
 /// Understands a configuration's text.

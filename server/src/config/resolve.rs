@@ -55,7 +55,8 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
         playback: reader.off("playback").then_some(PlaybackConfig { http: playback }),
         database: database(&mut reader),
         retention: record::limits(&mut reader),
-        paths,
+        paths: paths.named,
+        patterns: paths.patterns,
     };
     if let Some(webrtc) = &config.webrtc {
         check_webrtc(webrtc, &mut reader);
