@@ -21,8 +21,8 @@ pub(crate) struct RtspObserver {
 impl RtspObserver {
     /// An observer of this listener's clients; `None` when it is off.
     pub(crate) fn of(observer: &Observer, encryption: Encryption) -> Option<Arc<dyn RtspClients>> {
-        let server = observer.rtsp.as_ref().filter(|rtsp| rtsp.listens(encryption))?;
-        Some(Arc::new(Self { server: Arc::clone(server), encryption }))
+        let server = observer.egress.rtsp().filter(|rtsp| rtsp.listens(encryption))?;
+        Some(Arc::new(Self { server, encryption }))
     }
 
     fn records(&self) -> Vec<Arc<SessionRecord>> {

@@ -115,8 +115,16 @@ impl Muxers {
         }
     }
 
+    /// Closes all, for good.
+    pub(super) fn close_all(&self) {
+        let running = std::mem::take(&mut self.lock().running);
+        running.values().for_each(|muxer| muxer.close());
+    }
+
+    /// Not those on demand, which would never sleep again.
     fn is_always(&self, path: &PathName) -> bool {
-        self.config.muxers == HlsMuxers::Always && (self.deps.always)(path)
+        let is_pulled_always = || self.deps.registry.entry(path).is_some_and(|entry| !entry.is_on_demand);
+        self.config.muxers == HlsMuxers::Always && is_pulled_always()
     }
 
     fn get_or_start(&self, grant: &CameraGrant, stream: &Arc<Stream>) -> Arc<Muxer> {
