@@ -15,6 +15,8 @@ mod keeping;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod patterns;
+#[cfg(test)]
 mod playback;
 #[cfg(test)]
 mod program;
@@ -22,6 +24,8 @@ mod program;
 mod recorded_hls;
 #[cfg(test)]
 mod recording;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod rtsp;
 #[cfg(test)]
