@@ -38,6 +38,7 @@ mod reserve;
 mod root;
 mod seal;
 mod segment_file;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -69,6 +70,7 @@ pub use playback::{
 pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;
 pub use root::Condition;
+pub use settings::{SettingsRow, SettingsStore};
 
 use catalogue::{Catalogue, Update};
 use check::{Checker, Checks};

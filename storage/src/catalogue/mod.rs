@@ -12,6 +12,7 @@ mod deletions;
 mod holds;
 mod read;
 mod roots;
+mod settings;
 mod write;
 
 use std::path::PathBuf;
