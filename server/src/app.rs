@@ -14,14 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use media_core::gate::Gate;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, info_span, warn};
 
 use crate::cli::Exit;
 use crate::config::{Loaded, Source};
 use crate::control::Observer;
+use crate::control::config::{ConfigDesk, Order};
 use crate::egress::recorder::{Recording, RecordersSlot};
 use crate::http_listener::ListenError;
 use crate::listeners::{Egress, Ground, Listeners};
@@ -55,9 +58,9 @@ fn run(source: Source, loaded: Loaded, log: LogControl) -> anyhow::Result<Exit> 
     let exit = media.block_on(async {
         let signals = Signals::new()?;
         let tasks = Tasks::new();
-        let reconciler = assemble(source, loaded, log, (&tasks, control.handle(), shards.placer()));
+        let (reconciler, orders) = assemble(source, loaded, log, (&tasks, control.handle(), shards.placer()));
         // Once, for as long as the server runs.
-        Box::pin(serve(reconciler, signals, tasks)).await
+        Box::pin(serve(reconciler, orders, signals, tasks)).await
     });
     shards.stop();
     control.shutdown_timeout(STOP_PATIENCE);
@@ -97,7 +100,7 @@ fn assemble(
     loaded: Loaded,
     log: LogControl,
     (tasks, control, placer): (&Tasks, &Handle, Placer),
-) -> Reconciler {
+) -> (Reconciler, mpsc::Receiver<Order>) {
     let registry = Arc::new(Registry::default());
     let paths = Paths::new(&registry, &tasks.cameras, placer);
     tasks.cameras.spawn(info_span!("paths"), Arc::clone(&paths).tend());
@@ -109,12 +112,15 @@ fn assemble(
         reloads: Arc::<Reloads>::clone(&reloads),
         started: clock::wall_now(),
     });
+    let tree = Arc::new(ArcSwap::from_pointee(loaded.tree));
+    let (desk, orders) = ConfigDesk::new(&tree);
     let ground = Ground {
         registry,
         gate: Gate::default(),
         recorders: recorders.clone(),
         egress: Arc::clone(&egress),
         observer,
+        config: Arc::new(desk),
         media_tasks: tasks.media.clone(),
         control_tasks: tasks.control.clone(),
         control: control.clone(),
@@ -125,19 +131,36 @@ fn assemble(
         storage_tasks: tasks.storage.clone(),
         media_tasks: tasks.media.clone(),
     };
-    let listeners = Listeners::new(ground);
-    let in_force = loaded.config;
-    Reconciler { source, in_force, log, paths, recording, egress, listeners, reloads, recording_due: None }
+    let reconciler = Reconciler {
+        source,
+        in_force: loaded.config,
+        tree,
+        file_paths: loaded.file_paths,
+        is_layer_known: false,
+        log,
+        paths,
+        recording,
+        egress,
+        listeners: Listeners::new(ground),
+        reloads,
+        due: None,
+    };
+    (reconciler, orders)
 }
 
-async fn serve(mut reconciler: Reconciler, mut signals: Signals, tasks: Tasks) -> anyhow::Result<Exit> {
+async fn serve(
+    mut reconciler: Reconciler,
+    mut orders: mpsc::Receiver<Order>,
+    mut signals: Signals,
+    tasks: Tasks,
+) -> anyhow::Result<Exit> {
     if let Err(error) = reconciler.start().await {
         return bind_failed(&error);
     }
     let paths = Arc::clone(&reconciler.paths);
     let mut watch = reconciler.source.file.as_deref().and_then(watched);
     loop {
-        let due = reconciler.recording_due;
+        let due = reconciler.due;
         tokio::select! {
             _ = signals.interrupt.recv() => {
                 info!("stopping: SIGINT");
@@ -156,7 +179,8 @@ async fn serve(mut reconciler: Reconciler, mut signals: Signals, tasks: Tasks) -
                 reconciler.reload().await;
             }
             () = paths.changed() => reconciler.record().await,
-            () = Reconciler::recording_due(due) => reconciler.record_again().await,
+            Some(order) = orders.recv() => reconciler.change(order).await,
+            () = Reconciler::due(due) => reconciler.try_again().await,
         }
     }
     tasks.shutdown(&reconciler.recording.slot).await;
@@ -219,7 +243,7 @@ fn bind_failed(error: &ListenError) -> anyhow::Result<Exit> {
 /// Reads the configuration and runs; says on standard error what is wrong with it.
 pub(crate) fn main(file: Option<&Path>, variables: &[(String, String)]) -> anyhow::Result<Exit> {
     use std::io::Write as _;
-    let source = Source::new(file, variables);
+    let mut source = Source::new(file, variables);
     match source.load() {
         Ok(loaded) => {
             let log = logging::init(&loaded.config.logging).context("set up logging")?;

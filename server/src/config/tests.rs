@@ -6,17 +6,21 @@ use super::resolved::{
     HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, Replacing, RtspTransport,
 };
 use super::pattern::PathPattern;
-use super::{Config, ConfigError, understand};
+use super::{Config, ConfigError, Fault, Layer, Loaded, understand};
+
+fn understood(yaml: &str, variables: &[(String, String)]) -> Result<Loaded, Vec<Fault>> {
+    understand(yaml, variables, &Layer::default())
+}
 
 fn good(yaml: &str) -> (Config, Vec<String>) {
-    match understand(yaml, &[]) {
-        Ok((config, warnings)) => (config, warnings.iter().map(ToString::to_string).collect()),
+    match understood(yaml, &[]) {
+        Ok(loaded) => (loaded.config, loaded.warnings.iter().map(ToString::to_string).collect()),
         Err(faults) => panic!("{}", ConfigError { name: "t.yml".into(), text: yaml.into(), faults }),
     }
 }
 
 fn bad(yaml: &str) -> String {
-    let faults = understand(yaml, &[]).expect_err("must be refused");
+    let faults = understood(yaml, &[]).expect_err("must be refused");
     ConfigError { name: "t.yml".into(), text: yaml.into(), faults }.to_string()
 }
 
@@ -81,7 +85,7 @@ fn every_fault_is_told_at_once_with_its_line() {
 #[test]
 fn a_fault_from_the_environment_names_the_variable() {
     let variables = [("MTX_READTIMEOUT".to_owned(), "soon".to_owned())];
-    let faults = understand("", &variables).unwrap_err();
+    let faults = understood("", &variables).unwrap_err();
     let text = ConfigError { name: "t.yml".into(), text: String::new(), faults }.to_string();
     assert!(text.starts_with("MTX_READTIMEOUT: \"readTimeout\": \"soon\" is not a duration"), "{text}");
 }

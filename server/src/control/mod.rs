@@ -2,6 +2,7 @@
 //!
 //! Snapshots are taken from the running parts; nothing here holds up media.
 
+pub(crate) mod config;
 pub(crate) mod rtsp;
 
 use std::collections::HashMap;

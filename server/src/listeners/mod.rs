@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use control_api::ListenerUrl;
+use control_api::{ConfigStore, ListenerUrl};
 use media_core::gate::Gate;
 use media_core::path_name::PathName;
 use tokio::runtime::Handle;
@@ -88,6 +88,8 @@ pub(crate) struct Ground {
     pub(crate) egress: Arc<Egress>,
     /// What API and metrics tell.
     pub(crate) observer: Arc<Observer>,
+    /// The configuration as the API shows and changes it.
+    pub(crate) config: Arc<dyn ConfigStore>,
     /// Owns the media listeners and their sessions.
     pub(crate) media_tasks: TaskSet,
     /// Owns the others.

@@ -1,6 +1,5 @@
 //! Starting: what each listener is made of.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use control_api::host_guard::HostGuard;
@@ -9,6 +8,7 @@ use control_api::model::{Info, Time};
 
 use super::{Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtsp, Start, WebRtc, WebRtcKey};
 use crate::assets::{self, Assets};
+use crate::config::kept;
 use crate::config::resolved::{HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtspConfig};
 use crate::control::rtsp::RtspObserver;
 use crate::egress::hls::{HlsDeps, HlsServer};
@@ -86,6 +86,7 @@ impl Start<ApiKey> for Api<'_> {
         let deps = control_api::ApiDeps {
             cameras: Arc::clone(observer) as Arc<dyn control_api::Cameras>,
             storage: Arc::clone(observer) as Arc<dyn control_api::Storage>,
+            config: Arc::clone(&self.0.config),
             rtsp: RtspObserver::of(observer, Encryption::None),
             rtsps: RtspObserver::of(observer, Encryption::Tls),
             info: Info {
@@ -178,8 +179,7 @@ fn panicked(name: &'static str) -> ListenError {
 pub(super) async fn open_exports(database: &str, ground: &Ground) -> Option<Arc<Exports>> {
     let recordings = ground.recorders.get()?.recordings();
     let tasks = ground.control_tasks.on(Some(ground.control.clone()));
-    let beside = database.strip_prefix("sqlite:").map(|file| PathBuf::from(file.trim_start_matches("//")));
-    let beside = beside.and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default();
+    let beside = kept::beside(database);
     let opened = tokio::task::spawn_blocking(move || Exports::open(&beside, recordings, tasks)).await;
     match opened {
         Ok(Ok(exports)) => Some(exports),
