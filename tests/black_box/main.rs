@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod archive;
 #[cfg(test)]
+mod config_api;
+#[cfg(test)]
+mod configurations;
+#[cfg(test)]
 mod endurance;
 #[cfg(test)]
 mod faults;

@@ -128,6 +128,14 @@ impl Server {
         waited.await.with_context(|| format!("log:\n{}", self.log_tail()))
     }
 
+    /// A file in its working directory.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn file(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        Ok(std::fs::read(self.dir.path().join(name))?)
+    }
+
     /// Has it read its configuration again, as `systemctl reload` does.
     ///
     /// # Errors
