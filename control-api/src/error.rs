@@ -101,7 +101,9 @@ impl ApiError {
             | Self::SessionNotFound
             | Self::ConnectionNotFound => StatusCode::NOT_FOUND,
             Self::Conflict { .. } => StatusCode::CONFLICT,
-            Self::StorageFailed { .. } | Self::ConfigurationNotKept { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::StorageFailed { .. } | Self::ConfigurationNotKept { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::StorageOff => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,

@@ -17,15 +17,15 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use media_core::gate::Gate;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::mpsc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{info, info_span, warn};
 
 use crate::cli::Exit;
 use crate::config::{Loaded, Source};
 use crate::control::Observer;
 use crate::control::config::{ConfigDesk, Order};
-use crate::egress::recorder::{Recording, RecordersSlot};
+use crate::egress::recorder::{RecordersSlot, Recording};
 use crate::http_listener::ListenError;
 use crate::listeners::{Egress, Ground, Listeners};
 use crate::paths::Paths;

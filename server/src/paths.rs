@@ -294,6 +294,7 @@ fn entry(wanted: &Wanted, stream: &Arc<Stream>, feed: &Feed) -> Arc<PathEntry> {
         start_timeout: on_demand.map_or(FIRST_PICTURE_WAIT, |on_demand| on_demand.start_timeout),
         conf_name: Arc::clone(&wanted.conf_name),
         is_on_demand: on_demand.is_some(),
+        readers_max: wanted.config.readers_max,
         point: feed.point(),
     })
 }
@@ -319,7 +320,8 @@ impl Instances for Paths {
         if let Some(running) = table.running.get(name) {
             return Ok(Arc::clone(&running.entry));
         }
-        let pattern = table.patterns.iter().find(|pattern| pattern.takes(name)).ok_or(NoInstance::NoPattern)?;
+        let pattern =
+            table.patterns.iter().find(|pattern| pattern.takes(name)).ok_or(NoInstance::NoPattern)?;
         match (pattern.is_published_to(), purpose) {
             (true, Purpose::Read) => return Err(NoInstance::NobodyPublishes),
             (false, Purpose::Publish) => return Err(NoInstance::Pulled),
@@ -327,8 +329,7 @@ impl Instances for Paths {
         }
         let conf_name = pattern.name().into();
         let made = pattern.instance(name).ok_or(NoInstance::NoPattern)?;
-        let config =
-            made.map_err(|expected| NoInstance::Refused(format!("its source is not {expected}")))?;
+        let config = made.map_err(|expected| NoInstance::Refused(format!("its source is not {expected}")))?;
         let instances = table.running.values().filter(|path| path.kind != Kind::Named).count();
         if instances >= INSTANCES_MAX {
             if !std::mem::replace(&mut table.is_full_told, true) {
@@ -346,5 +347,98 @@ impl Instances for Paths {
         drop(table);
         self.changed.notify_one();
         Ok(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::runtime::shards::Shards;
+
+    const PATTERNS: &str =
+        "  '~^x(\\d+)$': {source: 'rtsp://127.0.0.1:1/$G1', sourceOnDemand: yes}\n  all_others:\n";
+
+    struct Town {
+        registry: Arc<Registry>,
+        paths: Arc<Paths>,
+        cameras: TaskSet,
+        shards: Shards,
+        folder: std::path::PathBuf,
+    }
+
+    impl Town {
+        fn new(test: &str) -> Self {
+            let (registry, cameras) = (Arc::new(Registry::default()), TaskSet::new("test"));
+            let shards = Shards::start().unwrap();
+            let paths = Paths::new(&registry, &cameras, shards.placer());
+            let folder = std::env::temp_dir().join(format!("gtvision-paths-{test}-{}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            Self { registry, paths, cameras, shards, folder }
+        }
+
+        fn apply(&self, paths: &str) -> Vec<PathName> {
+            let file = self.folder.join("t.yml");
+            std::fs::write(&file, format!("paths:\n{paths}")).unwrap();
+            self.paths.apply(&config::load(Some(&file), &[]).unwrap().config)
+        }
+
+        async fn end(self) {
+            self.cameras.shutdown(Duration::from_secs(5)).await;
+            self.shards.stop();
+            std::fs::remove_dir_all(&self.folder).unwrap();
+        }
+    }
+
+    fn name(text: &str) -> PathName {
+        PathName::parse(text).unwrap()
+    }
+
+    // correctness: S6
+    #[tokio::test]
+    async fn paths_of_patterns_are_bounded_and_go_once_unused() {
+        let town = Town::new("bounded");
+        town.apply(PATTERNS);
+        let make = |path: &str, purpose| {
+            town.paths.instance(&name(path), purpose).map(|entry| entry.conf_name.clone())
+        };
+        assert_eq!(make("y", Purpose::Read), Err(NoInstance::NobodyPublishes));
+        assert_eq!(make("x1", Purpose::Publish), Err(NoInstance::Pulled));
+        for number in 0..INSTANCES_MAX {
+            assert_eq!(make(&format!("x{number}"), Purpose::Read).as_deref(), Ok("~^x(\\d+)$"));
+        }
+        assert!(matches!(make("y", Purpose::Publish), Err(NoInstance::Refused(_))));
+        assert!(make("x7", Purpose::Read).is_ok(), "one that is there");
+        let seat = town.registry.get(&name("x7")).unwrap().take_seat(crate::stream::ReaderKind::Waiting);
+        (0..=UNUSED_LOOKS).for_each(|_| town.paths.let_go());
+        let left: Vec<_> = town.registry.snapshot().keys().cloned().collect();
+        assert_eq!(left, [name("x7")], "the one that somebody uses");
+        drop(seat);
+        town.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_path_keeps_its_stream_through_every_change_but_its_end() {
+        let town = Town::new("changes");
+        town.apply("  a: {source: 'rtsp://127.0.0.1:1/a'}\n  b:\n");
+        let stream = |path: &str| town.registry.get(&name(path));
+        let (a, b) = (stream("a").unwrap(), stream("b").unwrap());
+        let same =
+            |path: &str, before: &Arc<Stream>| stream(path).is_some_and(|now| Arc::ptr_eq(&now, before));
+        let changes = [
+            "  a: {source: 'rtsp://127.0.0.1:1/other'}\n  b: {overridePublisher: no}\n",
+            "  a:\n  b: {source: 'rtsp://127.0.0.1:1/b'}\n",
+            "  '~^[ab]$': {source: 'rtsp://127.0.0.1:1/b', sourceOnDemand: yes}\n",
+        ];
+        for change in changes {
+            assert_eq!(town.apply(change), []);
+            assert!(same("a", &a) && same("b", &b), "{change}");
+        }
+        let entry = town.registry.entry(&name("a")).unwrap();
+        assert!(entry.is_on_demand && &*entry.conf_name == "~^[ab]$" && entry.point.is_none());
+        assert_eq!(town.apply("  b:\n"), [name("a")]);
+        assert!(stream("a").is_none() && same("b", &b));
+        assert!(town.registry.publish_point(&name("b")).is_ok());
+        town.end().await;
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct PathEntry {
     pub(crate) conf_name: Arc<str>,
     /// It is connected only while there are readers.
     pub(crate) is_on_demand: bool,
+    /// `maxReaders`; all HLS viewers are one.
+    pub(crate) readers_max: Option<usize>,
     /// Where publishers come, if they do.
     pub(crate) point: Option<Arc<PublishPoint>>,
 }
@@ -66,7 +68,14 @@ impl PathEntry {
     #[cfg(test)]
     pub(crate) fn pulled(stream: &Arc<Stream>, start_timeout: Duration) -> Arc<Self> {
         let (stream, conf_name) = (Arc::clone(stream), stream.name().as_str().into());
-        Arc::new(Self { stream, start_timeout, conf_name, is_on_demand: false, point: None })
+        Arc::new(Self {
+            stream,
+            start_timeout,
+            conf_name,
+            is_on_demand: false,
+            readers_max: None,
+            point: None,
+        })
     }
 }
 
@@ -204,6 +213,10 @@ impl Registry {
             other => AcquireError::NotReady { path: path.clone(), reason: other.to_string() },
         })?;
         let stream = Arc::clone(&entry.stream);
+        if entry.readers_max.is_some_and(|max| stream.readers() >= max) {
+            let reason = "it has as many readers as \"maxReaders\" allows".to_owned();
+            return Err(AcquireError::NotReady { path: path.clone(), reason });
+        }
         if stream.format().is_some() {
             return Ok(stream);
         }

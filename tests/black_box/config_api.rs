@@ -20,7 +20,10 @@ async fn get(server: &Server, endpoint: &str) -> anyhow::Result<Value> {
 fn refused(answer: &Response, status: u16, words: &str) -> anyhow::Result<()> {
     let error = answer.json()?;
     ensure!(answer.status == status && error["status"] == "error", "{} {error}", answer.status);
-    ensure!(error["error"].as_str().is_some_and(|error| error.contains(words)), "{words:?} is not in {error}");
+    ensure!(
+        error["error"].as_str().is_some_and(|error| error.contains(words)),
+        "{words:?} is not in {error}"
+    );
     Ok(())
 }
 
@@ -59,7 +62,9 @@ async fn check_shown(server: &Server) -> anyhow::Result<()> {
 }
 
 async fn check_refusals(server: &Server) -> anyhow::Result<()> {
-    let add = async |name: &str, body: Value| send(server, Method::POST, &format!("config/paths/add/{name}"), &body).await;
+    let add = async |name: &str, body: Value| {
+        send(server, Method::POST, &format!("config/paths/add/{name}"), &body).await
+    };
     refused(&add("cam_1", json!({})).await?, 400, "path already exists")?;
     refused(&add("x", json!({"recrd": true})).await?, 400, "did you mean \"record\"?")?;
     refused(&add("x", json!({"record": "yes"})).await?, 400, "\"record\" must be true or false")?;
@@ -90,7 +95,10 @@ async fn what_is_set_through_the_api_is_in_force_at_once_and_after_a_restart() -
     let clip = USUAL.file().await?;
     let args = ["--auth", "digest", "--user", "viewer", "--password", "hunter2"];
     let simulator = Simulator::start_with(&[("cam_1", &clip), ("cam_2", &clip)], &args).await?;
-    let file = format!("paths:\n  cam_1:\n    source: {}\n    rtspTransport: tcp\n  all_others:\n", simulator.url("cam_1"));
+    let file = format!(
+        "paths:\n  cam_1:\n    source: {}\n    rtspTransport: tcp\n  all_others:\n",
+        simulator.url("cam_1")
+    );
     let mut server = Server::start(&file).await?;
     server.expect_error("listener stays as it was");
     server.wait_online("cam_1").await?;
@@ -106,8 +114,12 @@ async fn what_is_set_through_the_api_is_in_force_at_once_and_after_a_restart() -
     let path = get(&server, "config/paths/get/city/cam_2").await?;
     ensure!(path["name"] == "city/cam_2" && path["source"] == source.as_str(), "{path}");
     ensure!(path["recordDeleteAfter"] == "1d12h0m0s" && path["maxReaders"] == 7, "{path}");
-    send(&server, Method::PATCH, "config/pathdefaults/patch", &json!({"sourceOnDemandCloseAfter": "1m30s"})).await?.ok()?;
-    send(&server, Method::PATCH, "config/global/patch", &json!({"srt": true, "logLevel": "debug"})).await?.ok()?;
+    send(&server, Method::PATCH, "config/pathdefaults/patch", &json!({"sourceOnDemandCloseAfter": "1m30s"}))
+        .await?
+        .ok()?;
+    send(&server, Method::PATCH, "config/global/patch", &json!({"srt": true, "logLevel": "debug"}))
+        .await?
+        .ok()?;
     send(&server, Method::DELETE, "config/paths/delete/all_others", &Value::Null).await?.ok()?;
     ensure!(server.path("city/cam_2").await?["reconnects"] == 0, "a change of its limits connected it again");
 
@@ -116,7 +128,8 @@ async fn what_is_set_through_the_api_is_in_force_at_once_and_after_a_restart() -
     server.restart().await?;
     server.wait_online("city/cam_2").await?;
     let list = get(&server, "config/paths/list").await?;
-    let names: Vec<_> = list["items"].as_array().into_iter().flatten().map(|item| item["name"].clone()).collect();
+    let names: Vec<_> =
+        list["items"].as_array().into_iter().flatten().map(|item| item["name"].clone()).collect();
     ensure!(names == ["cam_1", "city/cam_2", "pushed"], "{list}");
     let page = get(&server, "config/paths/list?itemsPerPage=1&page=1").await?;
     ensure!(page["pageCount"] == 3 && page["items"][0]["name"] == "city/cam_2", "{page}");

@@ -129,18 +129,23 @@ async fn listeners_and_recordings_change_while_a_viewer_goes_on() -> anyhow::Res
     let moved = gtvision_tests::ports::free()?;
     let recorded = |folder: &str| {
         format!(
-            "hlsAddress: 127.0.0.1:{moved}\nplayback: yes\n{pulled}    record: yes\n    recordPath: \
-             {folder}/%path/%Y-%m-%d_%H-%M-%S-%f\n"
+            "hlsAddress: 127.0.0.1:{moved}\nplayback: yes\n{pulled}    maxReaders: 2\n    record: yes\n    \
+             recordPath: {folder}/%path/%Y-%m-%d_%H-%M-%S-%f\n"
         )
     };
     server.reconfigure(&recorded("./first")).await?;
+    // The viewer, HLS, and no third.
     http::get(&format!("http://127.0.0.1:{moved}/cam_1/index.m3u8")).await?.ok()?;
+    let third =
+        RawClient::connect(server.ports.rtsp).await?.ask("DESCRIBE", &server.rtsp("cam_1"), "").await?;
+    ensure!(third.status == 404, "one reader too many: {}", third.text);
     ensure!(http::get(&server.hls("cam_1")).await.is_err(), "the old address still answers");
     let files = async || -> anyhow::Result<usize> {
         let list = http::get(&server.api("recordings/get/cam_1")).await?.ok()?.json()?;
         Ok(list["segments"].as_array().map_or(0, Vec::len))
     };
-    wait::until("a recording", Duration::from_secs(30), async || Ok((files().await? == 1).then_some(()))).await?;
+    wait::until("a recording", Duration::from_secs(30), async || Ok((files().await? == 1).then_some(())))
+        .await?;
     server.reconfigure(&recorded("./second")).await?;
     wait::until("a recording elsewhere", Duration::from_secs(30), async || {
         Ok((files().await? == 2).then_some(()))

@@ -29,12 +29,7 @@ impl Cameras for NoCameras {
     }
 }
 
-pub(crate) async fn ask(
-    fake: &Fake,
-    method: Method,
-    uri: &str,
-    body: Option<Value>,
-) -> (StatusCode, Value) {
+pub(crate) async fn ask(fake: &Fake, method: Method, uri: &str, body: Option<Value>) -> (StatusCode, Value) {
     let router = router(ApiDeps {
         cameras: Arc::new(NoCameras),
         storage: Arc::new(fake.clone()),

@@ -133,7 +133,7 @@ fn check_map(
             }
             Some(Support::Works | Support::RenamedTo(_) | Support::NegatedAs(_)) => {}
             Some(support) => {
-                check_unread(entry, table, faults);
+                check_unread(entry, owner, faults);
                 if let Support::Later { area, default } = support
                     && !is_default(&entry.node, default)
                 {
@@ -145,8 +145,8 @@ fn check_map(
 }
 
 /// A value that nothing reads must be one all the same: who turns on what comes later shall not meet it then.
-fn check_unread(entry: &Entry, table: &'static [Key], faults: &mut Faults) {
-    let fields = if std::ptr::eq(table, keys::PATH) { schema::PATH } else { schema::GLOBAL };
+fn check_unread(entry: &Entry, owner: &str, faults: &mut Faults) {
+    let fields = if owner.is_empty() { schema::GLOBAL } else { schema::PATH };
     if let Err(expected) = schema::check_node(schema::kind_of(fields, &entry.key), &entry.node) {
         faults.add(&entry.node.place, FaultKind::BadSecret { key: entry.key.clone(), expected });
     }

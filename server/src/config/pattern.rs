@@ -71,7 +71,10 @@ impl Eq for PathPattern {}
 
 impl fmt::Debug for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PathPattern").field("name", &self.name).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("PathPattern")
+            .field("name", &self.name)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +148,8 @@ pub(crate) fn sample(template: &str, regex: &Regex) -> Result<String, Expected> 
 /// Puts groups in their places.
 fn fill_in<'a>(template: &str, group: impl Fn(usize) -> &'a str) -> Result<String, Expected> {
     let rest_at = split_scheme(template).map_or(0, |(scheme, _)| scheme.len() + "://".len());
-    let path_at = template.get(rest_at..).and_then(|rest| rest.find('/')).map_or(template.len(), |at| rest_at + at);
+    let path_at =
+        template.get(rest_at..).and_then(|rest| rest.find('/')).map_or(template.len(), |at| rest_at + at);
     let (mut text, mut done) = (String::with_capacity(template.len()), 0);
     for (start, end, number) in groups_of(template) {
         let value = group(number);

@@ -273,7 +273,10 @@ pub(crate) const PATH: &[Field] = &[
 
 /// What the objects of a list have.
 const MEMBERS: &[(&str, &[Field])] = &[
-    ("authInternalUsers", &[text("user", ""), text("pass", ""), texts("ips", "[]"), objects("permissions", "[]")]),
+    (
+        "authInternalUsers",
+        &[text("user", ""), text("pass", ""), texts("ips", "[]"), objects("permissions", "[]")],
+    ),
     ("authHTTPExclude", PERMISSION),
     ("authJWTExclude", PERMISSION),
     ("permissions", PERMISSION),
@@ -305,9 +308,11 @@ pub(crate) fn kind_of(table: &[Field], name: &str) -> Kind {
 /// besides.
 pub(crate) fn shown(table: &[Field], maps: &[&Node], hidden: &[&str]) -> Map<String, Json> {
     let mut shown = Map::new();
-    let written = |name: &str| maps.iter().find_map(|map| map.get(name).filter(|node| node.value != Value::Null));
+    let written =
+        |name: &str| maps.iter().find_map(|map| map.get(name).filter(|node| node.value != Value::Null));
     for field in table {
-        let value = written(field.name).map_or_else(|| default_of(field), |node| to_json(field.name, field.kind, node));
+        let value = written(field.name)
+            .map_or_else(|| default_of(field), |node| to_json(field.name, field.kind, node));
         shown.insert(field.name.to_owned(), value);
     }
     for entry in maps.iter().flat_map(|map| map.entries()) {
@@ -340,8 +345,12 @@ fn to_json(name: &str, kind: Kind, node: &Node) -> Json {
     match kind {
         Kind::Bool => values::boolean(text).map_or_else(|_| as_written(node), Json::Bool),
         Kind::Int => whole(text).map_or_else(|| as_written(node), Json::Number),
-        Kind::Duration => values::duration(text).map_or_else(|_| as_written(node), |it| Json::String(go_duration(it))),
-        Kind::Size => values::size_bytes(text).map_or_else(|_| as_written(node), |it| Json::String(byte_size(it))),
+        Kind::Duration => {
+            values::duration(text).map_or_else(|_| as_written(node), |it| Json::String(go_duration(it)))
+        }
+        Kind::Size => {
+            values::size_bytes(text).map_or_else(|_| as_written(node), |it| Json::String(byte_size(it)))
+        }
         Kind::Text => Json::String(text.to_owned()),
         Kind::Texts => list(node, |item| Json::String(item.text().unwrap_or_default().to_owned())),
         Kind::Ints => list(node, |item| to_json("", Kind::Int, item)),
@@ -351,7 +360,7 @@ fn to_json(name: &str, kind: Kind, node: &Node) -> Json {
 }
 
 fn object(of: &str, node: &Node) -> Json {
-    let members = MEMBERS.iter().find(|(name, _)| *name == of).map_or([].as_slice(), |(_, members)| members);
+    let members = MEMBERS.iter().find(|(name, _)| *name == of).map_or([].as_slice(), |(_, members)| *members);
     Json::Object(shown(members, &[node], &[]))
 }
 
@@ -375,7 +384,10 @@ fn as_written(node: &Node) -> Json {
         },
         Value::List(items) => Json::Array(items.iter().map(as_written).collect()),
         Value::Map(entries) => Json::Object(
-            entries.iter().map(|entry| (entry.key.clone(), to_json(&entry.key, Kind::Any, &entry.node))).collect(),
+            entries
+                .iter()
+                .map(|entry| (entry.key.clone(), to_json(&entry.key, Kind::Any, &entry.node)))
+                .collect(),
         ),
     }
 }
@@ -492,7 +504,8 @@ mod tests {
                 assert_eq!(check_json(field.kind, &default_of(field)), Ok(()), "{}", field.name);
                 assert!(keys::find(keys, field.name).is_some(), "{} is not a setting", field.name);
             }
-            let older = |support| matches!(support, keys::Support::RenamedTo(_) | keys::Support::NegatedAs(_));
+            let older =
+                |support| matches!(support, keys::Support::RenamedTo(_) | keys::Support::NegatedAs(_));
             for key in keys.iter().filter(|key| !older(key.support) && key.support == keys::Support::Works) {
                 let is_container = matches!(key.name, "paths" | "pathDefaults" | "s3");
                 assert!(is_container || kind_of(fields, key.name) != Kind::Any, "{} has no type", key.name);

@@ -55,7 +55,9 @@ impl Sealer {
         let file = folder.join(KEY_FILE);
         let failed = |error| SealError::Key { file: file.clone(), error };
         let bytes = match std::fs::read_to_string(&file) {
-            Ok(text) => key_of(&text).ok_or_else(|| failed(io::Error::other("it is not 64 hexadecimal digits")))?,
+            Ok(text) => {
+                key_of(&text).ok_or_else(|| failed(io::Error::other("it is not 64 hexadecimal digits")))?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => make(&file).map_err(failed)?,
             Err(error) => return Err(failed(error)),
         };
@@ -131,7 +133,9 @@ mod tests {
         assert!(!String::from_utf8_lossy(&sealed).contains("hunter2"));
         let again = Sealer::open(&folder).unwrap();
         assert_eq!(again.unseal("path cam_1", &sealed).unwrap(), "rtsp://u:hunter2@h/");
-        assert!(again.unseal("path cam_2", &sealed).is_err() && again.unseal("path cam_1", &sealed[1..]).is_err());
+        assert!(
+            again.unseal("path cam_2", &sealed).is_err() && again.unseal("path cam_1", &sealed[1..]).is_err()
+        );
         assert!(Sealer::open(&folder.join("other")).unwrap().unseal("path cam_1", &sealed).is_err());
         let mode = std::fs::metadata(folder.join(KEY_FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "others may read the key");

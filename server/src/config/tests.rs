@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::pattern::PathPattern;
 use super::resolved::{
     HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, Replacing, RtspTransport,
 };
-use super::pattern::PathPattern;
 use super::{Config, ConfigError, Fault, Layer, Loaded, understand};
 
 fn understood(yaml: &str, variables: &[(String, String)]) -> Result<Loaded, Vec<Fault>> {

@@ -8,8 +8,8 @@ use control_api::storage::Answer;
 use control_api::{ApiError, ConfigChange, ConfigStore, Settings};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::tree::{Entry, Node};
 use crate::config::shown;
+use crate::config::tree::{Entry, Node};
 
 /// Changes that wait: each takes less than a second, and who waits for one that is not taken gets an error after
 /// `control_api::REQUEST_TIME_MAX`.
@@ -49,7 +49,8 @@ impl ConfigStore for ConfigDesk {
 
     fn paths(&self, skipped: usize, most: usize) -> Piece<Settings> {
         let tree = self.tree.load();
-        let mut entries: Vec<&Entry> = tree.get("paths").map(Node::entries).unwrap_or_default().iter().collect();
+        let mut entries: Vec<&Entry> =
+            tree.get("paths").map(Node::entries).unwrap_or_default().iter().collect();
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         let total = entries.len();
         let items = entries.into_iter().skip(skipped).take(most).map(|entry| shown::path(&tree, entry));

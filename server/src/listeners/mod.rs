@@ -28,6 +28,7 @@ use crate::control::Observer;
 use crate::egress::hls::HlsServer;
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtsp::RtspServer;
+use crate::egress::rtsp::stats::Encryption;
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcServer};
 use crate::http_listener::ListenError;
 use crate::playback::export::Exports;
@@ -138,11 +139,12 @@ struct WebRtcKey {
     hls: Option<HlsListener>,
 }
 
-/// Endpoints of what is off do not exist. The RTSP settings stand for the server whose clients are listed.
+/// Endpoints of what is off do not exist.
 #[derive(Clone, PartialEq)]
 struct ApiKey {
     config: ApiConfig,
-    rtsp: Option<RtspConfig>,
+    has_rtsp: bool,
+    has_rtsps: bool,
 }
 
 /// The page links to the media listeners.
@@ -180,8 +182,7 @@ impl Listeners {
     /// Has those listeners run that a configuration wants; the first fault of each that can't comes back.
     pub(crate) async fn apply(&mut self, config: &Config) -> Vec<ListenError> {
         let ground = self.ground.clone();
-        let (media, control) =
-            ((&ground.media_tasks, self.patience), (&ground.control_tasks, self.patience));
+        let (media, control) = ((&ground.media_tasks, self.patience), (&ground.control_tasks, self.patience));
         let mut faults = Vec::new();
         let hls = change(&mut self.hls, config.hls.clone(), media, Hls(&ground)).await;
         faults.extend(hls.err());
@@ -191,7 +192,12 @@ impl Listeners {
         });
         faults.extend(change(&mut self.webrtc, webrtc, media, WebRtc(&ground)).await.err());
         faults.extend(change(&mut self.rtsp, config.rtsp.clone(), media, Rtsp(&ground)).await.err());
-        let api = config.api.clone().map(|api| ApiKey { config: api, rtsp: config.rtsp.clone() });
+        let listens = |encryption| ground.egress.rtsp().is_some_and(|rtsp| rtsp.listens(encryption));
+        let api = config.api.clone().map(|api| ApiKey {
+            config: api,
+            has_rtsp: listens(Encryption::None),
+            has_rtsps: listens(Encryption::Tls),
+        });
         faults.extend(change(&mut self.api, api, control, Api(&ground)).await.err());
         let metrics = config.metrics.clone();
         faults.extend(change(&mut self.metrics, metrics, control, Metrics(&ground)).await.err());

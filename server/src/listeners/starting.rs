@@ -6,7 +6,9 @@ use control_api::host_guard::HostGuard;
 use control_api::loopback::TrustedProxies;
 use control_api::model::{Info, Time};
 
-use super::{Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtsp, Start, WebRtc, WebRtcKey};
+use super::{
+    Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtsp, Start, WebRtc, WebRtcKey,
+};
 use crate::assets::{self, Assets};
 use crate::config::kept;
 use crate::config::resolved::{HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtspConfig};

@@ -40,7 +40,8 @@ impl FileWatch {
         let events = Arc::new(Notify::new());
         let told = Arc::clone(&events);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let is_ours = |path: &PathBuf| path.file_name().is_some_and(|name| names.iter().any(|ours| ours == name));
+            let is_ours =
+                |path: &PathBuf| path.file_name().is_some_and(|name| names.iter().any(|ours| ours == name));
             // An error says that events were lost.
             if event.is_ok_and(|event| !is_change(event.kind) || !event.paths.iter().any(is_ours)) {
                 return;

@@ -73,20 +73,18 @@ impl Reconciler {
     /// Reads what was set through the API, and puts it into force; tries again later when that can't be read.
     pub(crate) async fn read_layer(&mut self) {
         match kept::load(&self.in_force.database).await {
-            Ok(layer) => {
-                match self.source.begin_with(layer) {
-                    Ok((loaded, left_out)) => {
-                        self.is_layer_known = true;
-                        for of in left_out {
-                            let of = if of.is_empty() { "the whole server" } else { &of };
-                            error!(of, "settings made through the API make no sense any more and are left out");
-                        }
-                        (self.in_force, self.file_paths) = (loaded.config, loaded.file_paths);
-                        self.tree.store(Arc::new(loaded.tree));
+            Ok(layer) => match self.source.begin_with(layer) {
+                Ok((loaded, left_out)) => {
+                    self.is_layer_known = true;
+                    for of in left_out {
+                        let of = if of.is_empty() { "the whole server" } else { &of };
+                        error!(of, "settings made through the API make no sense any more and are left out");
                     }
-                    Err(error) => error!("settings made through the API are left out:\n{error}"),
+                    (self.in_force, self.file_paths) = (loaded.config, loaded.file_paths);
+                    self.tree.store(Arc::new(loaded.tree));
                 }
-            }
+                Err(error) => error!("settings made through the API are left out:\n{error}"),
+            },
             Err(error) => error!(%error, "settings made through the API can't be read; it is tried again"),
         }
     }
@@ -112,7 +110,9 @@ impl Reconciler {
         let loaded = self.source.consider(&layer).map_err(invalid)?;
         // Kept first: what was answered survives a crash.
         let database = self.in_force.database.clone();
-        kept::save(&database, &self.source.layer, &layer).await.map_err(|error| not_kept(error.to_string()))?;
+        kept::save(&database, &self.source.layer, &layer)
+            .await
+            .map_err(|error| not_kept(error.to_string()))?;
         let before = std::mem::replace(&mut self.source.layer, layer);
         let faults = self.apply(loaded).await;
         let Some(fault) = faults.first() else { return Ok(()) };

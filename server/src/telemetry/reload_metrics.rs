@@ -15,10 +15,14 @@ pub(crate) struct ReloadMetrics {
 }
 
 const COLUMNS: &[Column<ReloadMetrics>] = &[
-    counter("gtvision_config_applied_total", "Changed configurations that are in force.", |of| whole(of.applied)),
-    counter("gtvision_config_refused_total", "Changed configurations that were wrong or could not be applied in full.", |of| {
-        whole(of.refused)
+    counter("gtvision_config_applied_total", "Changed configurations that are in force.", |of| {
+        whole(of.applied)
     }),
+    counter(
+        "gtvision_config_refused_total",
+        "Changed configurations that were wrong or could not be applied in full.",
+        |of| whole(of.refused),
+    ),
     gauge("gtvision_config_last_change_failed", "1 when what was configured last is not in force.", |of| {
         whole(of.last_failed)
     }),

@@ -51,6 +51,10 @@ impl Muxers {
     /// # Errors
     /// As [`crate::registry::Registry::acquire`].
     pub(super) async fn acquire(&self, grant: &CameraGrant) -> Result<Arc<Muxer>, AcquireError> {
+        // It reads already, for any number of viewers.
+        if let Some(muxer) = self.get(grant) {
+            return Ok(muxer);
+        }
         let stream = self.deps.registry.acquire(grant).await?;
         Ok(self.get_or_start(grant, &stream))
     }

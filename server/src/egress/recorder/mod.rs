@@ -207,7 +207,13 @@ impl Recorders {
     pub(crate) fn new(storage: Storage, tasks: &TaskSet) -> Arc<Self> {
         let (recordings, ledger) = (storage.recordings(), storage.ledger());
         let inner = Mutex::new(Some(Inner { storage, recorded: Vec::new() }));
-        Arc::new(Self { inner, changing: tokio::sync::Mutex::default(), recordings, ledger, tasks: tasks.clone() })
+        Arc::new(Self {
+            inner,
+            changing: tokio::sync::Mutex::default(),
+            recordings,
+            ledger,
+            tasks: tasks.clone(),
+        })
     }
 
     /// Records what is to be recorded now, as it is to be recorded, and nothing else; and keeps what is to be kept.
@@ -250,7 +256,12 @@ impl Recorders {
     }
 
     /// Has storage keep what the paths' settings say, those of paths too that a pattern stands for and that do not exist now.
-    async fn keep(&self, config: &Config, paths: &Paths, wanted: &RecordedPaths) -> Result<(), CatalogueError> {
+    async fn keep(
+        &self,
+        config: &Config,
+        paths: &Paths,
+        wanted: &RecordedPaths,
+    ) -> Result<(), CatalogueError> {
         let mut kept: BTreeMap<PathName, RecordConfig> =
             wanted.iter().map(|(path, (_, record))| (path.clone(), record.clone())).collect();
         if !config.patterns.is_empty() {

@@ -49,7 +49,9 @@ impl Recording {
         match opened.await {
             Ok(Ok(storage)) => self.slot.set(Recorders::new(storage, &self.media_tasks)),
             Ok(Err(error)) => tracing::error!(%error, "recordings are off; they are tried again"),
-            Err(error) => tracing::error!(%error, "recordings are off: their start failed; it is tried again"),
+            Err(error) => {
+                tracing::error!(%error, "recordings are off: their start failed; it is tried again")
+            }
         }
     }
 }
