@@ -23,6 +23,15 @@ pub enum ApiError {
         /// What is wrong, as the parser says it.
         why: String,
     },
+    /// A configuration that can't be. 400.
+    #[error("{why}")]
+    InvalidConfiguration {
+        /// What is wrong with which setting.
+        why: String,
+    },
+    /// There is an entry of this name. 400, with MediaMTX's words.
+    #[error("path already exists")]
+    PathExists,
     /// The caller is not on this machine. 403: no credentials would help yet.
     #[error("authentication error: until users can sign in, this API answers to its own machine only")]
     NotLocal,
@@ -50,6 +59,12 @@ pub enum ApiError {
         /// Why, as the database says it.
         why: String,
     },
+    /// What is changed can't be kept, so it is not changed. 500.
+    #[error("the configuration can't be kept, and is not changed: {why}")]
+    ConfigurationNotKept {
+        /// Why, as the database says it.
+        why: String,
+    },
     /// Nothing is recorded here, or the catalogue could not be opened. 503.
     #[error("recordings are off: no path has \"record\", or the catalogue can't be opened; see the log")]
     StorageOff,
@@ -74,7 +89,10 @@ impl ApiError {
     /// The status it is answered with.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::InvalidParameter { .. } | Self::InvalidBody { .. } => StatusCode::BAD_REQUEST,
+            Self::InvalidParameter { .. }
+            | Self::InvalidBody { .. }
+            | Self::InvalidConfiguration { .. }
+            | Self::PathExists => StatusCode::BAD_REQUEST,
             Self::NotLocal => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint
             | Self::PathNotFound
@@ -83,7 +101,9 @@ impl ApiError {
             | Self::SessionNotFound
             | Self::ConnectionNotFound => StatusCode::NOT_FOUND,
             Self::Conflict { .. } => StatusCode::CONFLICT,
-            Self::StorageFailed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::StorageFailed { .. } | Self::ConfigurationNotKept { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::StorageOff => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,

@@ -4,7 +4,7 @@
 //!  :9997 ─► router ─────────► CORS ─► caller on this machine? ─► /v3/... (MediaMTX's API), /v1/... (ours)
 //!  :8080 ─► control_router ─► Host check ─► /api/..., / and /_/... (the page)
 //!                                             │
-//!                              trait Cameras, trait Storage, trait Assets (the server's)
+//!                     trait Cameras, trait Storage, trait ConfigStore, trait Assets (the server's)
 //! ```
 //!
 //! Belongs here: routes, answers, their errors and headers. Does not: sockets, TLS, connection
@@ -14,6 +14,7 @@
 //! without it `router` refuses everybody.
 //! Limits: [`BODY_BYTES_MAX`], [`REQUEST_TIME_MAX`], `paging::ITEMS_PER_PAGE_MAX`.
 
+pub mod config;
 pub mod control;
 pub mod cors;
 mod error;
@@ -33,6 +34,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, header};
 
+pub use config::{ConfigChange, ConfigStore, Settings};
 pub use control::{Asset, Assets, ControlDeps, ListenerUrl, control_router};
 pub use error::ApiError;
 pub use rtsp::RtspClients;

@@ -290,8 +290,12 @@ struct SegmentQuery {
 
 /// MediaMTX's answer to what was done.
 #[derive(Serialize)]
-struct Done {
+pub(crate) struct Done {
     status: &'static str,
+}
+
+impl Done {
+    pub(crate) const OK: Self = Self { status: "ok" };
 }
 
 async fn delete_segment(
@@ -301,7 +305,7 @@ async fn delete_segment(
     let asked = query(asked)?;
     let start = time("start", &asked.start.unwrap_or_default())?;
     deps.storage.delete_segment(asked.path.unwrap_or_default(), start, actor(asked.by)?).await?;
-    Ok(Json(Done { status: "ok" }))
+    Ok(Json(Done::OK))
 }
 
 fn json<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {

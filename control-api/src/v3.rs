@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router, middleware};
 use http::{StatusCode, header};
 
+use crate::config::{self, ConfigStore};
 use crate::cors::{self, Cors};
 use crate::error::ApiError;
 use crate::loopback::{self, TrustedProxies};
@@ -28,6 +29,8 @@ pub struct ApiDeps {
     pub cameras: Arc<dyn Cameras>,
     /// The recordings.
     pub storage: Arc<dyn Storage>,
+    /// The configuration.
+    pub config: Arc<dyn ConfigStore>,
     /// Clients of the RTSP listener; `None` when it is off.
     pub rtsp: Option<Arc<dyn RtspClients>>,
     /// Clients of the RTSPS listener; `None` when it is off.
@@ -55,6 +58,7 @@ pub fn router(deps: ApiDeps) -> Router {
         .route("/v3/info", get(info))
         .route("/v3/paths/list", get(list_paths))
         .route("/v3/paths/get/{*name}", get(get_path))
+        .merge(config::routes())
         .merge(storage::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
@@ -84,7 +88,7 @@ async fn list_paths(
 
 /// JSON that is written in one piece: axum's own goes into its buffer a few bytes at a time, which takes as long again as
 /// making a list of 70 KB does.
-struct Text<T>(T);
+pub(crate) struct Text<T>(pub(crate) T);
 
 impl<T: serde::Serialize> IntoResponse for Text<T> {
     fn into_response(self) -> Response {

@@ -1,15 +1,17 @@
 //! Registry: from a path's name to its stream.
 //!
-//! The table is an immutable map swapped whole, so that a look-up never waits for a change.
+//! The table is an immutable map swapped whole, so that a look-up never waits for a change. A name that is not in it may
+//! be one that a pattern of the configuration stands for; its path is made when somebody wants it (-> `paths`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use media_core::gate::CameraGrant;
 use media_core::path_name::PathName;
 
+use crate::ingest::publish::PublishPoint;
 use crate::stream::{ReaderKind, Stream};
 
 /// How long a reader of a configured path waits for a first picture before it is told to come
@@ -35,28 +37,118 @@ pub(crate) enum AcquireError {
     },
 }
 
-/// One configured path.
+/// Why nobody can publish to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotPublishable {
+    /// No such path in the configuration, or no room for one more.
+    Unknown,
+    /// Its media comes from a camera.
+    Pulled,
+}
+
+/// One path.
 #[derive(Debug)]
 pub(crate) struct PathEntry {
     /// Its stream; lives as long as the path.
     pub(crate) stream: Arc<Stream>,
-    /// How long a reader waits for an on-demand source to start.
+    /// How long a reader waits for its source to start.
     pub(crate) start_timeout: Duration,
+    /// The name of its entry in the configuration.
+    pub(crate) conf_name: Arc<str>,
+    /// It is connected only while there are readers.
+    pub(crate) is_on_demand: bool,
+    /// `maxReaders`; all HLS viewers are one.
+    pub(crate) readers_max: Option<usize>,
+    /// Where publishers come, if they do.
+    pub(crate) point: Option<Arc<PublishPoint>>,
 }
 
-/// All configured paths.
-#[derive(Debug, Default)]
+impl PathEntry {
+    /// A pulled path that is always connected.
+    #[cfg(test)]
+    pub(crate) fn pulled(stream: &Arc<Stream>, start_timeout: Duration) -> Arc<Self> {
+        let (stream, conf_name) = (Arc::clone(stream), stream.name().as_str().into());
+        Arc::new(Self {
+            stream,
+            start_timeout,
+            conf_name,
+            is_on_demand: false,
+            readers_max: None,
+            point: None,
+        })
+    }
+}
+
+/// What somebody wants a path for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To watch.
+    Read,
+    /// To send.
+    Publish,
+}
+
+/// Why no path is made of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoInstance {
+    /// None stands for this name.
+    #[error("no pattern stands for it")]
+    NoPattern,
+    /// The one that does is published to, and nobody publishes.
+    #[error("nobody publishes")]
+    NobodyPublishes,
+    /// The one that does is pulled.
+    #[error("its media comes from a camera")]
+    Pulled,
+    /// Why it can't be had now.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Makes paths of patterns.
+pub(crate) trait Instances: Send + Sync {
+    /// Whether a pattern stands for a name.
+    fn stands_for(&self, name: &PathName) -> bool;
+
+    /// The path of a name, made if it is not there.
+    ///
+    /// # Errors
+    /// [`NoInstance`].
+    fn instance(&self, name: &PathName, purpose: Purpose) -> Result<Arc<PathEntry>, NoInstance>;
+}
+
+/// All paths that exist.
+#[derive(Default)]
 pub(crate) struct Registry {
     paths: ArcSwap<BTreeMap<PathName, Arc<PathEntry>>>,
+    instances: OnceLock<Weak<dyn Instances>>,
 }
 
 impl Registry {
+    /// Has names that are not in the table made by `instances`; once.
+    pub(crate) fn make_by(&self, instances: Weak<dyn Instances>) {
+        self.instances.get_or_init(|| instances);
+    }
+
     /// Adds a path or replaces it.
-    pub(crate) fn insert(&self, name: &PathName, entry: PathEntry) {
-        let entry = Arc::new(entry);
+    pub(crate) fn insert(&self, name: &PathName, entry: Arc<PathEntry>) {
+        self.edit(|paths| drop(paths.insert(name.clone(), Arc::clone(&entry))));
+    }
+
+    /// Takes a path away.
+    pub(crate) fn remove(&self, name: &PathName) {
+        self.edit(|paths| drop(paths.remove(name)));
+    }
+
+    /// Puts all paths in the place of those before.
+    pub(crate) fn replace(&self, paths: BTreeMap<PathName, Arc<PathEntry>>) {
+        self.paths.store(Arc::new(paths));
+    }
+
+    fn edit(&self, change: impl Fn(&mut BTreeMap<PathName, Arc<PathEntry>>)) {
         self.paths.rcu(|paths| {
             let mut paths = BTreeMap::clone(paths);
-            paths.insert(name.clone(), Arc::clone(&entry));
+            change(&mut paths);
             paths
         });
     }
@@ -66,9 +158,47 @@ impl Registry {
         self.paths.load_full()
     }
 
-    /// The stream of a configured path, whatever its state.
+    /// A path that exists.
+    pub(crate) fn entry(&self, name: &PathName) -> Option<Arc<PathEntry>> {
+        self.paths.load().get(name).map(Arc::clone)
+    }
+
+    /// The stream of a path that exists, whatever its state.
     pub(crate) fn get(&self, name: &PathName) -> Option<Arc<Stream>> {
         self.paths.load().get(name).map(|entry| Arc::clone(&entry.stream))
+    }
+
+    /// Whether a path exists or would be made if somebody wanted it.
+    pub(crate) fn is_configured(&self, name: &PathName) -> bool {
+        self.paths.load().contains_key(name)
+            || self.instances().is_some_and(|instances| instances.stands_for(name))
+    }
+
+    /// Where a path's publishers come.
+    ///
+    /// # Errors
+    /// [`NotPublishable`].
+    pub(crate) fn publish_point(&self, name: &PathName) -> Result<Arc<PublishPoint>, NotPublishable> {
+        match self.find(name, Purpose::Publish) {
+            Ok(entry) => entry.point.clone().ok_or(NotPublishable::Pulled),
+            Err(NoInstance::Pulled) => Err(NotPublishable::Pulled),
+            Err(refused) => {
+                tracing::debug!(path = %name, %refused, "nobody can publish here");
+                Err(NotPublishable::Unknown)
+            }
+        }
+    }
+
+    fn find(&self, name: &PathName, purpose: Purpose) -> Result<Arc<PathEntry>, NoInstance> {
+        match (self.entry(name), self.instances()) {
+            (Some(entry), _) => Ok(entry),
+            (None, Some(instances)) => instances.instance(name, purpose),
+            (None, None) => Err(NoInstance::NoPattern),
+        }
+    }
+
+    fn instances(&self) -> Option<Arc<dyn Instances>> {
+        self.instances.get().and_then(Weak::upgrade)
     }
 
     /// The stream that a grant is for, once it has sent something: at once for a stream that has
@@ -78,9 +208,15 @@ impl Registry {
     /// [`AcquireError`] when the path is unknown or nothing came in time.
     pub(crate) async fn acquire(&self, grant: &CameraGrant) -> Result<Arc<Stream>, AcquireError> {
         let path = grant.path();
-        let entry = self.paths.load().get(path).map(Arc::clone);
-        let entry = entry.ok_or_else(|| AcquireError::NotConfigured { path: path.clone() })?;
+        let entry = self.find(path, Purpose::Read).map_err(|none| match none {
+            NoInstance::NoPattern => AcquireError::NotConfigured { path: path.clone() },
+            other => AcquireError::NotReady { path: path.clone(), reason: other.to_string() },
+        })?;
         let stream = Arc::clone(&entry.stream);
+        if entry.readers_max.is_some_and(|max| stream.readers() >= max) {
+            let reason = "it has as many readers as \"maxReaders\" allows".to_owned();
+            return Err(AcquireError::NotReady { path: path.clone(), reason });
+        }
         if stream.format().is_some() {
             return Ok(stream);
         }

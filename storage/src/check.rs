@@ -28,6 +28,7 @@ use crate::catalogue::{Catalogue, CatalogueError, FileRow, Update};
 use crate::clock::Clock;
 use crate::continuity::Continuity;
 use crate::deletion::Deleter;
+use crate::keeper::InForce;
 use crate::marker;
 use crate::repair::{Mended, mend, read_head};
 use crate::root::Root;
@@ -128,6 +129,7 @@ pub struct CheckState {
 #[derive(Debug)]
 pub(crate) struct Checks {
     pub(crate) checker: Checker,
+    pub(crate) in_force: InForce,
     pub(crate) orders: mpsc::Receiver<Depth>,
     pub(crate) state: Arc<Mutex<CheckState>>,
 }
@@ -150,6 +152,7 @@ impl Checks {
     async fn once(&mut self, depth: Depth) {
         lock(&self.state).is_running = true;
         let begun = self.checker.now();
+        self.checker.deleter.roots = self.in_force.get().1;
         match self.checker.run(depth).await {
             Ok(report) => {
                 tell(&report);

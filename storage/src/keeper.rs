@@ -14,6 +14,7 @@
 //! Limits: [`FILES_PER_PASS_MAX`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ use crate::deletion::{Cause, Deleter, Outcome, Rule};
 use crate::figures::{self, GROWTH_US, PathFigures, PathRule, RootFigures, StorageFigures};
 use crate::levels::{DiskLevels, Fullness, Space};
 use crate::repair::{self, RepairReport};
-use crate::root::{Condition, Root};
+use crate::root::{Condition, Root, Roots};
 
 /// Files deleted for one reason in one pass; the next pass goes on. The catalogue is free for others in between.
 const FILES_PER_PASS_MAX: u32 = 100;
@@ -80,16 +81,45 @@ impl Kept {
     }
 }
 
+/// What is to be kept where, as it was last configured. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct InForce(Arc<Mutex<(Arc<RetentionConfig>, Roots)>>);
+
+impl InForce {
+    pub(crate) fn new(config: RetentionConfig, roots: Roots) -> Self {
+        Self(Arc::new(Mutex::new((Arc::new(config), roots))))
+    }
+
+    /// Puts other rules in force, and adds folders. A folder that is not named any more is looked after still: there may
+    /// be files in it.
+    pub(crate) fn change(&self, config: RetentionConfig, folders: Vec<PathBuf>) {
+        let mut in_force = lock(&self.0);
+        *in_force = (Arc::new(config), in_force.1.with(folders));
+    }
+
+    pub(crate) fn get(&self) -> (Arc<RetentionConfig>, Roots) {
+        lock(&self.0).clone()
+    }
+}
+
 /// What the rules need and figures are made of. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Premises {
     pub(crate) deleter: Deleter,
     pub(crate) config: Arc<RetentionConfig>,
+    pub(crate) in_force: InForce,
     pub(crate) clock: Clock,
     pub(crate) kept: Arc<Kept>,
 }
 
 impl Premises {
+    /// As they are configured now.
+    pub(crate) fn renewed(&self) -> Self {
+        let mut renewed = self.clone();
+        (renewed.config, renewed.deleter.roots) = self.in_force.get();
+        renewed
+    }
+
     /// All figures, as they are now.
     pub(crate) async fn figures(&self) -> Result<StorageFigures, CatalogueError> {
         let now = (self.clock.wall)();
@@ -158,7 +188,7 @@ struct DiskState {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     premises: Premises,
-    refusals: BTreeMap<std::path::PathBuf, Refusal>,
+    refusals: BTreeMap<PathBuf, Refusal>,
     disks: BTreeMap<u64, DiskState>,
     age_due: Option<Instant>,
     figures_due: Option<Instant>,
@@ -182,6 +212,7 @@ impl Keeper {
 
     /// One pass of all rules.
     pub(crate) async fn pass(&mut self) {
+        self.premises = self.premises.renewed();
         let passed = self.rules().await;
         match &passed {
             Err(error) if !self.is_failing => tracing::error!(%error, "rules of retention can't be kept"),

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use media_core::egress::recorder::Gap;
 use media_core::path_name::PathName;
 use media_core::time::WallTime;
 use tokio::sync::mpsc;
@@ -44,6 +45,14 @@ pub struct Ledger {
 impl Ledger {
     fn now(&self) -> WallTime {
         (self.premises.clock.wall)()
+    }
+
+    /// The gap that an earlier recorder of a path left open, for the next one.
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub async fn left_gap(&self, path: &PathName) -> Result<Option<Gap>, CatalogueError> {
+        self.premises.deleter.catalogue.left_gap(path).await
     }
 
     /// Places a hold.
@@ -106,7 +115,7 @@ impl Ledger {
         start: WallTime,
         by: &str,
     ) -> Result<Ordered, CatalogueError> {
-        let deleter = &self.premises.deleter;
+        let Premises { deleter, .. } = &self.premises.renewed();
         let Some(file) = deleter.catalogue.file_at(path, start).await? else { return Ok(Ordered::NotFound) };
         if file.is_open {
             return Ok(Ordered::Open);
@@ -145,7 +154,7 @@ impl Ledger {
     /// # Errors
     /// [`CatalogueError`].
     pub async fn figures(&self) -> Result<StorageFigures, CatalogueError> {
-        self.premises.figures().await
+        self.premises.renewed().figures().await
     }
 
     /// The same as it was up to a quarter of a minute ago; `None` at the very start.

@@ -44,6 +44,7 @@ mod reserve;
 mod root;
 mod seal;
 mod segment_file;
+mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -56,7 +57,6 @@ use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use media_core::egress::recorder::Gap;
 use media_core::path_name::PathName;
 use tokio::sync::mpsc;
 
@@ -81,6 +81,7 @@ pub use playback::{
 pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;
 pub use root::Condition;
+pub use settings::{SettingsRow, SettingsStore};
 pub use upload::BucketFigures;
 
 use bucket::Bucket;
@@ -88,7 +89,7 @@ use catalogue::{Catalogue, Update};
 use check::{Checker, Checks};
 use deletion::Deleter;
 use disk::Disk;
-use keeper::{Keeper, Premises};
+use keeper::{InForce, Keeper, Premises};
 use root::Roots;
 use upload::{Uploads, UploadsSetup};
 
@@ -142,7 +143,9 @@ impl Storage {
             };
             Uploads::new(deleter.clone(), setup, clock)
         });
-        let premises = Premises { deleter, config: Arc::new(config.retention), clock, kept: Arc::default() };
+        let in_force = InForce::new(config.retention, roots.clone());
+        let (retention, _) = in_force.get();
+        let premises = Premises { deleter, config: retention, in_force, clock, kept: Arc::default() };
         let mut keeper = Keeper::new(premises.clone());
         catalogue.keep_reserve();
         keeper.adopt_absent((clock.wall)()).await?;
@@ -156,7 +159,8 @@ impl Storage {
         let (sender, receiver) = mpsc::channel(driver::UPDATES_WAITING_MAX);
         let (orders, ordered) = mpsc::channel(1);
         let checker = Checker { deleter: premises.deleter.clone(), clock };
-        let checks = Checks { checker, orders: ordered, state: Arc::default() };
+        let in_force = premises.in_force.clone();
+        let checks = Checks { checker, in_force, orders: ordered, state: Arc::default() };
         let seen = uploads.as_ref().map(Uploads::state);
         let ledger = Ledger { premises, orders, checks: Arc::clone(&checks.state), uploads: seen };
         let driver = Driver { catalogue, updates: receiver, keeper, checks, uploads };
@@ -173,12 +177,9 @@ impl Storage {
         Recordings { catalogue: self.ledger.premises.deleter.catalogue.clone() }
     }
 
-    /// The gap that an earlier recorder of a path left open, for the next one.
-    ///
-    /// # Errors
-    /// [`CatalogueError`].
-    pub async fn left_gap(&self, path: &PathName) -> Result<Option<Gap>, CatalogueError> {
-        self.ledger.premises.deleter.catalogue.left_gap(path).await
+    /// Changes what is kept, and adds folders that may hold recordings. The rules notice with their next pass.
+    pub fn reconfigure(&self, retention: RetentionConfig, roots: Vec<PathBuf>) {
+        self.ledger.premises.in_force.change(retention, roots);
     }
 
     /// A writer for one stream, and where its failures come; starts the disk's threads when it is the first there.
@@ -191,8 +192,8 @@ impl Storage {
         template: RecordPath,
     ) -> Result<(StreamWriter, mpsc::Receiver<Failure>), DiskError> {
         let folder = template.root().to_owned();
-        let known =
-            self.ledger.premises.deleter.roots.iter().find(|root| root.folder == folder).map(Arc::clone);
+        let (_, roots) = self.ledger.premises.in_force.get();
+        let known = roots.iter().find(|root| root.folder == folder).map(Arc::clone);
         let disk = match self.disks.entry(folder) {
             Entry::Occupied(disk) => disk.into_mut(),
             Entry::Vacant(place) => {

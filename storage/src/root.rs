@@ -165,6 +165,13 @@ impl Roots {
         Self(folders.into_iter().map(|folder| Arc::new(Root::new(folder))).collect())
     }
 
+    /// These and the folders that are not among them yet.
+    pub(crate) fn with(&self, folders: Vec<PathBuf>) -> Self {
+        let new = folders.into_iter().filter(|folder| self.iter().all(|root| root.folder != *folder));
+        let new: Vec<_> = new.map(|folder| Arc::new(Root::new(folder))).collect();
+        Self(self.0.iter().map(Arc::clone).chain(new).collect())
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Root>> {
         self.0.iter()
     }

@@ -168,7 +168,7 @@ async fn what_was_recorded_is_one_span_over_its_files() {
     let spans = storage.recordings().spans(&grant(), None, None).await.unwrap();
     assert_eq!(spans.len(), 1);
     assert_eq!((spans[0].start, spans[0].duration), (START, Duration::from_secs(10)));
-    let left = storage.left_gap(&path()).await.unwrap();
+    let left = storage.ledger().left_gap(&path()).await.unwrap();
     let from = START.plus_us(10_000_000);
     assert_eq!(left, Some(Gap { from, until: None, reason: GapReason::Server }));
 }

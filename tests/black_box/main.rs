@@ -5,6 +5,10 @@ mod archive;
 #[cfg(test)]
 mod bucket;
 #[cfg(test)]
+mod config_api;
+#[cfg(test)]
+mod configurations;
+#[cfg(test)]
 mod endurance;
 #[cfg(test)]
 mod faults;
@@ -17,6 +21,8 @@ mod keeping;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod patterns;
+#[cfg(test)]
 mod playback;
 #[cfg(test)]
 mod program;
@@ -24,6 +30,8 @@ mod program;
 mod recorded_hls;
 #[cfg(test)]
 mod recording;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod rtsp;
 #[cfg(test)]

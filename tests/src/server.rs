@@ -101,6 +101,49 @@ impl Server {
         self.wait_started().await
     }
 
+    /// Puts another configuration in the place of its file, as editors do. It may take a second until the server looks.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn configure(&self, config: &str) -> anyhow::Result<()> {
+        let new = self.dir.path().join("gtvision.yml.new");
+        std::fs::write(&new, full_config(config, &self.ports)?)?;
+        Ok(std::fs::rename(new, self.dir.path().join(CONFIG_FILE))?)
+    }
+
+    /// The same, and waits until it is in force.
+    ///
+    /// # Errors
+    /// When it is not within 30 s.
+    pub async fn reconfigure(&self, config: &str) -> anyhow::Result<()> {
+        let applied = async || {
+            let metrics = self.metrics().await?;
+            anyhow::Ok(metrics.sum("gtvision_config_applied_total", &[]).unwrap_or(0.0))
+        };
+        let before = applied().await?;
+        self.configure(config)?;
+        let waited = wait::until("the new configuration", Duration::from_secs(30), async || {
+            Ok((applied().await? > before).then_some(()))
+        });
+        waited.await.with_context(|| format!("log:\n{}", self.log_tail()))
+    }
+
+    /// A file in its working directory.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn file(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        Ok(std::fs::read(self.dir.path().join(name))?)
+    }
+
+    /// Has it read its configuration again, as `systemctl reload` does.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn hang_up(&self) -> anyhow::Result<()> {
+        self.process.signal(rustix::process::Signal::HUP)
+    }
+
     async fn wait_started(&mut self) -> anyhow::Result<()> {
         let url = self.api("info");
         let mut ended = None;

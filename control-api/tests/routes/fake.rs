@@ -1,8 +1,8 @@
-//! Fake: recordings of a server that has one hold, one deletion and one file, and writes down what it is asked.
+//! Fake: recordings and configuration of a server that has one hold, one deletion, one file and one path, and writes down what
+//! it is asked.
 
 use std::sync::{Arc, Mutex};
 
-use control_api::ApiError;
 use control_api::model::Time;
 use control_api::paging::{PageWanted, Piece};
 use control_api::storage::{Answer, DeletionsWanted, HoldWanted, HoldsWanted, Switch};
@@ -10,6 +10,8 @@ use control_api::storage_model::{
     CheckState, Deletion, DiskLevels, DiskStatus, Forecast, Hold, PathUsage, Recording, RecordingSegment,
     RecordingSwitch, StorageStatus,
 };
+use control_api::{ApiError, ConfigChange, ConfigStore, Settings};
+use serde_json::{Value, json};
 
 /// 2026-01-02T03:04:05.5Z
 pub(crate) const TIME: Time = Time { unix_us: 1_767_323_045_500_000 };
@@ -45,6 +47,39 @@ fn hold(released_by: Option<&str>) -> Hold {
         files: 2,
         bytes: 300,
     }
+}
+
+/// One setting, one path `a`; `b` can't be added.
+impl ConfigStore for Fake {
+    fn global(&self) -> Settings {
+        object(json!({ "logLevel": "info" }))
+    }
+
+    fn path_defaults(&self) -> Settings {
+        object(json!({ "record": false }))
+    }
+
+    fn paths(&self, skipped: usize, most: usize) -> Piece<Settings> {
+        let items = self.path("a").into_iter().skip(skipped).take(most).collect();
+        Piece { total: 1, items }
+    }
+
+    fn path(&self, name: &str) -> Option<Settings> {
+        (name == "a").then(|| object(json!({ "name": "a" })))
+    }
+
+    fn change(&self, change: ConfigChange) -> Answer<'_, ()> {
+        let answer = match &change {
+            ConfigChange::AddPath(name, _) if name == "b" => Err(ApiError::PathExists),
+            ConfigChange::DeletePath(name) if name == "b" => Err(ApiError::PathNotFound),
+            _ => Ok(()),
+        };
+        self.answer(format!("{change:?}"), answer)
+    }
+}
+
+fn object(json: Value) -> Settings {
+    json.as_object().cloned().unwrap()
 }
 
 impl control_api::Storage for Fake {

@@ -1,6 +1,7 @@
 //! The routers as a client sees them: statuses, headers and JSON.
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a failure here is a failed test")]
 
+mod config;
 mod fake;
 mod storage;
 
@@ -92,6 +93,7 @@ fn api(names: &[&str], origins: &[&str]) -> Router {
     router(ApiDeps {
         cameras: Arc::new(Fixed(names.iter().map(|name| camera(name)).collect())),
         storage: Arc::new(fake::Fake::default()),
+        config: Arc::new(fake::Fake::default()),
         rtsp: None,
         rtsps: None,
         info: Info { version: "1.2.3".to_owned(), started: SINCE },
@@ -177,7 +179,7 @@ async fn what_is_not_there_is_404_in_json() {
         get_json(api(&[], &["*"]), "/v3/paths/get/nope").await,
         (StatusCode::NOT_FOUND, error("path not found"))
     );
-    for uri in ["/", "/v3", "/v3/config/global/get", "/v3/paths/get/%ff"] {
+    for uri in ["/", "/v3", "/v3/config/global/set", "/v3/paths/get/%ff"] {
         assert_eq!(get_json(api(&[], &["*"]), uri).await.0, StatusCode::NOT_FOUND, "{uri}");
     }
     let (status, _, body) = send(api(&[], &["*"]), "127.0.0.1:5", Request::post("/v3/info")).await;

@@ -29,10 +29,11 @@ impl Cameras for NoCameras {
     }
 }
 
-async fn ask(fake: &Fake, method: Method, uri: &str, body: Option<Value>) -> (StatusCode, Value) {
+pub(crate) async fn ask(fake: &Fake, method: Method, uri: &str, body: Option<Value>) -> (StatusCode, Value) {
     let router = router(ApiDeps {
         cameras: Arc::new(NoCameras),
         storage: Arc::new(fake.clone()),
+        config: Arc::new(fake.clone()),
         info: Info { version: "1.2.3".to_owned(), started: TIME },
         allow_origins: Arc::new(["*".to_owned()]),
         trusted_proxies: TrustedProxies::default(),

@@ -11,7 +11,7 @@ use super::tree::{Node, Value};
 use super::{Warning, keys};
 
 /// MediaMTX's default users.
-const DEFAULT_USERS: &str = "[{user: any, pass: '', ips: [], permissions: [{action: publish, path: ''}, \
+pub(crate) const DEFAULT_USERS: &str = "[{user: any, pass: '', ips: [], permissions: [{action: publish, path: ''}, \
     {action: read, path: ''}, {action: playback, path: ''}]}, {user: any, pass: '', ips: [127.0.0.1, '::1'], \
     permissions: [{action: api}, {action: metrics}, {action: pprof}]}]";
 

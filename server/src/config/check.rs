@@ -12,6 +12,7 @@ use std::fmt;
 
 use super::fault::{FaultKind, Faults, Place};
 use super::keys::{self, Area, Key, Support};
+use super::schema;
 use super::tree::{Entry, Node, Value};
 use super::values;
 
@@ -131,11 +132,24 @@ fn check_map(
                 let suggestion = keys::nearest(table, &entry.key);
                 faults.add(&entry.place, FaultKind::UnknownKey { key: entry.key.clone(), suggestion });
             }
-            Some(Support::Later { area, default }) if !is_default(&entry.node, default) => {
-                findings.no_effect.add(area, &entry.key, owner);
+            Some(Support::Works | Support::RenamedTo(_) | Support::NegatedAs(_)) => {}
+            Some(support) => {
+                check_unread(entry, owner, faults);
+                if let Support::Later { area, default } = support
+                    && !is_default(&entry.node, default)
+                {
+                    findings.no_effect.add(area, &entry.key, owner);
+                }
             }
-            Some(_) => {}
         }
+    }
+}
+
+/// A value that nothing reads must be one all the same: who turns on what comes later shall not meet it then.
+fn check_unread(entry: &Entry, owner: &str, faults: &mut Faults) {
+    let fields = if owner.is_empty() { schema::GLOBAL } else { schema::PATH };
+    if let Err(expected) = schema::check_node(schema::kind_of(fields, &entry.key), &entry.node) {
+        faults.add(&entry.node.place, FaultKind::BadSecret { key: entry.key.clone(), expected });
     }
 }
 

@@ -19,6 +19,11 @@ pub(crate) enum Place {
     },
     /// An environment variable, by name.
     Environment(String),
+    /// A setting made through the API: of which path, or `pathDefaults`; empty for the whole server.
+    Api {
+        /// Whose.
+        of: String,
+    },
     /// The configuration as a whole.
     Whole,
 }
@@ -98,7 +103,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::Environment(variable) => write!(f, "{variable}: {}", self.kind),
-            Place::File { .. } | Place::Whole => write!(f, "{}", self.kind),
+            Place::File { .. } | Place::Api { .. } | Place::Whole => write!(f, "{}", self.kind),
         }
     }
 }

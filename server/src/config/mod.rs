@@ -1,14 +1,14 @@
 //! Configuration: one YAML file and the environment into typed settings of each subsystem.
 //!
 //! ```text
-//!  FILE ─► tree ─► env (MTX_*, GTV_*) ─► check (known keys) ─► resolve ─► Config + warnings
-//!                                            └──── faults, all at once, each with its line ──┘
+//!  FILE ─► tree ─► env (MTX_*, GTV_*) ─► API's layer ─► check (known keys) ─► resolve ─► Config + warnings
+//!                                                           └──── faults, all at once, each with its line ──┘
 //! ```
 //!
 //! Keys and meanings are MediaMTX's where the concept is the same, so that an existing
 //! `mediamtx.yml` starts this server unchanged.
 //!
-//! Belongs here: reading and understanding. Does not: acting on it, reloading (-> `app`).
+//! Belongs here: reading and understanding. Does not: acting on it, reloading (-> `reconciler`).
 //! Limits: `tree::CONFIG_BYTES_MAX`, `paths::PATHS_MAX`, `fault::FAULTS_MAX` and those named in
 //! `tree` and `resolve`; a file beyond one is refused.
 
@@ -16,17 +16,24 @@ mod access;
 mod check;
 mod env;
 mod fault;
+pub(crate) mod kept;
 mod keys;
+pub(crate) mod layer;
 mod paths;
+pub(crate) mod pattern;
 mod reader;
 mod record;
 mod resolve;
 pub(crate) mod resolved;
 mod s3;
+mod schema;
+mod seal;
+pub(crate) mod shown;
 pub(crate) mod source_url;
-mod tree;
+pub(crate) mod tree;
 mod values;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
@@ -34,6 +41,7 @@ use std::path::{Path, PathBuf};
 
 use check::NoEffect;
 use fault::{Fault, FaultKind, Faults, Place};
+use layer::Layer;
 use tree::Node;
 
 pub(crate) use resolved::Config;
@@ -45,7 +53,6 @@ const SEARCH_NAMES: [&str; 2] = ["gtvision.yml", "mediamtx.yml"];
 const SEARCH_FOLDERS: [&str; 4] = ["/usr/local/etc", "/usr/etc", "/etc/gtvision", "/etc/mediamtx"];
 
 /// A configuration that was understood.
-#[derive(Debug)]
 pub(crate) struct Loaded {
     /// The settings.
     pub(crate) config: Config,
@@ -53,6 +60,20 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Warning>,
     /// The file, if there was one.
     pub(crate) file: Option<PathBuf>,
+    /// What was understood, for the API.
+    pub(crate) tree: Node,
+    /// The entries of `paths` in the file and the environment.
+    pub(crate) file_paths: BTreeSet<String>,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The tree holds passwords.
+        f.debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Something that is not wrong and may surprise.
@@ -174,7 +195,7 @@ impl fmt::Display for ConfigError {
                         write!(f, "\n    {}", masked(line.trim()))?;
                     }
                 }
-                Place::Environment(_) => write!(f, "{fault}")?,
+                Place::Environment(_) | Place::Api { .. } => write!(f, "{fault}")?,
                 Place::Whole => write!(f, "{}: {fault}", self.name)?,
             }
         }
@@ -182,39 +203,115 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Reads the configuration: the file that is given, or the first that is found, or none; then
-/// the environment's variables over it.
+/// Where the configuration comes from: a file, and the environment's variables over it.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// The file, if there is one.
+    pub(crate) file: Option<PathBuf>,
+    variables: Vec<(String, String)>,
+    /// What it said when it was last right.
+    text: String,
+    /// What was set through the API.
+    pub(crate) layer: Layer,
+}
+
+impl Source {
+    /// The file that is given, or the first that is found, or none.
+    pub(crate) fn new(file: Option<&Path>, variables: &[(String, String)]) -> Self {
+        let file = file.map(Path::to_owned).or_else(find_file);
+        Self { file, variables: variables.to_vec(), text: String::new(), layer: Layer::default() }
+    }
+
+    /// Reads and understands it, under the API's layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault.
+    pub(crate) fn load(&mut self) -> Result<Loaded, ConfigError> {
+        let name = self.name();
+        let text = match &self.file {
+            Some(file) => read(file).map_err(|kind| ConfigError {
+                name: name.clone(),
+                text: String::new(),
+                faults: vec![Fault { place: Place::Whole, kind }],
+            })?,
+            None => String::new(),
+        };
+        match understand(&text, &self.variables, &self.layer) {
+            Ok(mut loaded) => {
+                self.text = text;
+                loaded.file.clone_from(&self.file);
+                if self.file.is_none() {
+                    loaded.warnings.insert(0, Warning::NoFile);
+                }
+                Ok(loaded)
+            }
+            Err(faults) => Err(ConfigError { name, text, faults }),
+        }
+    }
+
+    /// Lays the API's settings over what was read. Those that make no sense any more are left out, and come back by the names
+    /// of their paths: they must not keep a server from starting.
+    ///
+    /// # Errors
+    /// [`ConfigError`], when it is not their fault.
+    pub(crate) fn begin_with(&mut self, layer: Layer) -> Result<(Loaded, Vec<String>), ConfigError> {
+        self.layer = layer;
+        let mut left_out = Vec::new();
+        loop {
+            let faults = match self.consider(&self.layer) {
+                Ok(loaded) => return Ok((loaded, left_out)),
+                Err(error) => error,
+            };
+            let of_api = faults.faults.iter().filter_map(|fault| match &fault.place {
+                Place::Api { of } => Some(of.clone()),
+                _ => None,
+            });
+            let of_api: BTreeSet<String> = of_api.collect();
+            let mut removed: Vec<String> = of_api.into_iter().filter(|of| self.layer.leave_out(of)).collect();
+            // Where two settings exclude each other, the fault may stand at the file's.
+            if removed.is_empty() && self.layer.leave_out("") {
+                removed.push(String::new());
+            }
+            if removed.is_empty() {
+                self.layer = Layer::default();
+                return Err(faults);
+            }
+            left_out.extend(removed);
+        }
+    }
+
+    /// What would be with another layer over what was last read.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault.
+    pub(crate) fn consider(&self, layer: &Layer) -> Result<Loaded, ConfigError> {
+        let understood = understand(&self.text, &self.variables, layer);
+        let loaded = understood.map(|loaded| Loaded { file: self.file.clone(), ..loaded });
+        loaded.map_err(|faults| ConfigError { name: self.name(), text: String::new(), faults })
+    }
+
+    fn name(&self) -> String {
+        self.file.as_ref().map_or_else(|| "environment".to_owned(), |file| file.display().to_string())
+    }
+}
+
+/// Reads the configuration once.
 ///
 /// # Errors
 /// [`ConfigError`] with every fault.
 pub(crate) fn load(file: Option<&Path>, variables: &[(String, String)]) -> Result<Loaded, ConfigError> {
-    let file = file.map(Path::to_owned).or_else(find_file);
-    let name = file.as_ref().map_or_else(|| "environment".to_owned(), |file| file.display().to_string());
-    let text = match &file {
-        Some(file) => read(file).map_err(|kind| ConfigError {
-            name: name.clone(),
-            text: String::new(),
-            faults: vec![Fault { place: Place::Whole, kind }],
-        })?,
-        None => String::new(),
-    };
-    match understand(&text, variables) {
-        Ok((config, mut warnings)) => {
-            if file.is_none() {
-                warnings.insert(0, Warning::NoFile);
-            }
-            Ok(Loaded { config, warnings, file })
-        }
-        Err(faults) => Err(ConfigError { name, text, faults }),
-    }
+    Source::new(file, variables).load()
 }
 
 /// Understands a configuration's text.
-fn understand(text: &str, variables: &[(String, String)]) -> Result<(Config, Vec<Warning>), Vec<Fault>> {
+fn understand(text: &str, variables: &[(String, String)], layer: &Layer) -> Result<Loaded, Vec<Fault>> {
     let mut root = Node::parse(text).map_err(|fault| vec![fault])?;
     let mut faults = Faults::default();
     let mut warnings = Vec::new();
     let unknown = env::overlay(&mut root, variables, &mut faults);
+    let paths = root.get("paths").map(Node::entries).unwrap_or_default();
+    let file_paths = paths.iter().map(|entry| entry.key.clone()).collect();
+    layer.apply(&mut root);
     let findings = check::check_keys(&mut root, &mut faults);
     if !findings.no_effect.is_empty() {
         warnings.push(Warning::NoEffect(findings.no_effect));
@@ -230,7 +327,7 @@ fn understand(text: &str, variables: &[(String, String)]) -> Result<(Config, Vec
     }
     let config = resolve::resolve(&root, variables, &mut warnings, &mut faults);
     match faults.into_sorted() {
-        faults if faults.is_empty() => Ok((config, warnings)),
+        faults if faults.is_empty() => Ok(Loaded { config, warnings, file: None, tree: root, file_paths }),
         faults => Err(faults),
     }
 }

@@ -1,7 +1,7 @@
 //! Paths: the `paths` section, each entry over `pathDefaults`, into cameras.
 //!
-//! A path that MediaMTX would run and this server can't yet (a pattern, another protocol) is left
-//! out with a warning; one that is wrong is a fault. Schemes are allow-listed: nothing here runs a
+//! A path that MediaMTX would run and this server can't yet (another protocol) is left
+//! out with a warning; one that is wrong is a fault. Entries that stand for many become patterns (-> `pattern`). Schemes are allow-listed: nothing here runs a
 //! command (correctness: S2).
 //!
 //! Limits: [`PATHS_MAX`].
@@ -10,10 +10,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use media_core::path_name::PathName;
+use regex::Regex;
 
 use super::Warning;
 use super::check::is_default;
 use super::fault::{FaultKind, Faults, Place};
+use super::pattern::{self, PathPattern, is_pattern};
 use super::reader::Reader;
 use super::record;
 use super::resolved::{OnDemand, PathConfig, PathSource, Replacing, RtspSource, RtspTransport};
@@ -48,13 +50,18 @@ const LATER_SCHEMES: &[&str] = &[
 /// Sources that are words and not URLs.
 const LATER_WORDS: &[&str] = &["redirect", "rpiCamera"];
 
+/// What the `paths` section says.
+#[derive(Debug, Default)]
+pub(crate) struct Paths {
+    /// Entries that are one path each.
+    pub(crate) named: BTreeMap<PathName, PathConfig>,
+    /// Entries that stand for many, in the order in which they are tried.
+    pub(crate) patterns: Vec<PathPattern>,
+}
+
 /// Reads the `paths` section.
-pub(crate) fn resolve(
-    root: &Node,
-    warnings: &mut Vec<Warning>,
-    faults: &mut Faults,
-) -> BTreeMap<PathName, PathConfig> {
-    let mut paths = BTreeMap::new();
+pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Faults) -> Paths {
+    let mut paths = Paths::default();
     let Some(section) = root.get("paths") else { return paths };
     let entries = section.entries();
     if entries.len() > PATHS_MAX {
@@ -66,16 +73,13 @@ pub(crate) fn resolve(
     for entry in entries.iter().take(PATHS_MAX) {
         match path(entry, defaults, faults) {
             Outcome::Path(name, config) => {
-                if let PathSource::Rtsp(source) = &config.source
-                    && source.fingerprint.is_some()
-                    && source.url.scheme() == SourceScheme::Rtsp
-                {
-                    warnings.push(Warning::FingerprintWithoutTls { path: name.as_str().to_owned() });
-                }
-                if is_multicast(&entry.node, defaults) && !matches!(config.source, PathSource::Publisher(_)) {
-                    warnings.push(Warning::MulticastTransport { path: name.as_str().to_owned() });
-                }
-                paths.insert(name, *config);
+                warn_of(entry, defaults, &config, warnings);
+                paths.named.insert(name, *config);
+            }
+            Outcome::Pattern(regex, config) => {
+                warn_of(entry, defaults, &config, warnings);
+                let template = source_text(&entry.node, defaults);
+                paths.patterns.push(PathPattern::new(&entry.key, regex, *config, template));
             }
             Outcome::LeftOut(why) => left_out.push((entry.key.clone(), why)),
             Outcome::Wrong => {}
@@ -84,11 +88,30 @@ pub(crate) fn resolve(
     if !left_out.is_empty() {
         warnings.push(Warning::PathsLeftOut(left_out));
     }
+    let all: Vec<_> = entries.iter().filter(|entry| pattern::is_all(&entry.key)).collect();
+    if let [_, second, ..] = all.as_slice() {
+        let message = "\"all_others\", \"all\" and \"~^.*$\" are names of the same entry";
+        faults.add(&second.place, FaultKind::Conflict(message.to_owned()));
+    }
+    paths.patterns.sort_by(|a, b| a.order().cmp(&b.order()));
     paths
+}
+
+/// What may surprise about a path.
+fn warn_of(entry: &Entry, defaults: Option<&Node>, config: &PathConfig, warnings: &mut Vec<Warning>) {
+    let PathSource::Rtsp(source) = &config.source else { return };
+    if source.fingerprint.is_some() && source.url.scheme() == SourceScheme::Rtsp {
+        warnings.push(Warning::FingerprintWithoutTls { path: entry.key.clone() });
+    }
+    if is_multicast(&entry.node, defaults) {
+        warnings.push(Warning::MulticastTransport { path: entry.key.clone() });
+    }
 }
 
 enum Outcome {
     Path(PathName, Box<PathConfig>),
+    /// It stands for many.
+    Pattern(Regex, Box<PathConfig>),
     /// MediaMTX would run it; why it is left out.
     LeftOut(String),
     /// A fault says why.
@@ -96,19 +119,16 @@ enum Outcome {
 }
 
 fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome {
-    let mut reader = Reader::new(&entry.node, defaults, faults);
-    let source = source(&mut reader, &entry.place);
-    check_rules(entry, source.as_ref(), &mut reader);
-    if is_pattern(&entry.key) {
-        return Outcome::LeftOut("path patterns are not implemented yet".to_owned());
-    }
-    let name = match PathName::parse(&entry.key) {
+    let name = match EntryName::parse(&entry.key) {
         Ok(name) => name,
         Err(error) => {
-            faults.add(&entry.place, FaultKind::Conflict(error.to_string()));
+            faults.add(&entry.place, FaultKind::Conflict(error));
             return Outcome::Wrong;
         }
     };
+    let mut reader = Reader::new(&entry.node, defaults, faults);
+    let source = source(&mut reader, &entry.place, &name);
+    check_rules(entry, source.as_ref(), &mut reader);
     match source {
         Some(Source::Known(source)) => {
             let readers_max = match reader.number("maxReaders", 0, 0..=1_000_000) {
@@ -117,9 +137,13 @@ fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome 
             };
             let on_demand = on_demand(&mut reader).filter(|_| !matches!(source, PathSource::Publisher(_)));
             let record = record::resolve(&mut reader, entry);
-            Outcome::Path(name, Box::new(PathConfig { source, on_demand, readers_max, record }))
+            let config = Box::new(PathConfig { source, on_demand, readers_max, record });
+            match name {
+                EntryName::One(name) => Outcome::Path(name, config),
+                EntryName::Many(regex) => Outcome::Pattern(regex, config),
+            }
         }
-        Some(Source::Later(scheme)) => Outcome::LeftOut(format!("{scheme} sources are not implemented yet")),
+        Some(Source::Later(what)) => Outcome::LeftOut(format!("{what} are not implemented yet")),
         None => Outcome::Wrong,
     }
 }
@@ -129,20 +153,37 @@ fn is_multicast(node: &Node, defaults: Option<&Node>) -> bool {
     transport.and_then(Node::text) == Some("multicast")
 }
 
-/// Whether a path's name stands for many.
-fn is_pattern(name: &str) -> bool {
-    matches!(name, "all" | "all_others") || name.starts_with('~')
+/// An entry's name.
+enum EntryName {
+    One(PathName),
+    Many(Regex),
+}
+
+impl EntryName {
+    fn parse(name: &str) -> Result<Self, String> {
+        if is_pattern(name) {
+            let wrong = |error| format!("path {name:?} is not a usable regular expression: {error}");
+            return pattern::compile(name).map(Self::Many).map_err(wrong);
+        }
+        PathName::parse(name).map(Self::One).map_err(|error| error.to_string())
+    }
+}
+
+/// The text of a path's source.
+fn source_text<'a>(node: &'a Node, defaults: Option<&'a Node>) -> &'a str {
+    let text = |node: &'a Node| node.get("source").and_then(Node::text);
+    text(node).or_else(|| defaults.and_then(text)).unwrap_or("publisher").trim()
 }
 
 /// What `source` says.
 #[derive(PartialEq, Eq)]
 enum Source {
     Known(PathSource),
-    /// MediaMTX knows it; its scheme.
+    /// MediaMTX knows it; what it is, in the plural.
     Later(String),
 }
 
-fn source(reader: &mut Reader<'_>, path_place: &Place) -> Option<Source> {
+fn source(reader: &mut Reader<'_>, path_place: &Place, name: &EntryName) -> Option<Source> {
     let (text, place) = match reader.find("source") {
         None => ("publisher", path_place),
         Some(node) => match node.text() {
@@ -158,18 +199,21 @@ fn source(reader: &mut Reader<'_>, path_place: &Place) -> Option<Source> {
         return Some(Source::Known(PathSource::Publisher(replacing(reader))));
     }
     if let Some(word) = LATER_WORDS.iter().find(|word| **word == text) {
-        return Some(Source::Later((*word).to_owned()));
+        return Some(Source::Later(format!("{word} sources")));
+    }
+    if text.contains("$MTX_QUERY") {
+        return Some(Source::Later("sources with $MTX_QUERY".to_owned()));
     }
     let scheme = split_scheme(text).map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
-        Some("rtsp" | "rtsps") => match SourceUrl::parse(text) {
+        Some("rtsp" | "rtsps") => match source_url(text, name) {
             Ok(url) => Some(Source::Known(PathSource::Rtsp(rtsp_source(url, reader)))),
             Err(expected) => {
                 reader.faults().add(place, bad(expected));
                 None
             }
         },
-        Some(later) if LATER_SCHEMES.contains(&later) => Some(Source::Later(later.to_owned())),
+        Some(later) if LATER_SCHEMES.contains(&later) => Some(Source::Later(format!("{later} sources"))),
         Some(_) | None => {
             let expected = Expected::Other(
                 "a source: write \"publisher\" or a URL that begins with rtsp:// or rtsps://",
@@ -177,6 +221,13 @@ fn source(reader: &mut Reader<'_>, path_place: &Place) -> Option<Source> {
             reader.faults().add(place, bad(expected));
             None
         }
+    }
+}
+
+fn source_url(text: &str, name: &EntryName) -> Result<SourceUrl, Expected> {
+    match name {
+        EntryName::One(_) => SourceUrl::parse(text),
+        EntryName::Many(regex) => SourceUrl::parse(&pattern::sample(text, regex)?),
     }
 }
 

@@ -62,7 +62,8 @@ pub(crate) fn resolve(
         database: database(&mut reader),
         retention: record::limits(&mut reader),
         s3,
-        paths,
+        paths: paths.named,
+        patterns: paths.patterns,
     };
     if let Some(webrtc) = &config.webrtc {
         check_webrtc(webrtc, &mut reader);

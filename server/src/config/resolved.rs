@@ -15,6 +15,7 @@ use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
 use storage::{BucketConfig, DiskLevels, RecordPath};
 
+use super::pattern::PathPattern;
 use super::source_url::{Secret, SourceUrl};
 
 /// The whole configuration.
@@ -46,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) s3: Option<S3Config>,
     /// The cameras.
     pub(crate) paths: BTreeMap<PathName, PathConfig>,
+    /// Entries that stand for many paths, in the order in which they are tried.
+    pub(crate) patterns: Vec<PathPattern>,
 }
 
 /// How much is logged.

@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
+use super::pattern::PathPattern;
 use super::resolved::{
     HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, Replacing, RtspTransport,
 };
-use super::{Config, ConfigError, understand};
+use super::{Config, ConfigError, Fault, Layer, Loaded, understand};
+
+fn understood(yaml: &str, variables: &[(String, String)]) -> Result<Loaded, Vec<Fault>> {
+    understand(yaml, variables, &Layer::default())
+}
 
 fn good(yaml: &str) -> (Config, Vec<String>) {
-    match understand(yaml, &[]) {
-        Ok((config, warnings)) => (config, warnings.iter().map(ToString::to_string).collect()),
+    match understood(yaml, &[]) {
+        Ok(loaded) => (loaded.config, loaded.warnings.iter().map(ToString::to_string).collect()),
         Err(faults) => panic!("{}", ConfigError { name: "t.yml".into(), text: yaml.into(), faults }),
     }
 }
 
 fn bad(yaml: &str) -> String {
-    let faults = understand(yaml, &[]).expect_err("must be refused");
+    let faults = understood(yaml, &[]).expect_err("must be refused");
     ConfigError { name: "t.yml".into(), text: yaml.into(), faults }.to_string()
 }
 
@@ -80,7 +85,7 @@ fn every_fault_is_told_at_once_with_its_line() {
 #[test]
 fn a_fault_from_the_environment_names_the_variable() {
     let variables = [("MTX_READTIMEOUT".to_owned(), "soon".to_owned())];
-    let faults = understand("", &variables).unwrap_err();
+    let faults = understood("", &variables).unwrap_err();
     let text = ConfigError { name: "t.yml".into(), text: String::new(), faults }.to_string();
     assert!(text.starts_with("MTX_READTIMEOUT: \"readTimeout\": \"soon\" is not a duration"), "{text}");
 }
@@ -209,14 +214,50 @@ fn what_has_a_near_substitute_gets_it_with_a_warning() {
 #[test]
 fn what_mediamtx_runs_and_we_do_not_is_left_out_with_a_warning() {
     let (config, warnings) = good(
-        "paths:\n  all_others:\n  cam: {source: 'rtsp://h.example/'}\n  old: {source: 'rtmp://h/x'}\n  '~^u/(.*)$':\n",
+        "paths:\n  cam: {source: 'rtsp://h.example/'}\n  old: {source: 'rtmp://h/x'}\n  \
+         '~^q$': {source: 'rtsp://h/$MTX_QUERY', sourceOnDemand: yes}\n",
     );
-    assert_eq!(config.paths.len(), 1);
+    assert_eq!((config.paths.len(), config.patterns.len()), (1, 0));
     assert_eq!(
         warnings,
-        ["paths left out: all_others (path patterns are not implemented yet), \
-          old (rtmp sources are not implemented yet), ~^u/(.*)$ (path patterns are not implemented yet)"]
+        ["paths left out: old (rtmp sources are not implemented yet), \
+          ~^q$ (sources with $MTX_QUERY are not implemented yet)"]
     );
+}
+
+#[test]
+fn patterns_are_tried_by_name_and_the_one_for_all_others_last() {
+    let (config, warnings) = good(
+        "paths:\n  all_others:\n  '~^cam_(\\d+)$': {source: 'rtsp://u:p@10.0.0.$G1/$G1', sourceOnDemand: yes}\n  \
+         '~^cam_':\n  cam_1:\n",
+    );
+    assert_eq!(warnings, Vec::<String>::new());
+    let names: Vec<_> = config.patterns.iter().map(PathPattern::name).collect();
+    assert_eq!(names, ["~^cam_", "~^cam_(\\d+)$", "all_others"]);
+    let name = media_core::path_name::PathName::parse("cam_7").unwrap();
+    let made = config.patterns[1].instance(&name).unwrap().unwrap();
+    let PathSource::Rtsp(source) = made.source else { panic!("a camera") };
+    assert_eq!(source.url.to_string(), "rtsp://***@10.0.0.7/7");
+    assert!(config.patterns[2].takes(&name) && config.patterns[2].is_published_to());
+    assert!(config.patterns[1].instance(&media_core::path_name::PathName::parse("cam_x").unwrap()).is_none());
+}
+
+#[test]
+fn patterns_that_can_stand_for_nothing_are_refused_with_their_place() {
+    for (yaml, said) in [
+        ("paths:\n  '~^(a$':\n", "t.yml:2:3: path \"~^(a$\" is not a usable regular expression"),
+        ("paths:\n  all:\n  all_others:\n", "t.yml:3:3: \"all_others\", \"all\" and"),
+        (
+            "paths:\n  '~^a$':\n    source: rtsp://h/$G1\n    sourceOnDemand: yes\n",
+            "t.yml:3:13: \"source\" is not a usable URL: it names a group",
+        ),
+        ("paths:\n  '~^a$':\n    source: rtsp://h/\n", "a pattern with a source needs"),
+        ("paths:\n  '~^a$':\n    runOnInit: ffmpeg\n", "a pattern can't have \"runOnInit\""),
+        ("paths:\n  all:\n    alwaysAvailable: yes\n", "excludes patterns"),
+    ] {
+        let text = bad(yaml);
+        assert!(text.contains(said), "{text}");
+    }
 }
 
 // correctness: S6

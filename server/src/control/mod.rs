@@ -2,6 +2,7 @@
 //!
 //! Snapshots are taken from the running parts; nothing here holds up media.
 
+pub(crate) mod config;
 pub(crate) mod rtsp;
 
 use std::collections::HashMap;
@@ -17,13 +18,12 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
-use crate::egress::hls::HlsServer;
 use crate::egress::recorder::RecordersSlot;
-use crate::egress::rtsp::RtspServer;
 use crate::egress::rtsp::stats::{Encryption, Role, SessionFacts, SessionRecord as RtspSessionRecord};
-use crate::egress::webrtc::WebRtcServer;
 use crate::egress::webrtc::stats::SessionRecord;
-use crate::registry::Registry;
+use crate::listeners::Egress;
+use crate::reconciler::reloads::Reloads;
+use crate::registry::{PathEntry, Registry};
 use crate::stream::{IngestSnapshot, ReaderKind, SourceState, SourceStatus, Stream};
 use crate::telemetry::metrics::{
     HlsMuxerMetrics, MetricsSnapshot, MetricsSource, PathMetrics, Readiness, SourceMetrics,
@@ -37,14 +37,14 @@ use crate::telemetry::rtsp_metrics::RtspMetrics;
 pub(crate) struct Observer {
     /// The paths.
     pub(crate) registry: Arc<Registry>,
-    /// HLS, when it is on.
-    pub(crate) hls: Option<Arc<HlsServer>>,
-    /// WebRTC, when it is on.
-    pub(crate) webrtc: Option<Arc<WebRtcServer>>,
-    /// RTSP, when it is on.
-    pub(crate) rtsp: Option<Arc<RtspServer>>,
+    /// What serves media.
+    pub(crate) egress: Arc<Egress>,
     /// Recording, when something is recorded or played back.
     pub(crate) recorders: RecordersSlot,
+    /// How changes of the configuration went.
+    pub(crate) reloads: Arc<Reloads>,
+    /// When the server was started.
+    pub(crate) started: WallTime,
 }
 
 /// Who watches all paths, looked at once for an answer about many: a look-up for each path would go through all muxers
@@ -54,24 +54,24 @@ struct Audience {
     hls_bytes: HashMap<PathName, u64>,
     sessions: Vec<Arc<SessionRecord>>,
     rtsp_sessions: Vec<Arc<RtspSessionRecord>>,
-    rtsp: Option<Arc<RtspServer>>,
 }
 
 impl Observer {
     fn audience(&self) -> Audience {
-        let muxers = self.hls.as_ref().map(|hls| hls.snapshot()).unwrap_or_default();
+        let muxers = self.egress.hls().map(|hls| hls.snapshot()).unwrap_or_default();
         let hls_bytes = muxers.into_iter().map(|muxer| (muxer.path, muxer.sent_bytes)).collect();
-        let rtsp_sessions = self.rtsp.as_ref().map(|rtsp| rtsp.sessions()).unwrap_or_default();
-        Audience { hls_bytes, sessions: self.sessions(), rtsp_sessions, rtsp: self.rtsp.clone() }
+        let rtsp_sessions = self.egress.rtsp().map(|rtsp| rtsp.sessions()).unwrap_or_default();
+        Audience { hls_bytes, sessions: self.sessions(), rtsp_sessions }
     }
 
     fn sessions(&self) -> Vec<Arc<SessionRecord>> {
-        self.webrtc.as_ref().map(|webrtc| webrtc.sessions()).unwrap_or_default()
+        self.egress.webrtc().map(|webrtc| webrtc.sessions()).unwrap_or_default()
     }
 }
 
 impl Audience {
-    fn camera(&self, stream: &Stream) -> Camera {
+    fn camera(&self, entry: &PathEntry) -> Camera {
+        let stream = &entry.stream;
         let state = stream.state();
         let online_since = online_since(&state);
         let readers = stream.reader_changes().borrow().clone();
@@ -86,8 +86,8 @@ impl Audience {
         let tracks = format.iter().flat_map(|format| format.source_tracks().map(path_track)).collect();
         Camera {
             name: stream.name().to_string(),
-            conf_name: stream.name().to_string(),
-            source: self.source(stream),
+            conf_name: entry.conf_name.to_string(),
+            source: self.source(entry),
             state: camera_state(state.status),
             state_reason: state.reason,
             state_since: time(state.since),
@@ -100,13 +100,12 @@ impl Audience {
     }
 
     /// Where the stream comes from: pulled, or the session that publishes it.
-    fn source(&self, stream: &Stream) -> Option<PathSource> {
-        let is_published_to = self.rtsp.as_ref().is_some_and(|rtsp| rtsp.is_published_to(stream.name()));
-        if !is_published_to {
+    fn source(&self, entry: &PathEntry) -> Option<PathSource> {
+        if entry.point.is_none() {
             return Some(PathSource { kind: PathSourceType::RtspSource, id: String::new() });
         }
         let publishes = |session: &&Arc<RtspSessionRecord>| {
-            session.facts.path == *stream.name() && session.state() == "publish"
+            session.facts.path == *entry.stream.name() && session.state() == "publish"
         };
         let facts = &self.rtsp_sessions.iter().find(publishes)?.facts;
         let kind = match facts.encryption {
@@ -196,13 +195,13 @@ impl control_api::Cameras for Observer {
         let audience = self.audience();
         let paths = self.registry.snapshot();
         let wanted = paths.values().skip(skipped).take(most);
-        let items = wanted.map(|entry| audience.camera(&entry.stream)).collect();
+        let items = wanted.map(|entry| audience.camera(entry)).collect();
         Piece { total: paths.len(), items }
     }
 
     fn get(&self, name: &str) -> Option<Camera> {
         let name = PathName::parse(name).ok()?;
-        self.registry.get(&name).map(|stream| self.audience().camera(&stream))
+        self.registry.entry(&name).map(|entry| self.audience().camera(&entry))
     }
 }
 
@@ -212,7 +211,7 @@ impl MetricsSource for Observer {
         let audience = self.audience();
         MetricsSnapshot {
             paths: paths.values().map(|entry| audience.path_metrics(&entry.stream)).collect(),
-            hls_muxers: self.hls.as_ref().map(|hls| {
+            hls_muxers: self.egress.hls().map(|hls| {
                 let muxers = hls.snapshot();
                 muxers
                     .into_iter()
@@ -227,14 +226,14 @@ impl MetricsSource for Observer {
                     .collect()
             }),
             webrtc_sessions: self
-                .webrtc
-                .as_ref()
+                .egress
+                .webrtc()
                 .map(|_| self.sessions().iter().map(|s| session_metrics(s)).collect()),
             webrtc_unroutable_datagrams: self
-                .webrtc
-                .as_ref()
+                .egress
+                .webrtc()
                 .map_or(0, |webrtc| webrtc.unroutable_datagrams()),
-            rtsp: self.rtsp.as_ref().map(|rtsp| RtspMetrics {
+            rtsp: self.egress.rtsp().map(|rtsp| RtspMetrics {
                 conns: rtsp.conns(),
                 sessions: rtsp.sessions(),
                 has_tls: rtsp.listens(Encryption::Tls),
@@ -244,6 +243,7 @@ impl MetricsSource for Observer {
                 let ledger = recorders.ledger();
                 RecordingMetrics::of(recorders.snapshot(), ledger.recent_figures(), ledger.bucket_figures())
             }),
+            reloads: self.reloads.snapshot(),
             process: ProcessMetrics::read(),
         }
     }

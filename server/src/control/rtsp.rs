@@ -9,24 +9,24 @@ use control_api::rtsp::{RtspConn, RtspCounters, RtspSession};
 use uuid::Uuid;
 
 use super::{Observer, time};
-use crate::egress::rtsp::RtspServer;
 use crate::egress::rtsp::stats::{ConnRecord, Encryption, SessionRecord};
+use crate::listeners::Egress;
 
 /// Looks at the clients of one listener.
 pub(crate) struct RtspObserver {
-    server: Arc<RtspServer>,
+    egress: Arc<Egress>,
     encryption: Encryption,
 }
 
 impl RtspObserver {
     /// An observer of this listener's clients; `None` when it is off.
     pub(crate) fn of(observer: &Observer, encryption: Encryption) -> Option<Arc<dyn RtspClients>> {
-        let server = observer.rtsp.as_ref().filter(|rtsp| rtsp.listens(encryption))?;
-        Some(Arc::new(Self { server: Arc::clone(server), encryption }))
+        observer.egress.rtsp().filter(|rtsp| rtsp.listens(encryption))?;
+        Some(Arc::new(Self { egress: Arc::clone(&observer.egress), encryption }))
     }
 
     fn records(&self) -> Vec<Arc<SessionRecord>> {
-        let mut sessions = self.server.sessions();
+        let mut sessions = self.egress.rtsp().map(|rtsp| rtsp.sessions()).unwrap_or_default();
         sessions.retain(|session| session.facts.encryption == self.encryption);
         sessions.sort_by_key(|session| (session.facts.created, session.facts.id));
         sessions
@@ -35,7 +35,7 @@ impl RtspObserver {
 
 impl RtspClients for RtspObserver {
     fn conns(&self) -> Vec<RtspConn> {
-        let mut conns = self.server.conns();
+        let mut conns = self.egress.rtsp().map(|rtsp| rtsp.conns()).unwrap_or_default();
         conns.retain(|conn| conn.encryption == self.encryption);
         conns.sort_by_key(|conn| (conn.created, conn.id));
         conns.iter().map(|conn| conn_of(conn)).collect()

@@ -72,9 +72,22 @@ pub(crate) enum ListenError {
         /// Why not.
         error: rustls_pki_types::pem::Error,
     },
+    /// Its start panicked; the log says where.
+    #[error("{name} cannot be started: an internal error, see the log")]
+    Panicked {
+        /// What wanted to listen.
+        name: &'static str,
+    },
     /// Certificate and key don't fit together or are not usable.
     #[error("certificate cannot be used: {0}")]
     Tls(#[from] rustls::Error),
+}
+
+impl ListenError {
+    /// Whether somebody else listens there, perhaps for a moment only.
+    pub(crate) fn is_address_in_use(&self) -> bool {
+        matches!(self, Self::Bind { error, .. } if error.kind() == std::io::ErrorKind::AddrInUse)
+    }
 }
 
 /// Answers requests. Each connection's task calls it; it must not block.

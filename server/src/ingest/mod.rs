@@ -5,11 +5,13 @@
 //!     └─ session (one connection: sockets of the RTSP machine, UDP, time-outs)
 //!           └─ connect (TCP, TLS) ─ udp (port pairs), read_buffer
 //!  publish (one point per path that is published to; packets come from egress::rtsp's connections)
+//!  intake (one per path: what either of them feeds)
 //! ```
 //!
 //! The decisions are media_core's: `rtsp` (dialogue), `rtp` and `ingest` (access units, times).
 
 mod connect;
+mod intake;
 mod output;
 pub(crate) mod publish;
 mod read_buffer;
@@ -20,5 +22,6 @@ mod udp;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use intake::Intake;
 pub(crate) use session::SessionTimes;
 pub(crate) use supervisor::{Camera, Supervisor, SupervisorTimes};

@@ -5,30 +5,29 @@
 //!                           └─ the one before is ended first (overridePublisher)
 //! ```
 //!
-//! The machine that repairs times lives as long as the path, so that the next publisher goes on where the last one ended,
-//! with a discontinuity, and viewers stay.
+//! The next publisher goes on where the last one ended (-> `intake`).
 //!
 //! Belongs here: who publishes. Does not: protocols (-> egress::rtsp).
 //! Limits: [`HANDOVER_MAX`].
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use media_core::gate::{Action, CameraGrant};
-use media_core::ingest::{Ingest, SetupError};
+use media_core::ingest::SetupError;
 use media_core::rtp::RtpPacket;
 use media_core::rtsp::{MediaKind, ReceivedRtp, ReceiverReport, RtpReceiver, SdpMedia, parse_sender_report};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::output::Output;
+use super::intake::{Intake, Machine};
 use super::session::{REPORTER_SSRC, track_setup};
 use crate::config::resolved::Replacing;
 use crate::runtime::clock;
-use crate::stream::{SourceStatus, Stream};
+use crate::stream::{ReaderKind, Seat, SourceStatus, Stream};
 
 /// How long a publisher has to leave for the next one; then that one is refused.
 const HANDOVER_MAX: Duration = Duration::from_secs(5);
@@ -39,17 +38,12 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// A path that is published to.
 #[derive(Debug)]
 pub(crate) struct PublishPoint {
-    stream: Arc<Stream>,
-    replacing: Replacing,
-    machine: Arc<tokio::sync::Mutex<Machine>>,
+    intake: Intake,
+    is_replaceable: AtomicBool,
+    /// Cancelled when the path is published to no more.
+    closed: CancellationToken,
     /// Ends the publication under way.
     holder: Mutex<Option<CancellationToken>>,
-}
-
-#[derive(Debug)]
-struct Machine {
-    ingest: Ingest,
-    output: Output,
 }
 
 /// Why somebody can't publish.
@@ -61,6 +55,12 @@ pub(crate) enum PublishError {
         /// The path.
         path: String,
     },
+    /// The path's configuration changed meanwhile.
+    #[error("path '{path}' is published to no more")]
+    Closed {
+        /// The path.
+        path: String,
+    },
     /// None of the tracks can be carried.
     #[error("tracks can't be used: {0}")]
     Tracks(#[from] SetupError),
@@ -68,10 +68,28 @@ pub(crate) enum PublishError {
 
 impl PublishPoint {
     /// A path that nobody publishes to yet.
-    pub(crate) fn new(stream: &Arc<Stream>, replacing: Replacing) -> Arc<Self> {
-        let machine = Machine { ingest: Ingest::new(clock::now()), output: Output::new(stream) };
-        let machine = Arc::new(tokio::sync::Mutex::new(machine));
-        Arc::new(Self { stream: Arc::clone(stream), replacing, machine, holder: Mutex::default() })
+    pub(crate) fn new(intake: &Intake, replacing: Replacing) -> Arc<Self> {
+        let is_replaceable = AtomicBool::new(replacing == Replacing::Allowed);
+        let (closed, holder) = (CancellationToken::new(), Mutex::default());
+        Arc::new(Self { intake: intake.clone(), is_replaceable, closed, holder })
+    }
+
+    /// Says what happens when another publisher comes, from now on.
+    pub(crate) fn allow(&self, replacing: Replacing) {
+        self.is_replaceable.store(replacing == Replacing::Allowed, Ordering::Relaxed);
+    }
+
+    /// Keeps the path from being taken for unused until the seat is dropped.
+    pub(crate) fn take_seat(&self) -> Seat {
+        self.intake.stream().take_seat(ReaderKind::Waiting)
+    }
+
+    /// Ends what is published, and lets nobody publish from now on.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+        if let Some(holder) = self.lock_holder().take() {
+            holder.cancel();
+        }
     }
 
     /// Begins a publication of these tracks. `ended` is cancelled when another publisher takes over.
@@ -84,23 +102,27 @@ impl PublishPoint {
         medias: &[SdpMedia],
         ended: &CancellationToken,
     ) -> Result<Publication, PublishError> {
-        debug_assert_eq!((grant.path(), grant.action()), (self.stream.name(), Action::Publish));
-        let taken = || PublishError::Taken { path: self.stream.name().to_string() };
-        let machine = match (Arc::clone(&self.machine).try_lock_owned(), self.replacing) {
-            (Ok(machine), _) => machine,
-            (Err(_), Replacing::Refused) => return Err(taken()),
-            (Err(_), Replacing::Allowed) => {
+        let stream = self.intake.stream();
+        debug_assert_eq!((grant.path(), grant.action()), (stream.name(), Action::Publish));
+        let path = || stream.name().to_string();
+        let machine = match (self.intake.try_take(), self.is_replaceable.load(Ordering::Relaxed)) {
+            (Some(machine), _) => machine,
+            (None, false) => return Err(PublishError::Taken { path: path() }),
+            (None, true) => {
                 if let Some(holder) = self.lock_holder().take() {
-                    info!(path = %self.stream.name(), "publisher is replaced by another one");
+                    info!(path = %stream.name(), "publisher is replaced by another one");
                     holder.cancel();
                 }
-                let freed = tokio::time::timeout(HANDOVER_MAX, Arc::clone(&self.machine).lock_owned());
-                freed.await.map_err(|_| taken())?
+                let freed = tokio::time::timeout(HANDOVER_MAX, self.intake.take()).await;
+                freed.map_err(|_| PublishError::Taken { path: path() })?
             }
         };
         *self.lock_holder() = Some(ended.clone());
+        if self.closed.is_cancelled() {
+            return Err(PublishError::Closed { path: path() });
+        }
         let mut publication = Publication {
-            stream: Arc::clone(&self.stream),
+            stream: Arc::clone(stream),
             machine,
             receivers: medias.iter().map(|media| RtpReceiver::new(media.payload_type)).collect(),
             in_order: Vec::new(),
@@ -109,7 +131,7 @@ impl PublishPoint {
         };
         let setups: Vec<_> = medias.iter().map(track_setup).collect();
         publication.machine.ingest.start(&setups, clock::now())?;
-        self.stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
+        stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
         Ok(publication)
     }
 

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use media_core::ingest::Ingest;
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
-use super::output::Output;
+use super::intake::{Intake, Machine};
 use super::session::{self, SessionContext, SessionEnd, SessionError, SessionTimes, TryTransport};
 use crate::config::resolved::{OnDemand, RtspSource, RtspTransport};
 use crate::config::source_url::SourceScheme;
@@ -53,8 +54,7 @@ pub(crate) struct Supervisor {
     stream: Arc<Stream>,
     times: SupervisorTimes,
     retry: RetryPolicy,
-    ingest: Ingest,
-    output: Output,
+    machine: OwnedMutexGuard<Machine>,
     /// With `automatic`: UDP was silent or refused, stay with TCP.
     prefer_tcp: bool,
     /// Joined for their panics' count.
@@ -62,26 +62,32 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Spawns the supervision of one camera as a task of `tasks`.
-    pub(crate) fn spawn(tasks: &TaskSet, camera: Camera, stream: &Arc<Stream>, times: SupervisorTimes) {
+    /// Spawns the supervision of one camera as a task of `tasks`. It begins once whoever feeds the path now is done.
+    pub(crate) fn spawn(tasks: &TaskSet, camera: Camera, intake: &Intake, times: SupervisorTimes) {
+        let stream = Arc::clone(intake.stream());
         let seed = stream.name().as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             // FNV-1a: the same camera waits the same times, two cameras do not.
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        let supervisor = Self {
-            source: camera.source,
-            on_demand: camera.on_demand,
-            stream: Arc::clone(stream),
-            times,
-            retry: RetryPolicy::new(times.retry, seed),
-            ingest: Ingest::new(clock::now()),
-            output: Output::new(stream),
-            prefer_tcp: false,
-            tasks: tasks.clone(),
-        };
         let span = info_span!("camera", path = %stream.name());
-        let token = tasks.token().clone();
-        tasks.spawn(span, supervisor.run(token));
+        let (token, intake, set) = (tasks.token().clone(), intake.clone(), tasks.clone());
+        tasks.spawn(span, async move {
+            let machine = tokio::select! {
+                machine = intake.take() => machine,
+                () = token.cancelled() => return,
+            };
+            let supervisor = Self {
+                source: camera.source,
+                on_demand: camera.on_demand,
+                stream,
+                times,
+                retry: RetryPolicy::new(times.retry, seed),
+                machine,
+                prefer_tcp: false,
+                tasks: set,
+            };
+            supervisor.run(token).await;
+        });
     }
 
     async fn run(mut self, token: CancellationToken) {
@@ -166,11 +172,12 @@ impl Supervisor {
             stream.set_state(SourceStatus::Online, "", clock::wall_now());
             retry.succeeded();
         };
+        let Machine { ingest, output } = &mut *self.machine;
         let context = SessionContext {
             source: &self.source,
             stream: &self.stream,
-            output: &mut self.output,
-            ingest: &mut self.ingest,
+            output,
+            ingest,
             times: self.times.session,
             token,
         };
@@ -183,7 +190,7 @@ impl Supervisor {
                 self.tasks.count_panic();
                 self.stream.counters.panics.fetch_add(1, Ordering::Relaxed);
                 // What the machine knew may be half-changed.
-                self.ingest = Ingest::new(clock::now());
+                self.machine.ingest = Ingest::new(clock::now());
                 Some(format!("internal error: {message}"))
             }
         }

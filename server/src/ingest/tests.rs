@@ -9,7 +9,7 @@ use fixtures::{CameraConfig, Clip, PackedClip, Running, Simulator};
 use media_core::path_name::PathName;
 use media_core::ring::Retention;
 
-use super::{Camera, Supervisor, SupervisorTimes};
+use super::{Camera, Intake, Supervisor, SupervisorTimes};
 use crate::config::resolved::{RtspSource, RtspTransport};
 use crate::config::source_url::SourceUrl;
 use crate::runtime::clock;
@@ -41,7 +41,7 @@ impl Street {
             let url = SourceUrl::parse(&simulator.url(name)).unwrap();
             let source = RtspSource { url, transport: RtspTransport::Tcp, fingerprint: None };
             let camera = Camera { source, on_demand: None };
-            Supervisor::spawn(&tasks, camera, &stream, SupervisorTimes::default());
+            Supervisor::spawn(&tasks, camera, &Intake::new(&stream), SupervisorTimes::default());
             stream
         });
         let street = Self { _simulator: simulator, tasks, broken, well };

@@ -14,6 +14,8 @@
 //! Limits: [`SHARDS_MAX`], [`CAMERAS_PER_SHARD`].
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -35,7 +37,14 @@ const CAMERAS_PER_SHARD: usize = 128;
 pub(crate) struct Shards {
     shards: Vec<Shard>,
     stop: CancellationToken,
-    placed: usize,
+    placer: Placer,
+}
+
+/// Says where the next camera goes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Placer {
+    handles: Arc<[Handle]>,
+    placed: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -52,15 +61,15 @@ impl Shards {
     pub(crate) fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(SHARDS_MAX);
         let stop = CancellationToken::new();
-        let shards = (0..count).map(|index| Shard::start(index, stop.clone())).collect::<io::Result<_>>()?;
-        Ok(Self { shards, stop, placed: 0 })
+        let shards: Vec<Shard> =
+            (0..count).map(|index| Shard::start(index, stop.clone())).collect::<io::Result<_>>()?;
+        let handles = shards.iter().map(|shard| shard.handle.clone()).collect();
+        Ok(Self { shards, stop, placer: Placer { handles, placed: Arc::default() } })
     }
 
-    /// The shard of the next camera.
-    pub(crate) fn place(&mut self) -> Handle {
-        let index = self.placed / CAMERAS_PER_SHARD % self.shards.len().max(1);
-        self.placed += 1;
-        self.shards.get(index).map_or_else(Handle::current, |shard| shard.handle.clone())
+    /// For whoever starts cameras.
+    pub(crate) fn placer(&self) -> Placer {
+        self.placer.clone()
     }
 
     /// Ends the threads; whoever has tasks on them has joined them before.
@@ -71,6 +80,15 @@ impl Shards {
                 tracing::error!("ingest thread panicked outside of its tasks");
             }
         }
+    }
+}
+
+impl Placer {
+    /// The shard of the next camera.
+    pub(crate) fn place(&self) -> Handle {
+        let placed = self.placed.fetch_add(1, Ordering::Relaxed);
+        let index = placed / CAMERAS_PER_SHARD % self.handles.len().max(1);
+        self.handles.get(index).map_or_else(Handle::current, Handle::clone)
     }
 }
 
@@ -92,10 +110,10 @@ mod tests {
 
     #[test]
     fn cameras_fill_a_shard_before_the_next_and_their_tasks_run_on_its_thread() {
-        let mut shards = Shards::start().unwrap();
+        let shards = Shards::start().unwrap();
         let names: Vec<String> = (0..CAMERAS_PER_SHARD + 1)
             .map(|_| {
-                let handle = shards.place();
+                let handle = shards.placer().place();
                 let (sender, receiver) = std::sync::mpsc::sync_channel(1);
                 let task = handle.spawn(async move {
                     let name = std::thread::current().name().map(str::to_owned);

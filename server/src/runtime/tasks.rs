@@ -53,6 +53,11 @@ impl TaskSet {
         Self { home, ..self.clone() }
     }
 
+    /// Some of this set's tasks, which can be cancelled by themselves (by their token); joined with all others.
+    pub(crate) fn branch(&self) -> Self {
+        Self { token: self.token.child_token(), ..self.clone() }
+    }
+
     /// Cancelled when the set is shut down.
     pub(crate) fn token(&self) -> &CancellationToken {
         &self.token

@@ -211,6 +211,11 @@ impl Stream {
         self.readers.subscribe()
     }
 
+    /// How many read it now, without those who wait.
+    pub(crate) fn readers(&self) -> usize {
+        self.readers.borrow().iter().filter(|kind| **kind != ReaderKind::Waiting).count()
+    }
+
     /// Keeps an on-demand source running until the seat is dropped, without reading.
     pub(crate) fn take_seat(self: &Arc<Self>, kind: ReaderKind) -> Seat {
         Seat::new(self, kind)

@@ -12,12 +12,12 @@ use std::sync::Mutex;
 use tracing::Level;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::resolved::{LogFormat, LogLevel, LogSink, LoggingConfig};
 
@@ -40,22 +40,36 @@ pub(crate) enum LoggingError {
     AlreadySet,
 }
 
+/// Changes how much is logged.
+pub(crate) struct LogControl(reload::Handle<Targets, Registry>);
+
+impl LogControl {
+    /// Logs so much from now on.
+    pub(crate) fn set_level(&self, level: LogLevel) {
+        if let Err(error) = self.0.reload(filter(level)) {
+            tracing::error!(%error, "log level can't be changed");
+        }
+    }
+}
+
 /// Sets up logging for the whole process; call once, before the first log line.
 ///
 /// # Errors
 /// [`LoggingError`].
-pub(crate) fn init(config: &LoggingConfig) -> Result<(), LoggingError> {
+pub(crate) fn init(config: &LoggingConfig) -> Result<LogControl, LoggingError> {
     let file = config.file.as_ref().map(open).transpose()?;
     let stdout = (config.stdout == LogSink::On).then(|| {
         let colour = if std::io::stdout().is_terminal() { Colour::Ansi } else { Colour::Plain };
         lines(config.format, colour, std::io::stdout)
     });
+    let (filter, control) = reload::Layer::new(filter(config.level));
     tracing_subscriber::registry()
+        .with(filter)
         .with(stdout)
         .with(file.map(|file| lines(config.format, Colour::Plain, Mutex::new(file))))
-        .with(filter(config.level))
         .try_init()
-        .map_err(|_| LoggingError::AlreadySet)
+        .map_err(|_| LoggingError::AlreadySet)?;
+    Ok(LogControl(control))
 }
 
 fn open(path: &PathBuf) -> Result<File, LoggingError> {

@@ -23,6 +23,7 @@ use serde::Deserialize;
 use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
 use super::recording_metrics::{self, RecordingMetrics};
+use super::reload_metrics::{self, ReloadMetrics};
 use super::rtsp_metrics::{self, RtspMetrics};
 use crate::egress::rtsp::stats::Encryption;
 
@@ -41,6 +42,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) rtsp: Option<RtspMetrics>,
     /// Recorders and their disks; `None` when nothing is recorded or played back.
     pub(crate) recording: Option<RecordingMetrics>,
+    /// Changes of the configuration.
+    pub(crate) reloads: ReloadMetrics,
     /// This process.
     pub(crate) process: ProcessMetrics,
 }
@@ -290,6 +293,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
     if filter.is_empty() {
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
         write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
+        reload_metrics::write(&mut text, &snapshot.reloads);
         if let Some(rtsp) = &snapshot.rtsp {
             rtsp_metrics::write_ours(&mut text, rtsp);
         }
@@ -602,6 +606,7 @@ mod tests {
             recording: None,
             rtsp: None,
             webrtc_unroutable_datagrams: 0,
+            reloads: ReloadMetrics::default(),
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
         }
     }

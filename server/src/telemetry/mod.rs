@@ -5,4 +5,5 @@ pub(crate) mod metrics;
 mod metrics_text;
 pub(crate) mod process;
 pub(crate) mod recording_metrics;
+pub(crate) mod reload_metrics;
 pub(crate) mod rtsp_metrics;

@@ -13,6 +13,7 @@ mod holds;
 mod objects;
 mod read;
 mod roots;
+mod settings;
 mod write;
 
 use std::path::PathBuf;

@@ -175,12 +175,17 @@ impl Recorder {
             ..State::default()
         };
         Self {
-            segment_duration_us: i64::try_from(segment_duration.as_micros()).unwrap_or(i64::MAX),
+            segment_duration_us: micros(segment_duration),
             init: None,
             state,
             before: None,
             stats: RecorderStats::default(),
         }
+    }
+
+    /// Changes `recordSegmentDuration`; the open file is held to it too.
+    pub fn set_segment_duration(&mut self, segment_duration: Duration) {
+        self.segment_duration_us = micros(segment_duration);
     }
 
     /// Counters.
@@ -318,4 +323,8 @@ impl Recorder {
         }
         Some(Command::Gap(Gap { from, until: Some(until.max(from)), reason }))
     }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

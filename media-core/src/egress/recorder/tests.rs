@@ -264,3 +264,13 @@ fn a_gop_of_the_index_begins_with_each_random_access_point_but_not_with_each_par
     assert_eq!(push(200, true), None);
     assert_eq!(push(200, true), Some((30, 600)));
 }
+
+#[test]
+fn a_changed_duration_holds_for_the_open_file_and_loses_nothing() {
+    let mut rig = Rig::new(Duration::from_secs(60), None);
+    let mut commands = rig.record(5 * 25);
+    rig.recorder.set_segment_duration(Duration::from_secs(3));
+    commands.extend(rig.record(5 * 25));
+    commands.extend(rig.pause(GapReason::Server));
+    assert_eq!(without_parts(&commands), "O0CO1CO2C(Gserver");
+}

@@ -27,7 +27,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use media_core::gate::Gate;
-use media_core::path_name::PathName;
 use storage::Recordings;
 use tracing::info_span;
 
@@ -70,8 +69,6 @@ pub(crate) struct HlsDeps {
     pub(crate) recordings: Arc<dyn Fn() -> Option<Recordings> + Send + Sync>,
     /// The player page and its scripts.
     pub(crate) pages: Arc<dyn Pages>,
-    /// With `hlsAlwaysRemux`: the paths it is for (not those on demand, which would never sleep again).
-    pub(crate) always: Arc<dyn Fn(&PathName) -> bool + Send + Sync>,
 }
 
 /// The HLS server: its muxers and how to answer a request. Sockets are `http_listener`'s.
@@ -99,6 +96,11 @@ impl HlsServer {
         let tended = Arc::clone(self);
         self.deps.tasks.spawn(info_span!("hls_tend"), async move { tended.muxers.tend().await });
         Ok(bound)
+    }
+
+    /// Closes all muxers, once the server's tasks are cancelled.
+    pub(crate) fn close(&self) {
+        self.muxers.close_all();
     }
 
     /// What every muxer did so far, for metrics.

@@ -51,6 +51,10 @@ impl Muxers {
     /// # Errors
     /// As [`crate::registry::Registry::acquire`].
     pub(super) async fn acquire(&self, grant: &CameraGrant) -> Result<Arc<Muxer>, AcquireError> {
+        // It reads already, for any number of viewers.
+        if let Some(muxer) = self.get(grant) {
+            return Ok(muxer);
+        }
         let stream = self.deps.registry.acquire(grant).await?;
         Ok(self.get_or_start(grant, &stream))
     }
@@ -115,8 +119,16 @@ impl Muxers {
         }
     }
 
+    /// Closes all, for good.
+    pub(super) fn close_all(&self) {
+        let running = std::mem::take(&mut self.lock().running);
+        running.values().for_each(|muxer| muxer.close());
+    }
+
+    /// Not those on demand, which would never sleep again.
     fn is_always(&self, path: &PathName) -> bool {
-        self.config.muxers == HlsMuxers::Always && (self.deps.always)(path)
+        let is_pulled_always = || self.deps.registry.entry(path).is_some_and(|entry| !entry.is_on_demand);
+        self.config.muxers == HlsMuxers::Always && is_pulled_always()
     }
 
     fn get_or_start(&self, grant: &CameraGrant, stream: &Arc<Stream>) -> Arc<Muxer> {

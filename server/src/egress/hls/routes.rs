@@ -114,7 +114,7 @@ impl HlsServer {
 
     fn page(&self, grant: &CameraGrant) -> Response<ChunkBody> {
         let path = grant.path();
-        if self.deps.registry.get(path).is_none() {
+        if !self.deps.registry.is_configured(path) {
             return not_found(&AcquireError::NotConfigured { path: path.clone() }.to_string());
         }
         self.deps.pages.player().map_or_else(|| not_found("not found"), response::asset)

@@ -9,17 +9,19 @@
 //! A recorder takes no seat at its stream (as in MediaMTX, an on-demand source runs for viewers, and is recorded meanwhile)
 //! and holds no one up: what the disk does not take is a gap.
 //!
-//! Belongs here: who is recorded, the order of start and stop. Does not: when files begin and end
+//! Belongs here: who is recorded, changes of that, the order of stop. Does not: when files begin and end
 //! (-> `media_core::egress::recorder`), writing (-> storage).
 
+mod opening;
 mod session;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use control_api::storage::Switch;
-use media_core::egress::recorder::{GapReason, Recorder, RecorderStats};
+use media_core::egress::recorder::{Gap, GapReason, Recorder, RecorderStats};
 use media_core::gate::{Action, Caller, CameraGrant, Gate};
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
@@ -28,9 +30,11 @@ use storage::{
     RetentionConfig, Storage, StorageConfig, StreamSnapshot,
 };
 
+pub(crate) use self::opening::Recording;
 use self::session::Session;
+use crate::config::pattern::PathPattern;
 use crate::config::resolved::{Config, HlsConfig, RecordConfig};
-use crate::registry::Registry;
+use crate::paths::Paths;
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
 use crate::stream::{Attachment, Sink, Stream};
@@ -60,9 +64,15 @@ impl RecordersSlot {
 /// All recorders and the storage they write to.
 pub(crate) struct Recorders {
     inner: Mutex<Option<Inner>>,
+    /// Held by whoever changes who is recorded.
+    changing: tokio::sync::Mutex<()>,
     recordings: Recordings,
     ledger: Ledger,
+    tasks: TaskSet,
 }
+
+/// Paths to be recorded: their streams, and how.
+type RecordedPaths = BTreeMap<PathName, (Arc<Stream>, RecordConfig)>;
 
 struct Inner {
     storage: Storage,
@@ -72,6 +82,7 @@ struct Inner {
 /// What runs for one path.
 struct Recorded {
     path: PathName,
+    record: RecordConfig,
     writer: storage::StreamWriter,
     session: Arc<Session>,
     stream: Arc<Stream>,
@@ -102,19 +113,48 @@ impl Recorded {
     /// Begins with the next random access point, or ends with the last whole part; live goes on as it did.
     fn switch(&mut self, wanted: Switch) {
         match wanted {
-            Switch::On if self.attachment.is_none() => {
-                let sink: Arc<dyn Sink> = Arc::<Session>::clone(&self.session);
-                self.attachment = Some(self.stream.attach(&self.grant, sink, self.segmenter));
-            }
+            Switch::On if self.attachment.is_none() => self.attach(),
             Switch::Off if self.attachment.take().is_some() => self.session.stop(GapReason::Operator),
             Switch::On | Switch::Off => {}
+        }
+    }
+
+    fn attach(&mut self) {
+        let sink: Arc<dyn Sink> = Arc::<Session>::clone(&self.session);
+        self.attachment = Some(self.stream.attach(&self.grant, sink, self.segmenter));
+    }
+
+    /// Does what another configuration says, where that can be done here.
+    fn change(&mut self, record: &RecordConfig, segmenter: SegmenterConfig, storage: &mut Storage) {
+        if self.record.path != record.path {
+            match storage.stream(&self.path, record.path.clone()) {
+                Ok(stream) => {
+                    self.writer = stream.0.clone();
+                    self.session.move_to(stream, record.segment_duration);
+                }
+                Err(error) => {
+                    tracing::error!(path = %self.path, %error, "path is recorded where it was");
+                    return;
+                }
+            }
+        } else if self.record.segment_duration != record.segment_duration {
+            self.session.set_segment_duration(record.segment_duration);
+        }
+        self.record.clone_from(record);
+        if self.segmenter != segmenter {
+            self.segmenter = segmenter;
+            if self.attachment.take().is_some() {
+                self.session.stop(GapReason::Operator);
+                self.attach();
+            }
         }
     }
 }
 
 /// Whether a configuration needs storage at all.
 pub(crate) fn is_wanted(config: &Config) -> bool {
-    config.playback.is_some() || config.paths.values().any(|path| path.record.is_some())
+    let is_recorded = config.paths.values().any(|path| path.record.is_some());
+    config.playback.is_some() || is_recorded || config.patterns.iter().any(PathPattern::is_recorded)
 }
 
 /// Opens storage: catalogue, repair. To be awaited where the driver will run.
@@ -122,7 +162,7 @@ pub(crate) fn is_wanted(config: &Config) -> bool {
 /// # Errors
 /// [`CatalogueError`].
 pub(crate) async fn open(config: &Config) -> Result<(Storage, Driver), CatalogueError> {
-    Storage::open(storage_config(config), CLOCK).await
+    Storage::open(storage_config(config, named(config)), CLOCK).await
 }
 
 /// Compares the recordings of a configuration with their catalogue.
@@ -130,12 +170,22 @@ pub(crate) async fn open(config: &Config) -> Result<(Storage, Driver), Catalogue
 /// # Errors
 /// [`CatalogueError`].
 pub(crate) async fn check(config: &Config) -> Result<CheckReport, CatalogueError> {
-    storage::check(storage_config(config), CLOCK, Depth::Parts).await
+    storage::check(storage_config(config, named(config)), CLOCK, Depth::Parts).await
 }
 
-fn storage_config(config: &Config) -> StorageConfig {
-    let recorded = || config.paths.iter().filter_map(|(name, path)| Some((name, path.record.as_ref()?)));
-    let mut roots: Vec<PathBuf> = recorded().map(|(_, record)| record.path.root().to_owned()).collect();
+/// The recorded paths that have an entry of their own.
+fn named(config: &Config) -> impl Iterator<Item = (&PathName, &RecordConfig)> + Clone {
+    config.paths.iter().filter_map(|(name, path)| Some((name, path.record.as_ref()?)))
+}
+
+/// Storage's settings, for paths that are recorded so.
+fn storage_config<'a>(
+    config: &Config,
+    recorded: impl Iterator<Item = (&'a PathName, &'a RecordConfig)> + Clone,
+) -> StorageConfig {
+    let patterns = config.patterns.iter().filter_map(PathPattern::record);
+    let records = recorded.clone().map(|(_, record)| record).chain(patterns);
+    let mut roots: Vec<PathBuf> = records.map(|record| record.path.root().to_owned()).collect();
     roots.sort_unstable();
     roots.dedup();
     let rule = |(name, record): (&PathName, &RecordConfig)| PathRule {
@@ -145,7 +195,7 @@ fn storage_config(config: &Config) -> StorageConfig {
         root: record.path.root().to_owned(),
     };
     let retention = RetentionConfig {
-        paths: recorded().map(rule).collect(),
+        paths: recorded.map(rule).collect(),
         quota_total_bytes: config.retention.quota_total_bytes,
         levels: config.retention.disk_levels,
         local_retention: config.s3.as_ref().and_then(|s3| s3.local_retention),
@@ -155,49 +205,107 @@ fn storage_config(config: &Config) -> StorageConfig {
 }
 
 impl Recorders {
-    /// Starts a recorder for each path that has `record`.
+    /// Takes storage into use; nothing is recorded yet.
+    pub(crate) fn new(storage: Storage, tasks: &TaskSet) -> Arc<Self> {
+        let (recordings, ledger) = (storage.recordings(), storage.ledger());
+        let inner = Mutex::new(Some(Inner { storage, recorded: Vec::new() }));
+        Arc::new(Self {
+            inner,
+            changing: tokio::sync::Mutex::default(),
+            recordings,
+            ledger,
+            tasks: tasks.clone(),
+        })
+    }
+
+    /// Records what is to be recorded now, as it is to be recorded, and nothing else; and keeps what is to be kept.
     ///
     /// # Errors
-    /// [`CatalogueError`] when the catalogue can't say where the last recording ended.
-    pub(crate) async fn start(
-        config: &Config,
-        mut storage: Storage,
-        registry: &Registry,
-        tasks: &TaskSet,
-    ) -> Result<Arc<Self>, CatalogueError> {
-        // All that may fail comes first: who tries again must not find half of the recorders at work.
-        let off = storage.ledger().switched_off().await?;
-        let mut planned = Vec::new();
-        for (path, path_config) in &config.paths {
-            if let Some(record) = &path_config.record {
-                planned.push((path, record, storage.left_gap(path).await?));
-            }
-        }
-        let mut recorded = Vec::new();
-        for (path, record, left) in planned {
-            let (writer, failures) = match storage.stream(path, record.path.clone()) {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::error!(%path, %error, "path is not recorded");
-                    continue;
+    /// [`CatalogueError`] when the catalogue can't say where the last recording of a path ended; that one is not recorded.
+    pub(crate) async fn apply(&self, config: &Config, paths: &Paths) -> Result<(), CatalogueError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let wanted = paths.recorded();
+        self.keep(config, paths, &wanted).await?;
+        let new: Vec<PathName> = {
+            let mut inner = self.lock();
+            let Some(Inner { storage, recorded }) = inner.as_mut() else { return Ok(()) };
+            recorded.retain_mut(|one| {
+                let wanted = wanted.get(&one.path).filter(|(stream, _)| Arc::ptr_eq(stream, &one.stream));
+                if wanted.is_none() {
+                    one.switch(Switch::Off);
                 }
-            };
-            let Some(stream) = registry.get(path) else { continue };
-            // The recorder reads on the server's own behalf; who plays recordings back passes the gate then.
-            let caller = Caller { ip: std::net::Ipv4Addr::LOCALHOST.into() };
-            let Ok(grant) = Gate::default().authorize(&caller, Action::Read, path) else { continue };
-            let recorder = Recorder::new(record.segment_duration, left);
-            let session = Session::new(path, recorder, (writer.clone(), failures), tasks);
-            let segmenter = segmenter_config(config, record);
-            let path = path.clone();
-            let mut one = Recorded { path, writer, session, stream, grant, segmenter, attachment: None };
-            if !off.contains(&one.path) {
-                one.switch(Switch::On);
+                wanted.is_some()
+            });
+            for one in recorded.iter_mut() {
+                if let Some((_, record)) = wanted.get(&one.path) {
+                    one.change(record, segmenter_config(config, record), storage);
+                }
             }
-            recorded.push(one);
+            let is_new = |path: &&PathName| recorded.iter().all(|one| one.path != **path);
+            wanted.keys().filter(is_new).cloned().collect()
+        };
+        if new.is_empty() {
+            return Ok(());
         }
-        let (recordings, ledger) = (storage.recordings(), storage.ledger());
-        Ok(Arc::new(Self { inner: Mutex::new(Some(Inner { storage, recorded })), recordings, ledger }))
+        let off = self.ledger.switched_off().await?;
+        for path in new {
+            let left = self.ledger.left_gap(&path).await?;
+            let Some((stream, record)) = wanted.get(&path) else { continue };
+            let wanted = if off.contains(&path) { Switch::Off } else { Switch::On };
+            self.start(stream, record, segmenter_config(config, record), (left, wanted));
+        }
+        Ok(())
+    }
+
+    /// Has storage keep what the paths' settings say, those of paths too that a pattern stands for and that do not exist now.
+    async fn keep(
+        &self,
+        config: &Config,
+        paths: &Paths,
+        wanted: &RecordedPaths,
+    ) -> Result<(), CatalogueError> {
+        let mut kept: BTreeMap<PathName, RecordConfig> =
+            wanted.iter().map(|(path, (_, record))| (path.clone(), record.clone())).collect();
+        if !config.patterns.is_empty() {
+            for path in self.ledger.recorded_paths().await? {
+                if let Some(record) = paths.record_of(&path) {
+                    kept.insert(path, record);
+                }
+            }
+        }
+        let StorageConfig { roots, retention, .. } = storage_config(config, kept.iter());
+        if let Some(inner) = self.lock().as_ref() {
+            inner.storage.reconfigure(retention, roots);
+        }
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        stream: &Arc<Stream>,
+        record: &RecordConfig,
+        segmenter: SegmenterConfig,
+        (left, wanted): (Option<Gap>, Switch),
+    ) {
+        let path = stream.name();
+        let mut inner = self.lock();
+        let Some(Inner { storage, recorded }) = inner.as_mut() else { return };
+        let (writer, failures) = match storage.stream(path, record.path.clone()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::error!(%path, %error, "path is not recorded");
+                return;
+            }
+        };
+        // The recorder reads on the server's own behalf; who plays recordings back passes the gate then.
+        let caller = Caller { ip: std::net::Ipv4Addr::LOCALHOST.into() };
+        let Ok(grant) = Gate::default().authorize(&caller, Action::Read, path) else { return };
+        let recorder = Recorder::new(record.segment_duration, left);
+        let session = Session::new(path, recorder, (writer.clone(), failures), &self.tasks);
+        let (path, stream, record) = (path.clone(), Arc::clone(stream), record.clone());
+        let mut one = Recorded { path, record, writer, session, stream, grant, segmenter, attachment: None };
+        one.switch(wanted);
+        recorded.push(one);
     }
 
     /// For the playback server.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use media_core::egress::recorder::{Command, GapReason, Recorder, RecorderStats};
 use media_core::path_name::PathName;
@@ -67,6 +68,24 @@ impl Session {
         self.note_failures(&mut work);
         let commands = work.recorder.stop(reason);
         self.send(&mut work, commands);
+    }
+
+    /// Goes on elsewhere, or in files of another length, with the next random access point; what is missing until then is
+    /// a gap.
+    pub(super) fn move_to(
+        &self,
+        (writer, failures): (StreamWriter, mpsc::Receiver<Failure>),
+        segment_duration: Duration,
+    ) {
+        self.stop(GapReason::Operator);
+        let mut work = self.lock();
+        work.recorder.set_segment_duration(segment_duration);
+        (work.writer, work.failures) = (writer, failures);
+    }
+
+    /// Begins a new file after this much from now on.
+    pub(super) fn set_segment_duration(&self, segment_duration: Duration) {
+        self.lock().recorder.set_segment_duration(segment_duration);
     }
 
     /// What the disk said since the last look. A file that failed takes no more parts, however late that is noticed.

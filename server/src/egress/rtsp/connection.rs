@@ -40,7 +40,7 @@ use super::publisher::Publisher;
 use super::reader::{Reader, ReaderEnd, ReaderParts};
 use super::stats::{ConnRecord, Encryption, Role, SessionFacts, SessionRecord};
 use super::udp::UdpOut;
-use crate::registry::AcquireError;
+use crate::registry::{AcquireError, NotPublishable};
 use crate::runtime::clock;
 use crate::stream::{ReaderKind, Seat, Stream};
 
@@ -56,7 +56,7 @@ pub(super) enum Closed {
     Shutdown,
     #[error("closed by the client")]
     ByClient,
-    #[error("ended through the API, or replaced by another publisher")]
+    #[error("ended through the API, replaced by another publisher, or its path is gone")]
     Kicked,
     #[error("connection broke: {0}")]
     Io(#[from] io::Error),
@@ -419,12 +419,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let caller = Caller { ip: self.record.remote_addr.ip() };
         let grant = self.server.deps.gate.authorize(&caller, Action::Publish, &path);
         let grant = grant.map_err(|_| Refusal::Unauthorized)?;
-        let Some(point) = self.server.deps.points.get(&path) else {
-            // A pulled path takes no publisher.
-            let is_known = self.server.deps.registry.get(&path).is_some();
-            return Err(if is_known { Refusal::MethodNotAllowed } else { Refusal::NotFound });
-        };
-        self.publisher = Some(Publisher::new(target, grant, Arc::clone(point), medias));
+        let point = self.server.deps.registry.publish_point(&path).map_err(|refused| match refused {
+            NotPublishable::Pulled => Refusal::MethodNotAllowed,
+            NotPublishable::Unknown => Refusal::NotFound,
+        })?;
+        self.publisher = Some(Publisher::new(target, grant, point, medias));
         self.dialogue.done();
         Ok(())
     }

@@ -22,7 +22,7 @@ mod reader;
 pub(crate) mod stats;
 mod udp;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +43,6 @@ use self::stats::{ConnRecord, Encryption, SessionRecord};
 use self::udp::UdpPorts;
 use crate::config::resolved::RtspConfig;
 use crate::http_listener::{self, ListenError};
-use crate::ingest::publish::PublishPoint;
 use crate::registry::Registry;
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
@@ -61,8 +60,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct RtspDeps {
     /// Where streams are found.
     pub(crate) registry: Arc<Registry>,
-    /// The paths that are published to.
-    pub(crate) points: BTreeMap<PathName, Arc<PublishPoint>>,
     /// Who may read and publish.
     pub(crate) gate: Gate,
     /// Owns the listener's and the connections' tasks.
@@ -211,9 +208,13 @@ impl RtspServer {
         }
     }
 
-    /// Whether a path is published to, and not pulled.
-    pub(crate) fn is_published_to(&self, path: &PathName) -> bool {
-        self.deps.points.contains_key(path)
+    /// Ends all sessions of a path that is gone.
+    pub(crate) fn end_sessions_of(&self, path: &PathName) {
+        let sessions = self.sessions();
+        sessions
+            .iter()
+            .filter(|session| session.facts.path == *path)
+            .for_each(|session| session.kick.cancel());
     }
 
     /// The records of all connections, in no order.

@@ -17,6 +17,7 @@ use tracing::debug;
 use super::out::Out;
 use super::stats::SessionRecord;
 use crate::ingest::publish::{Publication, PublishPoint};
+use crate::stream::Seat;
 
 /// Datagrams that wait for a publisher's connection: half a second of 10 Mbit/s. Further ones are lost, and counted as
 /// packets that never came.
@@ -36,6 +37,8 @@ pub(super) struct Publisher {
     medias: Vec<SdpMedia>,
     /// Set once it records.
     publication: Option<Publication>,
+    /// A path that exists only while it is used goes on while the client makes up its mind.
+    _seat: Seat,
     inbox: mpsc::Receiver<Datagram>,
     sender: mpsc::Sender<Datagram>,
 }
@@ -49,7 +52,8 @@ impl Publisher {
         medias: Vec<SdpMedia>,
     ) -> Self {
         let (sender, inbox) = mpsc::channel(INBOX_PACKETS);
-        Self { target, grant, point, medias, publication: None, inbox, sender }
+        let seat = point.take_seat();
+        Self { target, grant, point, medias, publication: None, _seat: seat, inbox, sender }
     }
 
     /// The track that a SETUP's URL names, by what its own SDP calls it.

@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::response::Response;
 use media_core::gate::{CameraGrant, Gate};
+use media_core::path_name::PathName;
 use tokio::sync::mpsc;
 use tracing::{info, info_span};
 use uuid::Uuid;
@@ -183,6 +184,17 @@ impl WebRtcServer {
         match handle {
             Some(handle) => handle.commands.send(Command::Close).await.is_ok(),
             None => false,
+        }
+    }
+
+    /// Ends all sessions of a path that is gone.
+    pub(crate) fn end_sessions_of(&self, path: &PathName) {
+        let sessions = self.lock_sessions();
+        for handle in sessions.values().filter(|handle| handle.record.facts.path == *path) {
+            // One whose inbox is full ends with its path's media.
+            if handle.commands.try_send(Command::Close).is_err() {
+                tracing::debug!(id = %handle.record.facts.id, "session is too busy to be told to end");
+            }
         }
     }
 
