@@ -4,9 +4,10 @@
 //!  shards:          supervisors ─► streams ─► remuxers ─► HLS windows, recorders
 //!  media runtime:   HLS listener, WebRTC sessions and listener, RTSP listener and readers
 //!  control runtime: API, metrics, page, playback of recordings, catalogue
+//!  decode threads:  snapshots, thumbnails
 //! ```
 //!
-//! Start order: streams, storage (repair), recorders, listeners. Stop order: control listeners, media listeners, sessions and
+//! Start order: streams, storage (repair), recorders, listeners. Stop order: control listeners, decode threads, media listeners, sessions and
 //! recorders, storage (files closed and synced), supervisors. Each is given [`STOP_PATIENCE`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use crate::config::resolved::{Config, HlsConfig, HlsMuxers, HttpConfig, PathSour
 use crate::config::{self, Loaded};
 use crate::control::Observer;
 use crate::control::rtsp::RtspObserver;
+use crate::decode::pool::DecodePool;
 use crate::egress::hls::{HlsDeps, HlsServer};
 use crate::egress::recorder::{self, Recorders, RecordersSlot};
 use crate::egress::rtsp::stats::Encryption;
@@ -43,10 +45,12 @@ use crate::ingest::publish::PublishPoint;
 use crate::ingest::{Camera, SessionTimes, Supervisor, SupervisorTimes};
 use crate::playback;
 use crate::playback::export::Exports;
-use crate::registry::{FIRST_PICTURE_WAIT, PathEntry, Registry};
+use crate::playback::thumbnail::Thumbnails;
+use crate::registry::{FIRST_PICTURE_WAIT, PathEntry, Registry, SourceStart};
 use crate::runtime::clock;
 use crate::runtime::shards::Shards;
 use crate::runtime::tasks::TaskSet;
+use crate::snapshot::Snapshots;
 use crate::stream::{SourceStatus, Stream};
 use crate::telemetry::logging;
 use crate::telemetry::metrics::{MetricsDeps, MetricsSource, metrics_router};
@@ -95,12 +99,14 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
     let registry = Arc::new(Registry::default());
     let points = start_paths(config, &registry, &tasks.cameras, shards);
     let recorders = RecordersSlot::default();
+    let pool = DecodePool::start().context("start decode threads")?;
     let recording = Recording {
         config: config.clone(),
         registry: Arc::clone(&registry),
         control: control.handle().clone(),
         tasks: tasks.clone(),
         slot: recorders.clone(),
+        pool: Arc::clone(&pool),
     };
     let is_recording_late = recorder::is_wanted(config) && !recording.start().await;
     let media = match Media::start(config, &registry, (points, &recorders), &tasks.media).await {
@@ -108,7 +114,9 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
         Err(error) => return bind_failed(&error),
     };
     let Media { hls, webrtc, rtsp } = media;
-    let observer = Arc::new(Observer { registry, hls, webrtc, rtsp, recorders: recorders.clone() });
+    let recorders_of = recorders.clone();
+    let observer =
+        Arc::new(Observer { registry, hls, webrtc, rtsp, recorders: recorders_of, pool: Arc::clone(&pool) });
     let control_config = config.clone();
     let control_tasks = tasks.control.clone();
     let started =
@@ -124,7 +132,7 @@ async fn serve(config: &Config, control: &Runtime, shards: &mut Shards) -> anyho
         _ = interrupt.recv() => info!("stopping: SIGINT"),
         _ = terminate.recv() => info!("stopping: SIGTERM"),
     }
-    tasks.shutdown(&recorders).await;
+    tasks.shutdown(&recorders, pool).await;
     Ok(Exit::Done)
 }
 
@@ -135,6 +143,7 @@ struct Recording {
     control: Handle,
     tasks: Tasks,
     slot: RecordersSlot,
+    pool: Arc<DecodePool>,
 }
 
 impl Recording {
@@ -178,7 +187,8 @@ impl Recording {
             }
         }
         info!("recordings are on");
-        if let Err(error) = start_playback(&self.config, &self.slot, &self.tasks.control).await {
+        if let Err(error) = start_playback(&self.config, (&self.slot, &self.pool), &self.tasks.control).await
+        {
             tracing::error!(%error, "recordings can't be played back");
         }
     }
@@ -203,8 +213,13 @@ impl Tasks {
         }
     }
 
-    async fn shutdown(self, recorders: &RecordersSlot) {
+    async fn shutdown(self, recorders: &RecordersSlot, pool: Arc<DecodePool>) {
         self.control.shutdown(STOP_PATIENCE).await;
+        // A picture that is being decoded ends within its own limit.
+        let stopped = tokio::task::spawn_blocking(move || pool.stop());
+        if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
+            warn!("decode threads did not end in time and are left behind");
+        }
         self.media.shutdown(STOP_PATIENCE).await;
         if let Some(recorders) = recorders.get() {
             recorders.stop(STOP_PATIENCE).await;
@@ -329,6 +344,7 @@ async fn start_control(
         let deps = control_api::ApiDeps {
             cameras: Arc::clone(observer) as Arc<dyn control_api::Cameras>,
             storage: Arc::clone(observer) as Arc<dyn control_api::Storage>,
+            snapshots: Snapshots::new(&observer.registry, Gate::default(), &observer.pool),
             rtsp: RtspObserver::of(observer, Encryption::None),
             rtsps: RtspObserver::of(observer, Encryption::Tls),
             info: Info {
@@ -348,7 +364,7 @@ async fn start_control(
         };
         listen("metrics", &metrics.http, metrics_router(deps), tasks).await?;
     }
-    start_playback(config, &observer.recorders, tasks).await?;
+    start_playback(config, (&observer.recorders, &observer.pool), tasks).await?;
     if let Some(control) = &config.control {
         let host_guard = if control.address.ip().is_loopback() {
             HostGuard::Loopback { names: control.allowed_hosts.clone().into() }
@@ -373,12 +389,13 @@ async fn start_control(
 /// Plays recordings back, once there is something that records.
 async fn start_playback(
     config: &Config,
-    recorders: &RecordersSlot,
+    (recorders, pool): (&RecordersSlot, &Arc<DecodePool>),
     tasks: &TaskSet,
 ) -> Result<(), ListenError> {
     if let (Some(playback), Some(recorders)) = (&config.playback, recorders.get()) {
         let exports = open_exports(config, recorders, tasks).await;
-        let router = playback::router(playback, recorders.recordings(), Gate::default(), exports);
+        let thumbnails = Thumbnails::new(recorders.recordings(), pool);
+        let router = playback::router(playback, Gate::default(), thumbnails, exports);
         listen("playback", &playback.http, router, tasks).await?;
     }
     Ok(())
@@ -432,7 +449,8 @@ fn start_paths(
     for (name, path) in &config.paths {
         let stream = Stream::new(name.clone(), Retention::default(), clock::wall_now());
         let start_timeout = path.on_demand.map_or(FIRST_PICTURE_WAIT, |on_demand| on_demand.start_timeout);
-        registry.insert(name, PathEntry { stream: Arc::clone(&stream), start_timeout });
+        let start = path.on_demand.map_or(SourceStart::Always, |_| SourceStart::OnDemand);
+        registry.insert(name, PathEntry { stream: Arc::clone(&stream), start_timeout, start });
         match &path.source {
             PathSource::Rtsp(source) => {
                 // The camera, and with it the remuxing.

@@ -42,6 +42,25 @@ pub(crate) struct PathEntry {
     pub(crate) stream: Arc<Stream>,
     /// How long a reader waits for an on-demand source to start.
     pub(crate) start_timeout: Duration,
+    /// When its source runs.
+    pub(crate) start: SourceStart,
+}
+
+impl PathEntry {
+    /// A path whose source always runs.
+    #[cfg(test)]
+    pub(crate) fn always(stream: Arc<Stream>, start_timeout: Duration) -> Self {
+        Self { stream, start_timeout, start: SourceStart::Always }
+    }
+}
+
+/// When a path's source runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SourceStart {
+    /// Always, as far as it can.
+    Always,
+    /// While it has readers.
+    OnDemand,
 }
 
 /// All configured paths.
@@ -64,6 +83,11 @@ impl Registry {
     /// All paths in the order of their names.
     pub(crate) fn snapshot(&self) -> Arc<BTreeMap<PathName, Arc<PathEntry>>> {
         self.paths.load_full()
+    }
+
+    /// A configured path.
+    pub(crate) fn entry(&self, name: &PathName) -> Option<Arc<PathEntry>> {
+        self.paths.load().get(name).map(Arc::clone)
     }
 
     /// The stream of a configured path, whatever its state.

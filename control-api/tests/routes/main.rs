@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a failure here is a failed test")]
 
 mod fake;
+mod snapshot;
 mod storage;
 
 use std::net::SocketAddr;
@@ -92,6 +93,7 @@ fn api(names: &[&str], origins: &[&str]) -> Router {
     router(ApiDeps {
         cameras: Arc::new(Fixed(names.iter().map(|name| camera(name)).collect())),
         storage: Arc::new(fake::Fake::default()),
+        snapshots: Arc::new(snapshot::Pictures),
         rtsp: None,
         rtsps: None,
         info: Info { version: "1.2.3".to_owned(), started: SINCE },

@@ -17,6 +17,7 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
+use crate::decode::pool::DecodePool;
 use crate::egress::hls::HlsServer;
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtsp::RtspServer;
@@ -45,6 +46,8 @@ pub(crate) struct Observer {
     pub(crate) rtsp: Option<Arc<RtspServer>>,
     /// Recording, when something is recorded or played back.
     pub(crate) recorders: RecordersSlot,
+    /// Decodes for snapshots and thumbnails.
+    pub(crate) pool: Arc<DecodePool>,
 }
 
 /// Who watches all paths, looked at once for an answer about many: a look-up for each path would go through all muxers
@@ -243,6 +246,7 @@ impl MetricsSource for Observer {
             recording: self.recorders.get().map(|recorders| {
                 RecordingMetrics::of(recorders.snapshot(), recorders.ledger().recent_figures())
             }),
+            decode: self.pool.figures(),
             process: ProcessMetrics::read(),
         }
     }

@@ -20,10 +20,12 @@ use control_api::loopback::{self, TrustedProxies};
 use http::header;
 use serde::Deserialize;
 
+use super::decode_metrics;
 use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
 use super::recording_metrics::{self, RecordingMetrics};
 use super::rtsp_metrics::{self, RtspMetrics};
+use crate::decode::pool::PoolFigures;
 use crate::egress::rtsp::stats::Encryption;
 
 /// Everything that metrics are made of, at one moment.
@@ -41,6 +43,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) rtsp: Option<RtspMetrics>,
     /// Recorders and their disks; `None` when nothing is recorded or played back.
     pub(crate) recording: Option<RecordingMetrics>,
+    /// Pictures made of key frames.
+    pub(crate) decode: PoolFigures,
     /// This process.
     pub(crate) process: ProcessMetrics,
 }
@@ -288,6 +292,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
         recording_metrics::write(&mut text, recording, |path| chosen(&filter.path, path));
     }
     if filter.is_empty() {
+        decode_metrics::write(&mut text, &snapshot.decode);
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
         write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
         if let Some(rtsp) = &snapshot.rtsp {
@@ -602,6 +607,7 @@ mod tests {
             recording: None,
             rtsp: None,
             webrtc_unroutable_datagrams: 0,
+            decode: PoolFigures::default(),
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
         }
     }

@@ -79,7 +79,7 @@ impl Bench {
         let path = PathName::parse("city/cam").unwrap();
         let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
         let registry = Arc::new(Registry::default());
-        let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(10) };
+        let entry = PathEntry::always(Arc::clone(&stream), Duration::from_secs(10));
         registry.insert(&path, entry);
         let tasks = TaskSet::new("hls_test");
         let deps = HlsDeps {
@@ -144,7 +144,7 @@ impl Bench {
         let path = PathName::parse(path).unwrap();
         let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
         self.beside = Some(Publisher::new(&stream));
-        self.registry.insert(&path, PathEntry { stream, start_timeout: Duration::from_secs(10) });
+        self.registry.insert(&path, PathEntry::always(stream, Duration::from_secs(10)));
     }
 }
 
@@ -538,7 +538,7 @@ async fn a_path_that_is_configured_anew_gets_a_new_muxer() {
     let first = bench.playlist().await;
     let path = bench.stream.name().clone();
     let stream = Stream::new(path.clone(), Retention::default(), clock::wall_now());
-    let entry = PathEntry { stream: Arc::clone(&stream), start_timeout: Duration::from_secs(1) };
+    let entry = PathEntry::always(Arc::clone(&stream), Duration::from_secs(1));
     bench.registry.insert(&path, entry);
     bench.publisher = Publisher::new(&stream);
     bench.next = 0;

@@ -69,7 +69,7 @@ pub(super) async fn server_with(config: WebRtcConfig) -> Arc<WebRtcServer> {
         if name.as_str() != "dark" {
             publish_key_frame(&publisher);
         }
-        registry.insert(&name, PathEntry { stream, start_timeout: Duration::ZERO });
+        registry.insert(&name, PathEntry::always(stream, Duration::ZERO));
     }
     let deps = WebRtcDeps {
         registry,
