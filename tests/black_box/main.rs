@@ -15,6 +15,8 @@ mod keeping;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod pictures;
+#[cfg(test)]
 mod playback;
 #[cfg(test)]
 mod program;
