@@ -101,7 +101,11 @@ pub(crate) fn recorded(directory: &Path, cameras: usize, index: &FrameIndex) -> 
     Ok(findings)
 }
 
-fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// The files of a camera in the order of their names.
+///
+/// # Errors
+/// When there is no such folder.
+pub(crate) fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory).with_context(|| format!("open {}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "mp4"));

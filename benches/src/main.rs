@@ -14,6 +14,7 @@
 mod audit;
 mod bmff;
 mod clip;
+mod file_watch;
 mod floor;
 mod frames;
 mod machine;

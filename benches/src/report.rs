@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::ensure;
 
 use crate::round::Row;
-use crate::scenario::Scenario;
+use crate::scenario::{Record, Scenario};
 use crate::stats::{self, Percentiles, Spread};
 use crate::subject::OURS;
 
@@ -17,7 +17,7 @@ pub(crate) fn line(row: &Row) -> String {
     };
     format!(
         "  cpu {:.3} (user {:.3} system {:.3}), {} CPU-s/GB, rss {:.0} MB, lost {:?} of {}, parts {}, whep {}, api {}, \
-         start {:.1} s; simulator {:.2} (pace {:.3}), viewers {:.2}, idle {:.2}",
+         file {}, writes {:.0}/s, start {:.1} s; simulator {:.2} (pace {:.3}), viewers {:.2}, idle {:.2}",
         row.cpu_s_per_s,
         row.cpu_user_s_per_s,
         row.cpu_system_s_per_s,
@@ -28,6 +28,8 @@ pub(crate) fn line(row: &Row) -> String {
         of(&row.part_delay_ms),
         of(&row.whep_delay_ms),
         of(&row.api_ms),
+        of(&row.file_delay_ms),
+        row.write_calls_per_s,
         row.start_s.unwrap_or_default(),
         row.simulator_cpu_s_per_s,
         row.simulator_pace,
@@ -39,7 +41,7 @@ pub(crate) fn line(row: &Row) -> String {
 type Figure = (&'static str, fn(&Row) -> Option<f64>);
 
 /// The columns of the table.
-const FIGURES: [Figure; 9] = [
+const FIGURES: [Figure; 11] = [
     ("cores", |row| Some(row.cpu_s_per_s)),
     ("CPU-s/GB", |row| row.cpu_s_per_gb),
     ("RSS MB", |row| Some(row.rss_mb)),
@@ -47,6 +49,8 @@ const FIGURES: [Figure; 9] = [
     ("lost", |row| row.frames_lost.map(stats::large)),
     ("part p50 ms", |row| row.part_delay_ms.map(|delay| delay.p50)),
     ("part p99 ms", |row| row.part_delay_ms.map(|delay| delay.p99)),
+    ("file p99 ms", |row| row.file_delay_ms.map(|delay| delay.p99)),
+    ("writes/s", |row| Some(row.write_calls_per_s)),
     ("API p99 ms", |row| row.api_ms.map(|took| took.p99)),
     ("start s", |row| row.start_s),
 ];
@@ -170,6 +174,7 @@ pub(crate) fn check_strict(scenario: &Scenario, rows: &[Row]) -> anyhow::Result<
             ensure!(all == crowd.count, "{all} of {} {kind} viewers have a picture", crowd.count);
         }
         ensure!(scenario.api_polls_per_s == 0 || row.api_ms.is_some(), "no answer of the API");
+        ensure!(scenario.record == Record::Off || row.file_delay_ms.is_some(), "no delay of recordings");
         ensure!(row.api_failed == 0, "{} failures of the API", row.api_failed);
     }
     Ok(())

@@ -44,6 +44,16 @@ impl Cpu {
     }
 }
 
+/// Calls by which a process wrote since its start, to whatever: `write`, `writev`, `pwrite` and the like, not `send`.
+///
+/// # Errors
+/// When there is no such process.
+pub(crate) fn write_calls(pid: u32) -> anyhow::Result<u64> {
+    let io = read(pid, "io")?;
+    let value = io.lines().find_map(|line| line.strip_prefix("syscw:")).context("no syscw")?;
+    Ok(value.trim().parse()?)
+}
+
 /// Memory of a process, bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
@@ -101,6 +111,7 @@ mod tests {
         assert!(memory.rss_bytes > 100 << 10 && memory.rss_peak_bytes >= memory.rss_bytes);
         assert!(memory.pss_bytes > 0);
         let start = Cpu::of(pid).unwrap();
+        assert!(write_calls(pid).is_ok());
         let work: u64 =
             std::hint::black_box(0..10_000_000_u64).filter(|n| n % 7 == 0).count().try_into().unwrap();
         assert!(work > 0);

@@ -41,6 +41,24 @@ pub enum ApiError {
     /// No such path. 404, with MediaMTX's words.
     #[error("path not found")]
     PathNotFound,
+    /// The path has no live video. 404.
+    #[error("{why}")]
+    Offline {
+        /// What its source does.
+        why: String,
+    },
+    /// More is asked for than can be done at once. 503; the same may be tried again.
+    #[error("{why}")]
+    Busy {
+        /// What there is too much of.
+        why: String,
+    },
+    /// What the camera sends can't be made a picture of. 500.
+    #[error("{why}")]
+    NoPicture {
+        /// What is wrong with it.
+        why: String,
+    },
     /// No such hold. 404.
     #[error("hold not found")]
     HoldNotFound,
@@ -96,15 +114,16 @@ impl ApiError {
             Self::NotLocal => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint
             | Self::PathNotFound
+            | Self::Offline { .. }
             | Self::HoldNotFound
             | Self::SegmentNotFound
             | Self::SessionNotFound
             | Self::ConnectionNotFound => StatusCode::NOT_FOUND,
             Self::Conflict { .. } => StatusCode::CONFLICT,
-            Self::StorageFailed { .. } | Self::ConfigurationNotKept { .. } => {
+            Self::StorageFailed { .. } | Self::ConfigurationNotKept { .. } | Self::NoPicture { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            Self::StorageOff => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StorageOff | Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,

@@ -4,7 +4,7 @@
 //!  :9997 ─► router ─────────► CORS ─► caller on this machine? ─► /v3/... (MediaMTX's API), /v1/... (ours)
 //!  :8080 ─► control_router ─► Host check ─► /api/..., / and /_/... (the page)
 //!                                             │
-//!                     trait Cameras, trait Storage, trait ConfigStore, trait Assets (the server's)
+//!            trait Cameras, trait Storage, trait Snapshots, trait ConfigStore, trait Assets (the server's)
 //! ```
 //!
 //! Belongs here: routes, answers, their errors and headers. Does not: sockets, TLS, connection
@@ -23,6 +23,7 @@ pub mod loopback;
 pub mod model;
 pub mod paging;
 pub mod rtsp;
+pub mod snapshot;
 pub mod storage;
 pub mod storage_model;
 pub mod v3;
@@ -38,6 +39,7 @@ pub use config::{ConfigChange, ConfigStore, Settings};
 pub use control::{Asset, Assets, ControlDeps, ListenerUrl, control_router};
 pub use error::ApiError;
 pub use rtsp::RtspClients;
+pub use snapshot::{Snapshot, Snapshots};
 pub use storage::Storage;
 pub use v3::{ApiDeps, router};
 

@@ -3,6 +3,8 @@
 //! [`Camera`] is filled by the server. [`Path`] is MediaMTX's `Path` object, its deprecated fields
 //! included, with ours after them; [`CameraItem`] is what the page reads.
 
+use std::fmt;
+
 use serde::{Serialize, Serializer};
 
 /// A point in time, microseconds since 1970 UTC; in JSON RFC 3339.
@@ -14,9 +16,15 @@ pub struct Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A time outside the calendar (beyond year 9999) is a wrong clock: the epoch says so.
         let time = jiff::Timestamp::from_microsecond(self.unix_us).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        serializer.collect_str(&time)
+        write!(f, "{time}")
     }
 }
 

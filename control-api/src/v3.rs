@@ -3,14 +3,15 @@
 //! Unknown endpoints, and known ones with another method, are 404 as in MediaMTX. Endpoints of what
 //! is not implemented do not exist.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path as UrlPath, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path as UrlPath, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use crate::config::{self, ConfigStore};
 use crate::cors::{self, Cors};
@@ -19,6 +20,7 @@ use crate::loopback::{self, TrustedProxies};
 use crate::model::{Info, Page, Path};
 use crate::paging::{Paging, Piece, query};
 use crate::rtsp::{self, RtspClients};
+use crate::snapshot::{self, SnapshotQuery, Snapshots};
 use crate::storage::{self, Storage};
 use crate::{BODY_BYTES_MAX, Cameras, bound_and_sign};
 
@@ -31,6 +33,8 @@ pub struct ApiDeps {
     pub storage: Arc<dyn Storage>,
     /// The configuration.
     pub config: Arc<dyn ConfigStore>,
+    /// Pictures of the cameras.
+    pub snapshots: Arc<dyn Snapshots>,
     /// Clients of the RTSP listener; `None` when it is off.
     pub rtsp: Option<Arc<dyn RtspClients>>,
     /// Clients of the RTSPS listener; `None` when it is off.
@@ -102,7 +106,15 @@ impl<T: serde::Serialize> IntoResponse for Text<T> {
 async fn get_path(
     State(deps): State<ApiDeps>,
     name: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<Path>, ApiError> {
+    wanted: Result<Query<SnapshotQuery>, QueryRejection>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let UrlPath(name) = name.map_err(|_| ApiError::PathNotFound)?;
-    deps.cameras.get(&name).map(|camera| Json(Path::from(camera))).ok_or(ApiError::PathNotFound)
+    if let Some(camera) = deps.cameras.get(&name) {
+        return Ok(Json(Path::from(camera)).into_response());
+    }
+    // The rest of the URL is the path's name, which may hold slashes: the router can't tell the two apart.
+    let path = name.strip_suffix(snapshot::SUFFIX).ok_or(ApiError::PathNotFound)?;
+    snapshot::snapshot(&deps, path, query(wanted)?, (peer, &headers)).await
 }

@@ -13,7 +13,7 @@
 //! the gate. Does not: sockets, files, tasks, locks, clocks, randomness (-> `server`); every
 //! machine takes its input and `now` as arguments and hands its output back.
 //!
-//! Modules import downwards only: `time` <- `track`, `access_unit` <- `codec` <- `rtp`, `audio` <-
+//! Modules import downwards only: `time` <- `track`, `access_unit` <- `codec` <- `rtp`, `audio`, `key_frame` <-
 //! `ingest` | `ring` | `remux` <- `egress`. The ring knows no codec; egress modules do not import
 //! each other.
 #![deny(clippy::indexing_slicing)]
@@ -24,6 +24,7 @@ pub mod codec;
 pub mod egress;
 pub mod gate;
 pub mod ingest;
+pub mod key_frame;
 pub mod path_name;
 pub mod remux;
 pub mod ring;

@@ -4,9 +4,10 @@
 //!  shards:          supervisors ─► streams ─► remuxers ─► HLS windows, recorders
 //!  media runtime:   HLS listener, WebRTC sessions and listener, RTSP listener and readers
 //!  control runtime: API, metrics, page, playback of recordings, catalogue
+//!  decode threads:  snapshots, thumbnails
 //! ```
 //!
-//! Start order (-> reconciler): streams, storage (repair), recorders, listeners. Stop order: control listeners, media listeners, sessions and
+//! Start order (-> reconciler): streams, storage (repair), recorders, listeners. Stop order: control listeners, decode threads, media listeners, sessions and
 //! recorders, storage (files closed and synced), supervisors. Each is given [`STOP_PATIENCE`].
 
 use std::path::Path;
@@ -25,6 +26,7 @@ use crate::cli::Exit;
 use crate::config::{Loaded, Source};
 use crate::control::Observer;
 use crate::control::config::{ConfigDesk, Order};
+use crate::decode::pool::DecodePool;
 use crate::egress::recorder::{RecordersSlot, Recording};
 use crate::http_listener::ListenError;
 use crate::listeners::{Egress, Ground, Listeners};
@@ -58,9 +60,11 @@ fn run(source: Source, loaded: Loaded, log: LogControl) -> anyhow::Result<Exit> 
     let exit = media.block_on(async {
         let signals = Signals::new()?;
         let tasks = Tasks::new();
-        let (reconciler, orders) = assemble(source, loaded, log, (&tasks, control.handle(), shards.placer()));
+        let pool = DecodePool::start().context("start decode threads")?;
+        let (reconciler, orders) =
+            assemble(source, loaded, log, (&tasks, control.handle(), shards.placer(), &pool));
         // Once, for as long as the server runs.
-        Box::pin(serve(reconciler, orders, signals, tasks)).await
+        Box::pin(serve(reconciler, orders, signals, (tasks, pool))).await
     });
     shards.stop();
     control.shutdown_timeout(STOP_PATIENCE);
@@ -99,7 +103,7 @@ fn assemble(
     source: Source,
     loaded: Loaded,
     log: LogControl,
-    (tasks, control, placer): (&Tasks, &Handle, Placer),
+    (tasks, control, placer, pool): (&Tasks, &Handle, Placer, &Arc<DecodePool>),
 ) -> (Reconciler, mpsc::Receiver<Order>) {
     let registry = Arc::new(Registry::default());
     let paths = Paths::new(&registry, &tasks.cameras, placer);
@@ -111,6 +115,7 @@ fn assemble(
         recorders: recorders.clone(),
         reloads: Arc::<Reloads>::clone(&reloads),
         started: clock::wall_now(),
+        pool: Arc::clone(pool),
     });
     let tree = Arc::new(ArcSwap::from_pointee(loaded.tree));
     let (desk, orders) = ConfigDesk::new(&tree);
@@ -152,7 +157,7 @@ async fn serve(
     mut reconciler: Reconciler,
     mut orders: mpsc::Receiver<Order>,
     mut signals: Signals,
-    tasks: Tasks,
+    (tasks, pool): (Tasks, Arc<DecodePool>),
 ) -> anyhow::Result<Exit> {
     if let Err(error) = reconciler.start().await {
         return bind_failed(&error);
@@ -183,7 +188,7 @@ async fn serve(
             () = Reconciler::due(due) => reconciler.try_again().await,
         }
     }
-    tasks.shutdown(&reconciler.recording.slot).await;
+    tasks.shutdown(&reconciler.recording.slot, pool).await;
     Ok(Exit::Done)
 }
 
@@ -221,8 +226,13 @@ impl Tasks {
         }
     }
 
-    async fn shutdown(self, recorders: &RecordersSlot) {
+    async fn shutdown(self, recorders: &RecordersSlot, pool: Arc<DecodePool>) {
         self.control.shutdown(STOP_PATIENCE).await;
+        // A picture that is being decoded ends within its own limit.
+        let stopped = tokio::task::spawn_blocking(move || pool.stop());
+        if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
+            warn!("decode threads did not end in time and are left behind");
+        }
         self.media.shutdown(STOP_PATIENCE).await;
         if let Some(recorders) = recorders.get() {
             recorders.stop(STOP_PATIENCE).await;

@@ -76,7 +76,8 @@ pub use levels::{DiskLevels, Space};
 pub use media_core::remux::fmp4::progressive::TooMany;
 pub use paging::{Paged, Paging};
 pub use playback::{
-    Clip, ClipFormat, ClipPlan, ClipReader, ClipRequest, GapRule, OpenGop, PlaybackError, Recordings, Span,
+    Clip, ClipFormat, ClipPlan, ClipReader, ClipRequest, GapRule, OpenGop, PicturePlace, PlaybackError,
+    Recordings, Span,
 };
 pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;

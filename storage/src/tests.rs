@@ -528,3 +528,18 @@ async fn a_recording_that_was_changed_before_its_export_is_not_authentic() {
     let error = verify(&file, None).unwrap_err().to_string();
     assert!(error.contains("changed before the export"), "{error}");
 }
+
+#[tokio::test]
+async fn a_part_that_was_taken_out_of_a_recording_is_missed() {
+    let place = Place::new();
+    place.record(10 * 25, 3).await;
+    let name = place.files().remove(1);
+    let mut bytes = std::fs::read(&name).unwrap();
+    let ends: Vec<usize> = part_ends(&name).into_iter().map(|end| usize::try_from(end).unwrap()).collect();
+    // Head, payload and seal of the second file's fourth part: what is left is whole parts, end to end.
+    bytes.drain(ends[3]..ends[4]);
+    std::fs::write(&name, bytes).unwrap();
+    let file = exported(&place).await;
+    let error = verify(&file, None).unwrap_err().to_string();
+    assert!(error.contains("changed before the export"), "{error}");
+}

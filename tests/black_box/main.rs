@@ -23,6 +23,8 @@ mod memory;
 #[cfg(test)]
 mod patterns;
 #[cfg(test)]
+mod pictures;
+#[cfg(test)]
 mod playback;
 #[cfg(test)]
 mod program;

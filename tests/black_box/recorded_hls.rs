@@ -91,6 +91,7 @@ async fn recordings_play_over_a_gap_and_a_change_of_the_camera() -> anyhow::Resu
     check_by_ffmpeg(&url, spans).await?;
     check_in_browser(server, &url, spans).await?;
     check_gaps(server, spans).await?;
+    check_change(server, spans, &clip).await?;
     check_timeline(server, spans).await?;
     check_export(server, spans, &clip).await?;
     check_growing(server, first).await
@@ -182,6 +183,36 @@ async fn check_gaps(server: &Server, spans: &[Span]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A clip ends with the last picture before the camera's pictures change, and the next begins with the first of the others.
+async fn check_change(server: &Server, spans: &[Span], clip: &Path) -> anyhow::Result<()> {
+    let other = Clip { gop: 25, size: "480x272", ..USUAL }.file().await?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("clip.mp4");
+    let milliseconds = jiff::SignedDuration::from_millis;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred pictures")]
+    let pictures_of = |seconds: f64| (seconds * f64::from(USUAL.fps)).round() as usize;
+    // The middle of a picture; the clip goes on for as long as it can.
+    let before = (spans[1].start + milliseconds(1_020), 600.0, pictures_of(spans[1].seconds) - 25, clip);
+    let behind = (spans[2].start + milliseconds(20), 1.0, 26, other.as_path());
+    for (start, duration, count, source) in [before, behind] {
+        for format in ["fmp4", "mp4"] {
+            let query = format!("get?path=cam_1&start={start}&duration={duration}&format={format}&gaps=skip");
+            std::fs::write(&file, http::get(&server.playback(&query)).await?.ok()?.body)?;
+            let shown = pictures(&file).await?;
+            let source = pictures(source).await?;
+            let first =
+                source.iter().position(|md5| Some(md5) == shown.first()).context("a foreign picture")?;
+            let are_same =
+                shown.iter().zip(source.iter().cycle().skip(first)).all(|(shown, source)| shown == source);
+            ensure!(are_same, "{format} from {start}: other pictures than the camera's");
+            // A second cuts through the first and the last picture.
+            let is_count = shown.len() == count || (count == 26 && shown.len() == 25);
+            ensure!(is_count, "{format} from {start}: {} pictures, not {count}", shown.len());
+        }
+    }
+    Ok(())
+}
+
 /// Without an end it grows, and says nothing else of what it said.
 async fn check_growing(server: &Server, first: Span) -> anyhow::Result<()> {
     let url = server.hls("cam_1");
@@ -237,6 +268,29 @@ async fn verify(file: &Path) -> anyhow::Result<peers::Output> {
     let mut command = Command::new(workspace::program("gtvision", "GTVISION_BIN")?);
     command.arg("verify").arg(file);
     peers::run(command, BROWSER_LIMIT).await
+}
+
+/// One part less, in an archive that is whole otherwise: as somebody would make it who has everything but the key.
+async fn check_removed_part(file: &Path, whole: &[u8]) -> anyhow::Result<()> {
+    const REMOVE: &str = "import json, sys, zipfile\n\
+        old = zipfile.ZipFile(sys.argv[1])\n\
+        listed = json.loads(old.read('manifest.json'))['cameras'][0]['files'][0]\n\
+        at = listed['head_bytes'] + sum(part['bytes'] for part in listed['parts'][:2])\n\
+        with zipfile.ZipFile(sys.argv[2], 'w') as new:\n\
+        \u{20}for entry in old.infolist():\n\
+        \u{20} body = old.read(entry)\n\
+        \u{20} if entry.filename == listed['name']:\n\
+        \u{20}  body = body[:at] + body[at + listed['parts'][2]['bytes']:]\n\
+        \u{20} new.writestr(entry.filename, body)";
+    std::fs::write(file, whole)?;
+    let without = file.with_file_name("without.zip");
+    let mut remove = Command::new("python3");
+    remove.arg("-c").arg(REMOVE).arg(file).arg(&without);
+    let removed = peers::run(remove, BROWSER_LIMIT).await?;
+    ensure!(removed.success, "zip: {}", removed.stderr);
+    let verified = verify(&without).await?;
+    ensure!(!verified.success && verified.stderr.starts_with("not authentic: bytes "), "{verified:?}");
+    Ok(())
 }
 
 /// Evidence: whole pictures from the first to the last, an archive that others read, and any change is seen.
@@ -307,6 +361,7 @@ async fn check_export(server: &Server, spans: &[Span], clip: &Path) -> anyhow::R
         let verified = verify(&file).await?;
         ensure!(!verified.success && verified.stderr.starts_with("not authentic: bytes "), "{verified:?}");
     }
+    check_removed_part(&file, &whole).await?;
     let deleted = http::send(http::Method::DELETE, &url, &[], Bytes::new()).await?;
     ensure!(deleted.status == 204 && http::get(&url).await?.status == 404, "{}", deleted.status);
     Ok(())

@@ -20,6 +20,7 @@ pub(crate) use self::row::Row;
 use self::window::{Spent, Window};
 use crate::audit;
 use crate::clip::Clip;
+use crate::file_watch::{FileWatch, Written};
 use crate::poller::Poller;
 use crate::scenario::{Hls, Record, Scenario, Source};
 use crate::server::Server;
@@ -77,6 +78,8 @@ impl UnderTest<'_> {
 
         let polls = scenario.api_polls_per_s;
         let poller = (polls > 0).then(|| Poller::start(server.api(), polls));
+        let recorded = (scenario.record == Record::All)
+            .then(|| FileWatch::start(&server.recordings(), scenario.cameras, &self.clip.index));
         for viewer in &audience.viewers {
             drop(viewer.take());
         }
@@ -88,6 +91,9 @@ impl UnderTest<'_> {
         if let Some(poller) = &poller {
             row.take_api(poller.take());
         }
+        if let Some(recorded) = &recorded {
+            row.file_delay_ms = self.file_delays(&recorded.take()).await?;
+        }
         row.take_memory(Memory::of(server.id())?);
         self.take_spent(&spent, &seen, row);
         self.take_delays(&seen, row).await?;
@@ -95,7 +101,7 @@ impl UnderTest<'_> {
         if scenario.source == Source::OnDemand {
             row.cameras_offline = 0;
         }
-        drop((poller, seen));
+        drop((poller, recorded, seen));
         drop(audience);
         self.audit(&mut server, row).await
     }
@@ -163,6 +169,21 @@ impl UnderTest<'_> {
         (row.part_delay_ms, row.whep_delay_ms, row.rtsp_delay_ms) =
             (of(Kind::Llhls), of(Kind::Whep), of(Kind::Rtsp));
         Ok(())
+    }
+
+    /// From the sending of a picture until it stood in its file. Those that were there when the watch began are left out by their
+    /// number: a file's beginning is seen at once.
+    async fn file_delays(&self, written: &[Written]) -> anyhow::Result<Option<Percentiles>> {
+        let cameras: BTreeSet<usize> = written.iter().map(|written| written.camera).collect();
+        let mut delays = Vec::new();
+        for camera in cameras {
+            let sent = self.sendings(camera).await?;
+            let mut of_camera = written.iter().filter(|written| written.camera == camera).peekable();
+            let Some(first) = of_camera.peek().map(|written| written.arrival.at_unix_us) else { continue };
+            let fresh = of_camera.filter(|written| written.arrival.at_unix_us > first);
+            delays.extend(fresh.filter_map(|written| delay_ms(&written.arrival, &sent)));
+        }
+        Ok(Percentiles::of(delays))
     }
 
     /// When each picture of the clip left a camera lately.

@@ -60,6 +60,9 @@ pub(crate) struct Row {
     pub(crate) part_delay_ms: Option<Percentiles>,
     pub(crate) whep_delay_ms: Option<Percentiles>,
     pub(crate) rtsp_delay_ms: Option<Percentiles>,
+    /// From the sending of a picture until it can be read from its recording.
+    pub(crate) file_delay_ms: Option<Percentiles>,
+    pub(crate) write_calls_per_s: f64,
     pub(crate) llhls_first_picture_ms: Option<Percentiles>,
     pub(crate) whep_first_picture_ms: Option<Percentiles>,
     pub(crate) rtsp_first_picture_ms: Option<Percentiles>,
@@ -105,6 +108,7 @@ impl Row {
         self.load_cpu_s_per_s = spent.load.total_s() / wall_s;
         self.machine_idle_cores = spent.idle.as_secs_f64() / wall_s;
         self.frames_in = spent.pictures;
+        self.write_calls_per_s = large(spent.write_calls) / wall_s;
     }
 
     /// What a floor sent at a steady rate, when that is what its time is divided by.

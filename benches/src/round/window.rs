@@ -14,6 +14,7 @@ pub(super) struct Window {
     simulator: Cpu,
     load: Cpu,
     idle: Duration,
+    write_calls: u64,
     pictures: u64,
 }
 
@@ -26,6 +27,7 @@ pub(super) struct Spent {
     pub(super) simulator: Cpu,
     pub(super) load: Cpu,
     pub(super) idle: Duration,
+    pub(super) write_calls: u64,
     /// Pictures that cameras sent to somebody meanwhile.
     pub(super) pictures: u64,
 }
@@ -44,6 +46,7 @@ impl Window {
             simulator: Cpu::of(simulator.id())?,
             load: Cpu::of(std::process::id())?,
             idle: usage::machine_idle()?,
+            write_calls: usage::write_calls(pid)?,
             pictures,
         })
     }
@@ -59,6 +62,7 @@ impl Window {
             simulator: Cpu::of(simulator.id())?.since(self.simulator),
             load: Cpu::of(std::process::id())?.since(self.load),
             idle: usage::machine_idle()?.saturating_sub(self.idle),
+            write_calls: usage::write_calls(self.pid)?.saturating_sub(self.write_calls),
             pictures: 0,
         };
         let totals = simulator.totals().await?;

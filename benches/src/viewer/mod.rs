@@ -140,7 +140,8 @@ impl Viewer {
     }
 }
 
-fn unix_us(at: SystemTime) -> u64 {
+/// Microseconds since 1970.
+pub(crate) fn unix_us(at: SystemTime) -> u64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(0)
 }

@@ -3,6 +3,7 @@
 
 mod config;
 mod fake;
+mod snapshot;
 mod storage;
 
 use std::net::SocketAddr;
@@ -94,6 +95,7 @@ fn api(names: &[&str], origins: &[&str]) -> Router {
         cameras: Arc::new(Fixed(names.iter().map(|name| camera(name)).collect())),
         storage: Arc::new(fake::Fake::default()),
         config: Arc::new(fake::Fake::default()),
+        snapshots: Arc::new(snapshot::Pictures),
         rtsp: None,
         rtsps: None,
         info: Info { version: "1.2.3".to_owned(), started: SINCE },

@@ -34,6 +34,7 @@ pub(crate) async fn ask(fake: &Fake, method: Method, uri: &str, body: Option<Val
         cameras: Arc::new(NoCameras),
         storage: Arc::new(fake.clone()),
         config: Arc::new(fake.clone()),
+        snapshots: Arc::new(crate::snapshot::Pictures),
         info: Info { version: "1.2.3".to_owned(), started: TIME },
         allow_origins: Arc::new(["*".to_owned()]),
         trusted_proxies: TrustedProxies::default(),

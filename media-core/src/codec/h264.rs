@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::PARAMETER_SET_BYTES_MAX;
 use super::bits::{BitError, BitReader};
 use super::nal::{unescape, without_trailing_zeros};
+use super::vui::Display;
 use crate::track::H264Config;
 
 /// `nal_unit_type` of a slice of a non-IDR picture.
@@ -102,6 +103,8 @@ pub struct Sps {
     pub reorder_frames: Option<u32>,
     /// `num_units_in_tick` and `time_scale` where the VUI has them: two ticks make a frame.
     pub timing: Option<(u32, u32)>,
+    /// How pictures are to be shown.
+    pub display: Display,
 }
 
 impl Sps {
@@ -152,6 +155,7 @@ impl Sps {
             is_frames_only,
             reorder_frames: None,
             timing: None,
+            display: Display::default(),
         };
         // Some cameras cut the VUI short; what stands before it is enough to go on.
         if bits.flag().unwrap_or(false) {
@@ -162,19 +166,7 @@ impl Sps {
 
     /// VUI parameters, Annex E.1.1: fields are set as they are reached.
     fn parse_vui(&mut self, bits: &mut BitReader<'_>) -> Result<(), BitError> {
-        const EXTENDED_SAR: u32 = 255;
-        if bits.flag()? && bits.bits(8)? == EXTENDED_SAR {
-            bits.skip(32)?;
-        }
-        if bits.flag()? {
-            bits.skip(1)?; // overscan_appropriate_flag
-        }
-        if bits.flag()? {
-            bits.skip(4)?; // video_format, video_full_range_flag
-            if bits.flag()? {
-                bits.skip(24)?; // colour description
-            }
-        }
+        self.display.read(bits)?;
         if bits.flag()? {
             bits.ue()?; // chroma sample locations
             bits.ue()?;

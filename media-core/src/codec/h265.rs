@@ -1,6 +1,6 @@
 //! H.265: NAL unit types, parameter sets and the first fields of a slice header.
 //!
-//! Spec: ITU-T H.265 s7.3 (syntax), s7.4.2.2 (NAL unit types), Annex E (VUI is not read).
+//! Spec: ITU-T H.265 s7.3 (syntax), s7.4.2.2 (NAL unit types), Annex E (of the VUI: how pictures are shown).
 //! Limits: `PARAMETER_SET_BYTES_MAX`; 16 VPS, 16 SPS and 64 PPS by their identifiers.
 
 use std::borrow::Cow;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::PARAMETER_SET_BYTES_MAX;
 use super::bits::{BitError, BitReader};
 use super::nal::{unescape, without_trailing_zeros};
+use super::vui::{Display, skip_to_h265_vui};
 use crate::track::H265Config;
 
 /// `nal_unit_type` RADL_N, the first of the leading pictures.
@@ -188,6 +189,8 @@ pub struct Sps {
     pub poc_lsb_bits: u32,
     /// `sps_max_num_reorder_pics` of the highest sub-layer.
     pub reorder_pictures: u32,
+    /// How pictures are to be shown.
+    pub display: Display,
 }
 
 impl Sps {
@@ -221,6 +224,11 @@ impl Sps {
             reorder_pictures = ranged("sps_max_num_reorder_pics", bits.ue()?, 16)?;
             bits.ue()?; // sps_max_latency_increase_plus1
         }
+        let mut display = Display::default();
+        // What stands before it is enough to go on.
+        if skip_to_h265_vui(&mut bits, poc_lsb_bits).unwrap_or(false) {
+            display.read(&mut bits).unwrap_or_default();
+        }
         Ok(Self {
             id,
             vps_id,
@@ -233,6 +241,7 @@ impl Sps {
             bit_depth_chroma_minus8,
             poc_lsb_bits,
             reorder_pictures,
+            display,
         })
     }
 }

@@ -14,6 +14,7 @@ pub mod nal;
 pub mod opus;
 pub(crate) mod poc;
 mod rfc6381;
+pub mod vui;
 
 pub use poc::PictureOrder;
 pub use rfc6381::codec_string;

@@ -18,6 +18,7 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
+use crate::decode::pool::DecodePool;
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtsp::stats::{Encryption, Role, SessionFacts, SessionRecord as RtspSessionRecord};
 use crate::egress::webrtc::stats::SessionRecord;
@@ -45,6 +46,8 @@ pub(crate) struct Observer {
     pub(crate) reloads: Arc<Reloads>,
     /// When the server was started.
     pub(crate) started: WallTime,
+    /// Decodes for snapshots and thumbnails.
+    pub(crate) pool: Arc<DecodePool>,
 }
 
 /// Who watches all paths, looked at once for an answer about many: a look-up for each path would go through all muxers
@@ -244,6 +247,7 @@ impl MetricsSource for Observer {
                 RecordingMetrics::of(recorders.snapshot(), ledger.recent_figures(), ledger.bucket_figures())
             }),
             reloads: self.reloads.snapshot(),
+            decode: self.pool.figures(),
             process: ProcessMetrics::read(),
         }
     }

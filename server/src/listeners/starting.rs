@@ -20,7 +20,9 @@ use crate::egress::webrtc::{WebRtcDeps, WebRtcServer};
 use crate::http_listener::{self, Endpoint, ListenError, RouterAnswer};
 use crate::playback;
 use crate::playback::export::Exports;
+use crate::playback::thumbnail::Thumbnails;
 use crate::runtime::tasks::TaskSet;
+use crate::snapshot::Snapshots;
 use crate::telemetry::metrics::{MetricsDeps, MetricsSource, metrics_router};
 
 impl Start<HlsConfig> for Hls<'_> {
@@ -89,6 +91,7 @@ impl Start<ApiKey> for Api<'_> {
             cameras: Arc::clone(observer) as Arc<dyn control_api::Cameras>,
             storage: Arc::clone(observer) as Arc<dyn control_api::Storage>,
             config: Arc::clone(&self.0.config),
+            snapshots: Snapshots::new(&observer.registry, self.0.gate.clone(), &observer.pool),
             rtsp: RtspObserver::of(observer, Encryption::None),
             rtsps: RtspObserver::of(observer, Encryption::Tls),
             info: Info {
@@ -116,8 +119,8 @@ impl Start<MetricsConfig> for Metrics<'_> {
 impl Start<PlaybackConfig> for Playback<'_> {
     async fn start(&self, key: &PlaybackConfig, tasks: TaskSet) -> Result<(), ListenError> {
         let Some(recorders) = self.ground.recorders.get() else { return Ok(()) };
-        let (recordings, gate) = (recorders.recordings(), self.ground.gate.clone());
-        let router = playback::router(key, recordings, gate, self.exports.clone());
+        let thumbnails = Thumbnails::new(recorders.recordings(), &self.ground.observer.pool);
+        let router = playback::router(key, self.ground.gate.clone(), thumbnails, self.exports.clone());
         control_listen(self.ground, "playback", &key.http, router, tasks).await
     }
 }

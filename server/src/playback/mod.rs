@@ -3,6 +3,8 @@
 //! ```text
 //!  GET /list?path=&start=&end=                       what is recorded, as JSON
 //!  GET /timeline?path=&start=&end=&limit=            ranges and gaps with their reasons, a page at a time
+//!               &thumbnails=10                       and a picture each so many seconds
+//!  GET /thumbnail?path=&time=&width=                 the picture that is shown then, as JPEG
 //!  /export                                           evidence (-> export)
 //!  GET /get?path=&start=&duration=&format=&gaps=     that stretch, as MP4; HEAD, ranges
 //! ```
@@ -16,6 +18,7 @@ pub(crate) mod body;
 pub(crate) mod export;
 mod export_routes;
 pub(crate) mod request;
+pub(crate) mod thumbnail;
 mod timeline;
 
 use std::net::SocketAddr;
@@ -36,6 +39,7 @@ use url::form_urlencoded;
 
 use self::export::Exports;
 use self::request::{BadRequest, GetRequest, ListRequest, rfc3339};
+use self::thumbnail::Thumbnails;
 use crate::byte_range::ByteRange;
 use crate::config::resolved::PlaybackConfig;
 
@@ -43,6 +47,7 @@ use crate::config::resolved::PlaybackConfig;
 #[derive(Clone)]
 pub(crate) struct PlaybackDeps {
     recordings: Recordings,
+    thumbnails: Arc<Thumbnails>,
     gate: Arc<Gate>,
     trusted_proxies: TrustedProxies,
     scheme: &'static str,
@@ -52,12 +57,13 @@ pub(crate) struct PlaybackDeps {
 /// The router for `playbackAddress`.
 pub(crate) fn router(
     config: &PlaybackConfig,
-    recordings: Recordings,
     gate: Gate,
+    thumbnails: Arc<Thumbnails>,
     exports: Option<Arc<Exports>>,
 ) -> Router {
     let deps = PlaybackDeps {
-        recordings,
+        recordings: thumbnails.recordings.clone(),
+        thumbnails,
         gate: Arc::new(gate),
         trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone().into()),
         scheme: if config.http.tls.is_some() { "https" } else { "http" },
@@ -73,6 +79,7 @@ pub(crate) fn router(
         .route("/list", get(list))
         .route("/get", get(clip))
         .route("/timeline", get(timeline::timeline))
+        .route("/thumbnail", get(thumbnail::thumbnail))
         .merge(export_routes::routes())
         .layer(middleware::from_fn_with_state(cors, cors::apply))
         .with_state(deps)
@@ -93,6 +100,8 @@ enum Refusal {
     NoExports,
     #[error("{0}")]
     Full(String),
+    #[error("{0}")]
+    NoPicture(String),
     #[error("recordings can't be read")]
     Failed,
 }
@@ -104,7 +113,7 @@ impl Refusal {
             Self::Denied => StatusCode::UNAUTHORIZED,
             Self::NotFound | Self::NoJob => StatusCode::NOT_FOUND,
             Self::NoExports | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NoPicture(_) | Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -131,6 +140,12 @@ struct Entry {
 }
 
 impl PlaybackDeps {
+    /// What URLs of this server begin with, as its caller writes them.
+    fn base(&self, headers: &HeaderMap) -> String {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        format!("{}://{host}", self.scheme)
+    }
+
     fn authorize(
         &self,
         path: &PathName,
@@ -155,8 +170,7 @@ async fn list(
     if spans.is_empty() {
         return Err(Refusal::NotFound);
     }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let base = format!("{}://{host}/get?", deps.scheme);
+    let base = format!("{}/get?", deps.base(&headers));
     let entries: Vec<Entry> = spans.iter().map(|span| entry(&base, &request.path, span)).collect();
     Ok(Json(entries).into_response())
 }

@@ -9,6 +9,7 @@ use storage::{ClipFormat, ClipRequest, GapRule, TooMany};
 use url::form_urlencoded;
 
 use crate::config::duration_value;
+use crate::decode::Width;
 
 /// The longest clip: as long as a retention of four weeks.
 const DURATION_SECS_MAX: f64 = 28.0 * 86_400.0;
@@ -26,6 +27,10 @@ pub(super) enum BadRequest {
     EndBeforeStart,
     #[error("invalid limit: {text:?} is no number from 1 to {LIMIT_MAX}")]
     Limit { text: String },
+    #[error("invalid thumbnails: {text:?} is no number of seconds from 1 on")]
+    Thumbnails { text: String },
+    #[error("invalid width: {text:?} is no number of pixels from 16 to 1920")]
+    Width { text: String },
     #[error("invalid body: {0}")]
     Body(String),
     #[error("invalid format: {text:?}; write fmp4 or mp4")]
@@ -41,6 +46,9 @@ pub(super) enum BadRequest {
 /// Entries of a page of the timeline, and how many unless a request says.
 const LIMIT_MAX: usize = 10_000;
 const LIMIT_DEFAULT: usize = 1000;
+
+/// Thumbnails of a timeline are no closer.
+const THUMBNAILS_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Credentials of MediaMTX's clients: not read yet, and not refused.
 const CREDENTIALS: [&str; 4] = ["jwt", "token", "user", "pass"];
@@ -60,6 +68,16 @@ pub(super) struct TimelineRequest {
     pub(super) start: WallTime,
     pub(super) end: WallTime,
     pub(super) limit: usize,
+    /// One thumbnail each so many microseconds, at whole multiples of it; `None` for no thumbnails.
+    pub(super) thumbnails_us: Option<i64>,
+}
+
+/// `/thumbnail`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ThumbnailRequest {
+    pub(super) path: PathName,
+    pub(super) time: WallTime,
+    pub(super) width: Width,
 }
 
 /// `/get`.
@@ -87,7 +105,7 @@ impl ListRequest {
 
 impl TimelineRequest {
     pub(super) fn parse(query: &str) -> Result<Self, BadRequest> {
-        known_only(query, &["path", "start", "end", "limit"])?;
+        known_only(query, &["path", "start", "end", "limit", "thumbnails"])?;
         let path = PathName::parse(&value(query, "path"))?;
         let (start, end) = (time("start", value(query, "start"))?, time("end", value(query, "end"))?);
         if end < start {
@@ -100,7 +118,30 @@ impl TimelineRequest {
                 None => return Err(BadRequest::Limit { text }),
             },
         };
-        Ok(Self { path, start, end, limit })
+        let thumbnails_us = match value(query, "thumbnails") {
+            text if text.is_empty() => None,
+            text => match duration(text.clone()).ok().filter(|interval| *interval >= THUMBNAILS_EVERY_MIN) {
+                Some(interval) => i64::try_from(interval.as_micros()).ok(),
+                None => return Err(BadRequest::Thumbnails { text }),
+            },
+        };
+        Ok(Self { path, start, end, limit, thumbnails_us })
+    }
+}
+
+impl ThumbnailRequest {
+    pub(super) fn parse(query: &str) -> Result<Self, BadRequest> {
+        known_only(query, &["path", "time", "width"])?;
+        let path = PathName::parse(&value(query, "path"))?;
+        let time = time("time", value(query, "time"))?;
+        let width = match value(query, "width") {
+            text if text.is_empty() => Width::THUMBNAIL,
+            text => match text.parse().ok().and_then(Width::new) {
+                Some(width) => width,
+                None => return Err(BadRequest::Width { text }),
+            },
+        };
+        Ok(Self { path, time, width })
     }
 }
 

@@ -1,6 +1,8 @@
-//! Timeline: what is recorded and what is missing between two times, with the reasons, a page at a time.
+//! Timeline: what is recorded and what is missing between two times, with the reasons, a page at a time; and times of pictures.
 //!
-//! `next` is where the following page begins; it is absent on the last one. A hold stands on every page that it touches.
+//! `next` is where the following page begins, and what goes over it is cut there; it is absent on the last one. A hold stands
+//! on every page that it touches. Thumbnails are at whole multiples of their interval, so that the same ones are asked for by
+//! everyone.
 
 use axum::Json;
 use axum::extract::{ConnectInfo, RawQuery, State};
@@ -10,7 +12,9 @@ use media_core::egress::recorder::Gap;
 use media_core::time::WallTime;
 use serde::Serialize;
 use std::net::SocketAddr;
+use std::time::Duration;
 use storage::{Hold, Span};
+use url::form_urlencoded;
 
 use super::request::{TimelineRequest, rfc3339};
 use super::{PlaybackDeps, Refusal};
@@ -24,8 +28,17 @@ struct Timeline {
     gaps: Vec<GapEntry>,
     /// Stretches that nothing and nobody deletes, until they are released.
     holds: Vec<HoldEntry>,
+    /// Absent unless asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thumbnails: Option<Vec<ThumbnailEntry>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ThumbnailEntry {
+    time: String,
+    url: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,11 +80,11 @@ pub(super) async fn timeline(
     let gaps = gaps.map_err(|error| Refusal::failed(&error.into()))?;
     let holds = deps.recordings.holds(&grant, from, until).await;
     let holds = holds.map_err(|error| Refusal::failed(&error.into()))?;
-    Ok(Json(page(&request, &spans, &gaps, &holds)).into_response())
+    Ok(Json(page(&request, (&spans, &gaps, &holds), &deps.base(&headers))).into_response())
 }
 
-/// Everything that begins before the first of what does not fit.
-fn page(request: &TimelineRequest, spans: &[Span], gaps: &[Gap], holds: &[Hold]) -> Timeline {
+/// Everything before the first of what does not fit; URLs begin with `base`.
+fn page(request: &TimelineRequest, (spans, gaps, holds): (&[Span], &[Gap], &[Hold]), base: &str) -> Timeline {
     let begin_of = |gap: &Gap| gap.from.max(request.start);
     let mut begins: Vec<WallTime> =
         spans.iter().map(|span| span.start).chain(gaps.iter().map(begin_of)).collect();
@@ -79,18 +92,23 @@ fn page(request: &TimelineRequest, spans: &[Span], gaps: &[Gap], holds: &[Hold])
     // A page ends between two times, never between two entries of one.
     let fits = |at: &WallTime| begins.first() == Some(at);
     let next = begins.get(request.limit).copied().filter(|at| !fits(at));
+    let pictures = request.thumbnails_us.map(|every_us| thumbnail_times(spans, every_us, request.limit + 1));
+    let over = pictures.as_ref().and_then(|times| times.get(request.limit).copied());
+    let next = next.into_iter().chain(over).min();
     let is_listed = |at: WallTime| next.is_none_or(|next| at < next);
+    let cut = |end: WallTime| next.map_or(end, |next| end.min(next));
     let range = |span: &Span| {
-        let us = i64::try_from(span.duration.as_micros()).unwrap_or(i64::MAX);
+        let end = cut(end_of(span));
         RangeEntry {
             start: rfc3339(span.start),
-            end: rfc3339(span.start.plus_us(us)),
-            duration: span.duration.as_secs_f64(),
+            end: rfc3339(end),
+            duration: Duration::from_micros(u64::try_from(end.us_since(span.start)).unwrap_or(0))
+                .as_secs_f64(),
         }
     };
     let gap = |gap: &Gap| GapEntry {
         start: rfc3339(begin_of(gap)),
-        end: gap.until.map(|until| rfc3339(until.min(request.end))),
+        end: gap.until.map(|until| rfc3339(cut(until.min(request.end)))),
         reason: gap.reason.as_str(),
     };
     let hold = |hold: &Hold| HoldEntry {
@@ -99,6 +117,7 @@ fn page(request: &TimelineRequest, spans: &[Span], gaps: &[Gap], holds: &[Hold])
         end: rfc3339(hold.placed.end.min(request.end)),
         reason: hold.placed.reason.clone(),
     };
+    let thumbnail = |at: WallTime| thumbnail_entry(base, request, at);
     Timeline {
         path: request.path.as_str().to_owned(),
         start: rfc3339(request.start),
@@ -110,14 +129,39 @@ fn page(request: &TimelineRequest, spans: &[Span], gaps: &[Gap], holds: &[Hold])
             .filter(|hold| is_listed(hold.placed.start.max(request.start)))
             .map(hold)
             .collect(),
+        thumbnails: pictures
+            .map(|times| times.into_iter().filter(|at| is_listed(*at)).map(thumbnail).collect()),
         next: next.map(rfc3339),
     }
 }
 
+fn end_of(span: &Span) -> WallTime {
+    span.start.plus_us(i64::try_from(span.duration.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The first `most` multiples of an interval that lie in recorded time.
+fn thumbnail_times(spans: &[Span], every_us: i64, most: usize) -> Vec<WallTime> {
+    let of = |span: &Span| {
+        let (start_us, end_us) = (span.start.unix_us(), end_of(span).unix_us());
+        let into_us = start_us.rem_euclid(every_us);
+        let first_us = start_us + if into_us == 0 { 0 } else { every_us - into_us };
+        let times = std::iter::successors(Some(first_us), move |at_us| at_us.checked_add(every_us));
+        times.take_while(move |at_us| *at_us < end_us).map(WallTime)
+    };
+    spans.iter().flat_map(of).take(most).collect()
+}
+
+fn thumbnail_entry(base: &str, request: &TimelineRequest, at: WallTime) -> ThumbnailEntry {
+    let time = rfc3339(at);
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("path", request.path.as_str())
+        .append_pair("time", &time)
+        .finish();
+    ThumbnailEntry { url: format!("{base}/thumbnail?{query}"), time }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use media_core::egress::recorder::GapReason;
 
     use super::*;
@@ -141,7 +185,7 @@ mod tests {
             // As the catalogue answers: what is not over before the start.
             let spans: Vec<_> = spans.iter().copied().filter(|span| span.start >= request.start).collect();
             let gaps: Vec<_> = gaps.iter().copied().filter(|gap| gap.from >= request.start).collect();
-            let page = page(&request, &spans, &gaps, &[]);
+            let page = page(&request, (&spans, &gaps, &[]), "");
             ranges += page.ranges.len();
             missing += page.gaps.len();
             pages += 1;
@@ -149,5 +193,47 @@ mod tests {
             query = format!("path=a&start={next}&end=1970-01-01T00:01:40Z&limit=4");
         }
         assert_eq!((ranges, missing, pages), (10, 9, 5));
+    }
+
+    #[test]
+    fn thumbnails_are_listed_once_over_pages_and_only_where_something_is_recorded() {
+        // 00:00:03 to 00:00:33 and 00:01:00 to 00:01:30.
+        let recorded = [(3, 30), (60, 30)].map(|(start, secs)| Span {
+            start: WallTime(start * 1_000_000),
+            duration: Duration::from_secs(secs),
+        });
+        let (mut times, mut seconds, mut pages) = (Vec::new(), 0.0, 0);
+        let mut start = "1970-01-01T00:00:00Z".to_owned();
+        loop {
+            let query =
+                format!("path=city%2Fcam&start={start}&end=1970-01-01T01:00:00Z&limit=2&thumbnails=10s");
+            let request = TimelineRequest::parse(&query).unwrap();
+            // As storage answers: cut to what is asked for.
+            let cut = |span: &Span| {
+                let start = span.start.max(request.start);
+                let duration =
+                    Duration::from_micros(u64::try_from(end_of(span).us_since(start)).unwrap_or(0));
+                Span { start, duration }
+            };
+            let spans: Vec<Span> = recorded.iter().map(cut).filter(|span| !span.duration.is_zero()).collect();
+            let page = page(&request, (&spans, &[], &[]), "http://host");
+            times.extend(page.thumbnails.unwrap().into_iter().map(|entry| (entry.time, entry.url)));
+            seconds += page.ranges.iter().map(|range| range.duration).sum::<f64>();
+            pages += 1;
+            match page.next {
+                Some(next) => start = next,
+                None => break,
+            }
+        }
+        let expected = ["00:10", "00:20", "00:30", "01:00", "01:10", "01:20"];
+        let found: Vec<&str> = times.iter().map(|(time, _)| &time[14..19]).collect();
+        assert_eq!(found, expected);
+        assert_eq!((seconds, pages), (60.0, 3));
+        let url = "http://host/thumbnail?path=city%2Fcam&time=1970-01-01T00%3A00%3A10Z";
+        assert_eq!(times[0].1, url);
+        let refused = TimelineRequest::parse(
+            "path=a&start=1970-01-01T00:00:00Z&end=1970-01-01T01:00:00Z&thumbnails=0.5",
+        );
+        assert!(refused.is_err(), "closer than a second");
     }
 }

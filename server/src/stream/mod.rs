@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use media_core::access_unit::AccessUnit;
 use media_core::gate::CameraGrant;
 use media_core::ingest::IngestCounters;
+use media_core::key_frame::KeyFrame;
 use media_core::path_name::PathName;
 use media_core::ring::{Cursor, Entry, JoinAt, Read, Retention, Ring};
 use media_core::time::WallTime;
@@ -234,6 +235,20 @@ impl Stream {
     /// Payload bytes in the ring.
     pub(crate) fn ring_bytes(&self) -> usize {
         self.lock_ring().bytes()
+    }
+
+    /// The newest key frame that was published at or behind a place. The grant must be for this path.
+    pub(crate) fn newest_key_frame(&self, grant: &CameraGrant, from_seq: u64) -> Option<KeyFrame> {
+        debug_assert_eq!(grant.path(), self.name(), "a grant for another path");
+        let ring = self.lock_ring();
+        let seq = ring.cursor(JoinAt::NewestRandomAccess).seq();
+        let entry = ring.get(seq).filter(|entry| entry.seq >= from_seq)?;
+        KeyFrame::of(&entry.format, &entry.unit)
+    }
+
+    /// The place of the next unit.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.lock_ring().next_seq()
     }
 
     /// A reader of this stream's media. The grant must be for this path.

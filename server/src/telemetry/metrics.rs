@@ -20,11 +20,13 @@ use control_api::loopback::{self, TrustedProxies};
 use http::header;
 use serde::Deserialize;
 
+use super::decode_metrics;
 use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
 use super::recording_metrics::{self, RecordingMetrics};
 use super::reload_metrics::{self, ReloadMetrics};
 use super::rtsp_metrics::{self, RtspMetrics};
+use crate::decode::pool::PoolFigures;
 use crate::egress::rtsp::stats::Encryption;
 
 /// Everything that metrics are made of, at one moment.
@@ -44,6 +46,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) recording: Option<RecordingMetrics>,
     /// Changes of the configuration.
     pub(crate) reloads: ReloadMetrics,
+    /// Pictures made of key frames.
+    pub(crate) decode: PoolFigures,
     /// This process.
     pub(crate) process: ProcessMetrics,
 }
@@ -291,6 +295,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
         recording_metrics::write(&mut text, recording, |path| chosen(&filter.path, path));
     }
     if filter.is_empty() {
+        decode_metrics::write(&mut text, &snapshot.decode);
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
         write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
         reload_metrics::write(&mut text, &snapshot.reloads);
@@ -607,6 +612,7 @@ mod tests {
             rtsp: None,
             webrtc_unroutable_datagrams: 0,
             reloads: ReloadMetrics::default(),
+            decode: PoolFigures::default(),
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
         }
     }

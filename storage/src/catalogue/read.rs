@@ -66,6 +66,20 @@ impl Catalogue {
         Ok(file)
     }
 
+    /// The file of a path that began last at a time, whether it covers that or ended before.
+    pub(crate) async fn last_begun(
+        &self,
+        path: &PathName,
+        at: WallTime,
+    ) -> Result<Option<FileRow>, CatalogueError> {
+        let row = sqlx::query(file_query!("WHERE path = ? AND start_us <= ? ORDER BY start_us DESC LIMIT 1"))
+            .bind(path.as_str())
+            .bind(at.unix_us())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(file_row).transpose()
+    }
+
     /// The same with the index of each, as far as it is known: one query for all that are closed.
     pub(crate) async fn files_with_gops(
         &self,

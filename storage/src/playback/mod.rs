@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  catalogue ─► ClipPlan: runs of files ─ heads of parts ─► Clip: head and pieces ─► ClipReader: chunks
+//!          └──► PicturePlace ─► KeyFrame
 //! ```
 //!
 //! Belongs here: what to serve. Does not: HTTP (-> server), times and boxes (-> `media_core::remux::fmp4`).
 
 mod clip;
+mod picture;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ use media_core::time::WallTime;
 
 pub use clip::Clip;
 pub(crate) use clip::ClipPart;
+pub use picture::PicturePlace;
 pub use reader::ClipReader;
 pub use vod::OpenGop;
 

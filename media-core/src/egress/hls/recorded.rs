@@ -1,8 +1,8 @@
 //! Recorded: a media playlist of recorded files, whose segments are byte ranges of them.
 //!
 //! ```text
-//!  files with their GOPs ─► segments: whole GOPs, at least SEGMENT_US of them ─► text: VOD, or EVENT while it grows
-//!                             └ never over the end of a file: each is a range of one
+//!  files with their GOPs ─► segments: whole GOPs, at least SEGMENT_US of them ─► text: VOD, or EVENT while it grows,
+//!                             └ never over the end of a file: each is a range of one     or a window that slides
 //! ```
 //!
 //! - A segment begins with a random access point and is named by its file and range, so the same range has the same name
@@ -11,12 +11,15 @@
 //!   EXT-X-DISCONTINUITY and EXT-X-MAP, and the date-times tell how much is missing.
 //! - A playlist that grows never changes what it said: a segment is listed once it is complete, and TARGETDURATION
 //!   (correctness: H13) is chosen at the first look, with room, and then part of the URL.
+//! - A window that slides counts its segments from the file that it began with, which is part of the URL too: what left it is
+//!   counted and not listed (correctness: H14), and nothing has to be kept of those who watch.
 //!
 //! Belongs here: the text and what it says. Does not: files, HTTP (-> storage, server).
 //! Spec: rfc8216bis s4.4.3 (EXT-X-PLAYLIST-TYPE), s4.4.4 (EXT-X-MAP, EXT-X-PROGRAM-DATE-TIME), s4.4.2.2 (EXT-X-START).
 
 use std::fmt::Write as _;
 
+use super::multivariant::{self, VariantFacts};
 use super::playlist::{DateTime, Lines, Seconds};
 use crate::egress::recorder::RunId;
 use crate::egress::recorder::index::{GopEntry, place};
@@ -68,11 +71,21 @@ pub struct Wanted {
     pub is_over: bool,
     /// TARGETDURATION, of a playlist that grows or grew.
     pub target_secs: Option<i64>,
+    /// Of a window that slides: what ended before is counted only.
+    pub listed_from: Option<WallTime>,
+}
+
+/// Segments that left a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Left {
+    segments: usize,
+    discontinuities: usize,
 }
 
 /// The playlist of these files, in the order of their times; `None` when nothing is to be listed.
 pub fn playlist(files: &[RecordedFile], wanted: &Wanted) -> Option<String> {
-    let listed: Vec<Vec<Segment>> = files.iter().map(|file| segments(file, wanted)).collect();
+    let mut listed: Vec<Vec<Segment>> = files.iter().map(|file| segments(file, wanted)).collect();
+    let left = wanted.listed_from.map(|from| take_left(files, &mut listed, from));
     let first = listed.iter().flatten().next()?;
     let longest_us = listed.iter().flatten().map(|segment| segment.duration_us).max().unwrap_or(0);
     let mut out = Lines::default();
@@ -82,12 +95,21 @@ pub fn playlist(files: &[RecordedFile], wanted: &Wanted) -> Option<String> {
         "#EXT-X-TARGETDURATION:{}",
         wanted.target_secs.unwrap_or_else(|| rounded_secs(longest_us))
     ));
-    out.line(format_args!("#EXT-X-MEDIA-SEQUENCE:0"));
-    let kind = if wanted.target_secs.is_some() { "EVENT" } else { "VOD" };
-    out.line(format_args!("#EXT-X-PLAYLIST-TYPE:{kind}"));
-    out.line(format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
-    let into = Seconds(wanted.start.us_since(first.start).max(0));
-    out.line(format_args!("#EXT-X-START:TIME-OFFSET={into},PRECISE=YES"));
+    match left {
+        Some(Left { segments, discontinuities }) => {
+            out.line(format_args!("#EXT-X-MEDIA-SEQUENCE:{segments}"));
+            out.line(format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuities}"));
+            out.line(format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
+        }
+        None => {
+            out.line(format_args!("#EXT-X-MEDIA-SEQUENCE:0"));
+            let kind = if wanted.target_secs.is_some() { "EVENT" } else { "VOD" };
+            out.line(format_args!("#EXT-X-PLAYLIST-TYPE:{kind}"));
+            out.line(format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
+            let into = Seconds(wanted.start.us_since(first.start).max(0));
+            out.line(format_args!("#EXT-X-START:TIME-OFFSET={into},PRECISE=YES"));
+        }
+    }
     let mut before: Option<&RecordedFile> = None;
     for (file, segments) in files.iter().zip(&listed).filter(|(_, segments)| !segments.is_empty()) {
         if before.is_some_and(|before| !continues(before, file)) {
@@ -107,6 +129,61 @@ pub fn playlist(files: &[RecordedFile], wanted: &Wanted) -> Option<String> {
         out.line(format_args!("#EXT-X-ENDLIST"));
     }
     Some(out.0)
+}
+
+/// Takes out the segments before the first that ends behind `from`, and counts what stands before it.
+fn take_left(files: &[RecordedFile], listed: &mut [Vec<Segment>], from: WallTime) -> Left {
+    let mut left = Left::default();
+    let mut before: Option<&RecordedFile> = None;
+    for (file, segments) in files.iter().zip(listed).filter(|(_, segments)| !segments.is_empty()) {
+        let is_left = |segment: &&Segment| segment.start.plus_us(segment.duration_us) <= from;
+        let count = segments.iter().take_while(is_left).count();
+        if count == 0 {
+            break;
+        }
+        left.segments += count;
+        left.discontinuities += usize::from(before.is_some_and(|before| !continues(before, file)));
+        segments.drain(..count);
+        if !segments.is_empty() {
+            break;
+        }
+        before = Some(file);
+    }
+    left
+}
+
+/// The name of a playlist whose window slides.
+pub const WINDOW_PLAYLIST: &str = "recorded.m3u8";
+
+/// The multivariant playlist of a window that slides: players ask for it once, so its child's URL holds what must stay.
+///
+/// `codecs` and `resolution` are the live stream's, where there is one.
+pub fn window_multivariant(
+    files: &[RecordedFile],
+    query: &str,
+    (codecs, resolution): (String, Option<(u32, u32)>),
+) -> String {
+    let (peak_bps, average_bps) = bit_rates(files);
+    let facts = VariantFacts { peak_bps, average_bps, codecs, resolution, frame_rate_milli: None };
+    multivariant::render_for(&facts, WINDOW_PLAYLIST, Some(query))
+}
+
+/// The highest bit rate of a GOP, and the mean.
+fn bit_rates(files: &[RecordedFile]) -> (u64, u64) {
+    let bps = |bytes: u64, us: i64| {
+        let us = u128::try_from(us.max(1)).unwrap_or(1);
+        u64::try_from(u128::from(bytes) * 8_000_000 / us).unwrap_or(u64::MAX)
+    };
+    let (mut peak_bps, mut bytes, mut us) = (1, 0_u64, 0_i64);
+    for file in files {
+        for gop in &file.gops {
+            let gop_us = file.timescale.ticks_to_us(gop.duration_ticks);
+            peak_bps = peak_bps.max(bps(gop.len_bytes, gop_us));
+            bytes = bytes.saturating_add(gop.len_bytes);
+            us = us.saturating_add(gop_us);
+        }
+    }
+    (peak_bps, bps(bytes, us).max(1))
 }
 
 /// A TARGETDURATION with room for a playlist that begins with these files and grows.
@@ -205,7 +282,7 @@ mod tests {
 
     fn stretch(from_ms: i64, until_s: i64) -> Wanted {
         let (start, until) = (START.plus_us(from_ms * 1000), START.plus_us(until_s * 1_000_000));
-        Wanted { start, until: Some(until), is_over: true, target_secs: None }
+        Wanted { start, until: Some(until), is_over: true, target_secs: None, listed_from: None }
     }
 
     #[test]
@@ -237,7 +314,13 @@ mod tests {
         let mut before = String::new();
         for gops in 4..40 {
             let files = [file(0, 1, 0, 10), RecordedFile { is_complete: false, ..file(10, 1, 1, gops) }];
-            let wanted = Wanted { start: START, until: None, is_over: false, target_secs: Some(target_secs) };
+            let wanted = Wanted {
+                start: START,
+                until: None,
+                is_over: false,
+                target_secs: Some(target_secs),
+                listed_from: None,
+            };
             let text = playlist(&files, &wanted).unwrap();
             assert!(text.starts_with(&before), "{before}\nbecame\n{text}");
             assert!(!text.contains("ENDLIST"));
@@ -249,6 +332,66 @@ mod tests {
             longest.round() <= f64::from(u32::try_from(target_secs).unwrap()),
             "{longest} of {target_secs}"
         );
+    }
+
+    // correctness: H14
+    #[test]
+    fn a_window_slides_without_renumbering_what_it_lists() {
+        // Two runs; the second begins 20 s after the first ends, and grows.
+        let at = |now_s: i64| {
+            let files = [
+                file(0, 1, 0, 10),
+                file(10, 1, 1, 10),
+                RecordedFile { is_complete: false, ..file(40, 2, 0, usize::try_from(now_s - 40).unwrap()) },
+            ];
+            let wanted = Wanted {
+                start: START,
+                until: None,
+                is_over: false,
+                target_secs: Some(10),
+                listed_from: Some(START.plus_us((now_s - 30) * 1_000_000)),
+            };
+            playlist(&files, &wanted).unwrap()
+        };
+        let number = |text: &str, tag: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(tag)).unwrap();
+            line.parse::<usize>().unwrap()
+        };
+        let mut numbered = std::collections::BTreeMap::new();
+        let mut lengths = Vec::new();
+        for now_s in 45..120 {
+            let text = at(now_s);
+            assert!(
+                !text.contains("PLAYLIST-TYPE") && !text.contains("EXT-X-START") && !text.contains("ENDLIST")
+            );
+            let mut msn = number(&text, "#EXT-X-MEDIA-SEQUENCE:");
+            let mut discontinuities = number(&text, "#EXT-X-DISCONTINUITY-SEQUENCE:");
+            let (first, mut count) = (msn, 0);
+            for line in text.lines() {
+                discontinuities += usize::from(line == "#EXT-X-DISCONTINUITY");
+                if line.starts_with("recorded.mp4") {
+                    let known = numbered.entry(msn).or_insert((line.to_owned(), discontinuities));
+                    assert_eq!(*known, (line.to_owned(), discontinuities), "at {now_s} s");
+                    msn += 1;
+                    count += 1;
+                }
+            }
+            lengths.push((first, count));
+        }
+        assert!(lengths.is_sorted(), "{lengths:?}");
+        // 30 s of segments of 4 s, and the one that is begun at each end.
+        assert!(lengths.iter().rev().take(40).all(|(_, count)| (7..=9).contains(count)), "{lengths:?}");
+    }
+
+    #[test]
+    fn a_window_says_how_fast_it_is_and_keeps_its_query() {
+        let text =
+            window_multivariant(&[file(0, 1, 0, 4)], "dvr=7200&first=1", ("avc1.4D401F".to_owned(), None));
+        let expected = "#EXTM3U\n#EXT-X-VERSION:9\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=4000000,AVERAGE-BANDWIDTH=4000000,CODECS=\"avc1.4D401F\"\n\
+            recorded.m3u8?dvr=7200&first=1\n";
+        assert_eq!(text, expected);
+        assert!(!window_multivariant(&[], "", (String::new(), None)).contains("CODECS"));
     }
 
     #[test]

@@ -12,9 +12,10 @@
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use mp4_atom::{Decode as _, Edts, Elst, ElstEntry, Encode as _, Moov};
+use mp4_atom::{Codec, Decode as _, Edts, Elst, ElstEntry, Encode as _, Moov};
 
 use super::read::{ReadError, boxes};
+use crate::key_frame::PictureCodec;
 use crate::time::{Timescale, rescale};
 
 /// An init segment whose presentation begins at `pts_ticks` of its first track.
@@ -170,6 +171,31 @@ pub struct LeadTrack {
 pub fn lead_track(head: &[u8]) -> Result<LeadTrack, ReadError> {
     let lead = tracks(head)?.into_iter().next().ok_or(ReadError::Missing { kind: "trak" })?;
     Ok(LeadTrack { timescale: lead.timescale, is_video: lead.is_video })
+}
+
+/// How the pictures of what begins with an init segment are coded, and what their decoder needs first; `None` when its leading
+/// track is sound.
+///
+/// # Errors
+/// [`ReadError`] when there is no track.
+pub fn picture_sets(head: &[u8]) -> Result<Option<(PictureCodec, Vec<Bytes>)>, ReadError> {
+    let moov = boxes(head).find(|(header, _)| header.kind == *b"moov");
+    let (_, mut bytes) = moov.ok_or(ReadError::Missing { kind: "moov" })?;
+    let moov = Moov::decode(&mut bytes).map_err(|error| ReadError::Boxes { reason: error.to_string() })?;
+    let lead = moov.trak.into_iter().next().ok_or(ReadError::Missing { kind: "trak" })?;
+    let sets = |lists: Vec<Vec<Vec<u8>>>| lists.into_iter().flatten().map(Bytes::from).collect();
+    Ok(match lead.mdia.minf.stbl.stsd.codecs.into_iter().next() {
+        Some(Codec::Avc1(avc1)) => {
+            let avcc = avc1.avcc;
+            let lists = vec![avcc.sequence_parameter_sets, avcc.picture_parameter_sets];
+            Some((PictureCodec::H264, sets(lists)))
+        }
+        Some(Codec::Hvc1(hvc1)) => {
+            let lists = hvc1.hvcc.arrays.into_iter().map(|array| array.nalus).collect();
+            Some((PictureCodec::H265, sets(lists)))
+        }
+        _ => None,
+    })
 }
 
 /// A random access point of a file.

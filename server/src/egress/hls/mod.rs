@@ -12,6 +12,7 @@
 
 mod body;
 mod cors;
+mod dvr;
 mod muxer;
 mod muxers;
 mod recorded;

@@ -3,6 +3,7 @@
 //! ```text
 //!  index.m3u8?start=&end=      end is over: VOD
 //!  index.m3u8?start=           302 to the same with target= and first=: EVENT, which grows
+//!  index.m3u8?dvr=             recorded.m3u8 (-> dvr)
 //!  recorded_init.mp4?file=     recorded.mp4?file=&from=&to=
 //! ```
 //!
@@ -12,7 +13,9 @@
 //! Belongs here: requests and answers. Does not: what is listed (-> `media_core::egress::hls::recorded`), files (-> storage).
 
 use http::{HeaderMap, Request, Response, StatusCode};
-use media_core::egress::hls::recorded::{RecordedFile, Wanted, growing_target_secs, playlist};
+use media_core::egress::hls::recorded::{
+    RecordedFile, WINDOW_PLAYLIST, Wanted, growing_target_secs, playlist,
+};
 use media_core::gate::CameraGrant;
 use media_core::time::WallTime;
 use storage::{OpenGop, PlaybackError, Recordings};
@@ -28,9 +31,9 @@ use crate::playback::request::wall_time;
 use crate::runtime::clock;
 
 /// The longest playlist: two weeks. 4 s a segment make it some 40 MB of text.
-const LISTED_US_MAX: i64 = 14 * 86_400 * 1_000_000;
+pub(super) const LISTED_US_MAX: i64 = 14 * 86_400 * 1_000_000;
 /// A TARGETDURATION beyond this was not made here.
-const TARGET_SECS_MAX: i64 = 3600;
+pub(super) const TARGET_SECS_MAX: i64 = 3600;
 
 /// What a playlist of recordings names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +46,10 @@ pub(super) enum RecordedMedia {
 pub(super) fn target<'a>(target: Target<'a>, query: &str) -> Target<'a> {
     match target {
         Target::Multivariant(path) if value(query, "start").is_some() => Target::Recorded(path),
+        Target::Multivariant(path) if value(query, "dvr").is_some() => Target::Dvr(path),
         Target::Media(path, file) => match file.as_str() {
             "recorded_init.mp4" => Target::RecordedMedia(path, RecordedMedia::Init),
+            WINDOW_PLAYLIST => Target::DvrWindow(path),
             "recorded.mp4" => Target::RecordedMedia(path, RecordedMedia::Segment),
             _ => Target::Media(path, file),
         },
@@ -52,7 +57,7 @@ pub(super) fn target<'a>(target: Target<'a>, query: &str) -> Target<'a> {
     }
 }
 
-fn value(query: &str, name: &str) -> Option<String> {
+pub(super) fn value(query: &str, name: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
@@ -141,7 +146,7 @@ impl HlsServer {
             return response::error(StatusCode::GONE, reason, Retry::Never);
         }
         let Parameters { start, end, target_secs, .. } = parameters;
-        let wanted = Wanted { start, until: end, is_over, target_secs };
+        let wanted = Wanted { start, until: end, is_over, target_secs, listed_from: None };
         let Some(text) = playlist(&files, &wanted) else { return nothing() };
         let encoding = response::encoding(request.headers());
         response::playlist(muxer::encoded(text.into(), encoding), encoding, PlaylistCache::No)
@@ -199,12 +204,12 @@ async fn segment(
     .await
 }
 
-fn nothing() -> Response<ChunkBody> {
+pub(super) fn nothing() -> Response<ChunkBody> {
     not_found("no recordings found")
 }
 
 /// The reason is for the log: it names files.
-fn failed(error: &PlaybackError) -> Response<ChunkBody> {
+pub(super) fn failed(error: &PlaybackError) -> Response<ChunkBody> {
     tracing::error!(%error, "recordings can't be played");
     response::error(StatusCode::INTERNAL_SERVER_ERROR, "recordings can't be read", Retry::Never)
 }

@@ -5,6 +5,7 @@
 //!  /{path}/index.m3u8   multivariant          /{path}/main_stream.m3u8   media playlist, blocking
 //!  /{path}/{prefix}_{init,seg,part}...mp4     media                      /_/{asset}
 //!  /{path}/index.m3u8?start=                  what is recorded           /{path}/recorded{,_init}.mp4?file=
+//!  /{path}/index.m3u8?dvr=                    up to now                  /{path}/recorded.m3u8?dvr=&first=
 //! ```
 //!
 //! Playlists may wait for a camera on demand, for a first segment and for the part asked for; a camera that was ever
@@ -47,7 +48,11 @@ pub(super) enum Target<'a> {
     Media(PathName, String),
     /// A playlist of what is recorded.
     Recorded(PathName),
-    /// Its init segments and segments.
+    /// Live with the past behind it: the multivariant playlist.
+    Dvr(PathName),
+    /// Its media playlist.
+    DvrWindow(PathName),
+    /// Init segments and segments of recordings.
     RecordedMedia(PathName, RecordedMedia),
     Unknown,
 }
@@ -88,10 +93,14 @@ impl HlsServer {
             | Target::Playlist(path)
             | Target::Media(path, _)
             | Target::Recorded(path)
+            | Target::Dvr(path)
+            | Target::DvrWindow(path)
             | Target::RecordedMedia(path, _) => path,
         };
         let action = match &target {
-            Target::Recorded(_) | Target::RecordedMedia(..) => Action::Playback,
+            Target::Recorded(_) | Target::Dvr(_) | Target::DvrWindow(_) | Target::RecordedMedia(..) => {
+                Action::Playback
+            }
             _ => Action::Read,
         };
         let ip = caller_ip(request.headers(), peer, &self.config.http.trusted_proxies);
@@ -102,6 +111,8 @@ impl HlsServer {
             Target::Multivariant(_) => self.multivariant(&grant, request).await,
             Target::Playlist(_) => self.playlist(&grant, request).await,
             Target::Recorded(_) => self.recorded(&grant, request).await,
+            Target::Dvr(_) => self.dvr(&grant, request).await,
+            Target::DvrWindow(_) => self.dvr_window(&grant, request).await,
             Target::RecordedMedia(_, kind) => self.recorded_media(&grant, kind, request).await,
             Target::Media(_, file) => self.media(&grant, &file, request.headers()).await,
             _ => self.page(&grant),
