@@ -59,6 +59,10 @@ pub fn rescale(value: i64, from_hz: u32, to_hz: u32) -> i64 {
     i64::try_from(scaled).unwrap_or(if scaled < 0 { i64::MIN } else { i64::MAX })
 }
 
+/// A wall clock was set when it moved by more than this against the time that passed: NTP moves it by a thousandth at most,
+/// or sets it.
+pub const CLOCK_STEP_US: i64 = 2_000_000;
+
 /// Wall-clock time: microseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WallTime(pub i64);

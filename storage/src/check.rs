@@ -28,9 +28,10 @@ use crate::catalogue::{Catalogue, CatalogueError, FileRow, Update};
 use crate::clock::Clock;
 use crate::continuity::Continuity;
 use crate::deletion::Deleter;
+use crate::durable::sync_name;
 use crate::keeper::InForce;
 use crate::marker;
-use crate::repair::{Mended, mend, read_head};
+use crate::repair::{Known, Mended, mend, read_head};
 use crate::root::Root;
 use crate::walk::{Standing, standing_at};
 
@@ -328,7 +329,7 @@ impl Checker {
     /// Makes a file whole and writes down what it is; where its media ends comes back.
     async fn mended(&self, name: &Path) -> Result<Result<WallTime, String>, CatalogueError> {
         let owned = name.to_owned();
-        match blocking(move || mend(&owned, None, Vec::new())).await {
+        match blocking(move || mend(&owned, Known::default())).await {
             Ok(Mended::Closed { update, .. }) => {
                 let us = update.facts.timescale.ticks_to_us(update.extent.duration_ticks);
                 let end = update.facts.continuity.start.plus_us(us);
@@ -385,7 +386,7 @@ impl Checker {
             return Ok(());
         }
         report.files += 1;
-        match self.stranger(name).await? {
+        match self.stranger(root, name).await? {
             Ok(()) => {
                 report.added += 1;
                 report.find(name, "was not in the catalogue; it is now");
@@ -403,7 +404,7 @@ impl Checker {
     }
 
     /// Adds a file that says that it is ours.
-    async fn stranger(&self, name: &Path) -> Result<Result<(), Stranger>, CatalogueError> {
+    async fn stranger(&self, root: &Root, name: &Path) -> Result<Result<(), Stranger>, CatalogueError> {
         let owned = name.to_owned();
         let continuity = match blocking(move || continuity_of(&owned)).await {
             Ok(Some(continuity)) => continuity,
@@ -414,6 +415,10 @@ impl Checker {
             && (known.run, known.number) == (continuity.run, continuity.number)
         {
             return Ok(Err(Stranger::Foreign("is a copy of a recording that the catalogue knows")));
+        }
+        let (owned, folder) = (name.to_owned(), root.folder.clone());
+        if let Err(error) = blocking(move || sync_name(&owned, &folder)).await {
+            return Ok(Err(Stranger::Failed(error.to_string())));
         }
         Ok(self.mended(name).await?.map(drop).map_err(Stranger::Failed))
     }

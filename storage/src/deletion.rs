@@ -1,7 +1,8 @@
 //! Deletion: one file's way out, whichever rule sends it, and the record of it that stays.
 //!
 //! ```text
-//!  row gone and deletion noted (one transaction, unless a hold keeps the file) ─► file removed ─► noted that it is gone
+//!  row gone and deletion noted (one transaction, unless a hold keeps the file) ─► file removed, folder synced
+//!  ─► noted that it is gone
 //! ```
 //!
 //! A crash in between is finished at the next start. The row takes the file's copy in the bucket along: a trigger leaves it
@@ -23,6 +24,7 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 
 use crate::catalogue::{Catalogue, CatalogueError, FileRow};
+use crate::durable::remove_file;
 use crate::root::Roots;
 
 /// Why a file was deleted.
@@ -219,13 +221,19 @@ impl Deleter {
     }
 
     async fn remove(&self, deletion: i64, name: &Path) -> Result<(), CatalogueError> {
-        match tokio::fs::remove_file(name).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        // For good: the next check would add what a power cut brought back to the catalogue again.
+        let owned = name.to_owned();
+        let removed = match tokio::task::spawn_blocking(move || remove_file(&owned)).await {
+            Ok(removed) => removed,
+            Err(panicked) => Err(io::Error::other(panicked)),
+        };
+        match removed {
+            Ok(()) => self.catalogue.unlinked(deletion).await,
+            Err(error) => {
                 // The row stays 'not unlinked', and the next start tries again.
                 tracing::error!(file = %name.display(), %error, "deleted recording can't be removed from the disk");
                 Ok(())
             }
-            _ => self.catalogue.unlinked(deletion).await,
         }
     }
 }

@@ -9,6 +9,8 @@
 //!  above recordDiskStop nothing is recorded until there is room again
 //! ```
 //!
+//! By a clock that was set ahead nothing is old for a day (-> `clock`).
+//!
 //! What can't be met, because what is left is held or being written, is one line in the log when it begins, one when it
 //! ends, and a metric meanwhile.
 //! Limits: [`FILES_PER_PASS_MAX`].
@@ -23,7 +25,7 @@ use media_core::time::WallTime;
 
 use crate::adopt::{Refusal, adopt};
 use crate::catalogue::{CatalogueError, FileRow};
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::deletion::{Cause, Deleter, Outcome, Rule};
 use crate::figures::{self, GROWTH_US, PathFigures, PathRule, RootFigures, StorageFigures};
 use crate::levels::{DiskLevels, Fullness, Space};
@@ -190,6 +192,7 @@ pub(crate) struct Keeper {
     premises: Premises,
     refusals: BTreeMap<PathBuf, Refusal>,
     disks: BTreeMap<u64, DiskState>,
+    watch: ClockWatch,
     age_due: Option<Instant>,
     figures_due: Option<Instant>,
     /// When the catalogue's reserve is to be made again; `None` while it is there.
@@ -203,6 +206,7 @@ impl Keeper {
             premises,
             refusals: BTreeMap::new(),
             disks: BTreeMap::new(),
+            watch: ClockWatch::default(),
             age_due: None,
             figures_due: None,
             reserve_due: None,
@@ -228,11 +232,12 @@ impl Keeper {
 
     async fn rules(&mut self) -> Result<(), CatalogueError> {
         let now = (self.premises.clock.wall)();
+        let believed = self.watch.believed(now, (self.premises.clock.monotonic)());
         self.adopt_absent(now).await?;
         let groups = self.judge_disks();
         if self.is_due(self.age_due) {
             self.age_due = Some((self.premises.clock.monotonic)() + self.age_every());
-            self.age(now).await?;
+            self.age(believed, now).await?;
         }
         self.quotas(now).await?;
         for group in groups {
@@ -331,12 +336,12 @@ impl Keeper {
         groups
     }
 
-    async fn age(&self, now: WallTime) -> Result<(), CatalogueError> {
+    async fn age(&self, believed: WallTime, now: WallTime) -> Result<(), CatalogueError> {
         let deleter = &self.premises.deleter;
         for rule in &self.premises.config.paths {
             let Some(delete_after) = rule.delete_after else { continue };
             let age_us = i64::try_from(delete_after.as_micros()).unwrap_or(i64::MAX);
-            let before = now.plus_us(age_us.saturating_neg());
+            let before = believed.plus_us(age_us.saturating_neg());
             for file in deleter.catalogue.expired(&rule.path, before, FILES_PER_PASS_MAX).await? {
                 deleter.delete(&file, Cause::rule(Rule::Age, now)).await?;
             }

@@ -29,6 +29,7 @@ mod continuity;
 mod deletion;
 mod disk;
 mod driver;
+mod durable;
 pub mod export;
 mod figures;
 mod holds;

@@ -3,7 +3,7 @@
 //! `{root}/.gtvision/open/{run}-{number}-{n}` is a symbolic link to the file. It is made before the file is, with one
 //! call of the system that either happens or does not, and removed once the catalogue knows the file as closed. So
 //! after a crash the links name every file that may have a torn end, also one that the catalogue has not heard of, in
-//! time that does not grow with the archive.
+//! time that does not grow with the archive. The syncer puts them on the disk before the names of the files.
 
 use std::io;
 use std::os::unix::fs::symlink;
@@ -18,6 +18,11 @@ const TRIES_MAX: u32 = 100;
 
 fn folder(root: &Path) -> PathBuf {
     root.join(".gtvision/open")
+}
+
+/// The folders that a marker's name depends on below `root`.
+pub(crate) fn folders(root: &Path) -> [PathBuf; 2] {
+    [root.join(".gtvision"), folder(root)]
 }
 
 /// Makes the marker of a file that is about to be made.

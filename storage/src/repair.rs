@@ -18,13 +18,15 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use media_core::egress::recorder::index::{GopEntry, IndexBuilder, IndexedPart};
 use media_core::remux::fmp4::read::ReadError;
-use media_core::remux::fmp4::seek::{LeadTrack, lead_track};
+use media_core::remux::fmp4::seek::lead_timescale;
 
-use crate::catalogue::{Catalogue, CatalogueError, FileRow, FileUpdate, Update};
+use crate::catalogue::{Catalogue, CatalogueError, FileUpdate, Update};
 use crate::continuity::Continuity;
+use crate::durable::sync_name;
 use crate::marker;
+use crate::seal::Seal;
 use crate::segment_file::{Extent, FileFacts, Found, SegmentFile};
-use crate::walk::{Standing, header_at, pictures_are_whole, standing_at};
+use crate::walk::{Standing, header_at, is_sealed, seal_before, standing_at};
 
 /// The boxes before the first part; a file with more is not ours.
 const HEAD_BYTES_MAX: u64 = 1 << 20;
@@ -87,6 +89,16 @@ pub(crate) async fn repair(
         candidates.entry(row.name).or_default();
     }
     for (name, markers) in candidates {
+        // A file that only its marker tells of may not have its name on the disk yet.
+        let root = roots.iter().find(|root| !markers.is_empty() && name.starts_with(root));
+        match root.map_or(Ok(()), |root| sync_name(&name, root)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(file = %name.display(), %error, "folder of a recording can't be synced");
+                report.failed += 1;
+                continue;
+            }
+            _ => {}
+        }
         if repair_file(catalogue, &name, &mut report).await? {
             for marker in markers {
                 if let Err(error) = marker::remove(&marker) {
@@ -107,10 +119,10 @@ async fn repair_file(
     let text = name.to_string_lossy();
     let row = catalogue.file(&text).await?;
     let known = match &row {
-        Some(row) => catalogue.gops(row).await?,
-        None => Vec::new(),
+        Some(row) => Known { bytes: row.extent.bytes, gops: catalogue.gops(row).await? },
+        None => Known::default(),
     };
-    match mend(name, row.as_ref(), known) {
+    match mend(name, known) {
         Ok(Mended::Closed { update, cut_bytes }) => {
             catalogue.apply(&[Update::File(*update)]).await?;
             report.closed += 1;
@@ -141,13 +153,22 @@ async fn repair_file(
     Ok(true)
 }
 
+/// What is known to be on the disk of a file that is to be made whole.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// Where that ends.
+    pub(crate) bytes: u64,
+    /// GOPs in it from the first part on: not all, maybe.
+    pub(crate) gops: Vec<GopEntry>,
+}
+
 /// Makes a file whole.
-pub(crate) fn mend(name: &Path, row: Option<&FileRow>, known: Vec<GopEntry>) -> Result<Mended, MendError> {
+pub(crate) fn mend(name: &Path, known: Known) -> Result<Mended, MendError> {
     let file = File::options().read(true).write(true).open(name)?;
     let len = file.metadata()?.len();
     let Some(head) = read_head(&file, len)? else { return Ok(Mended::Empty { cut_bytes: len }) };
     let Some(continuity) = Continuity::find(&head) else { return Err(MendError::NoContinuity) };
-    let track = lead_track(&head)?;
+    let timescale = lead_timescale(&head)?;
     let first_offset = u64::try_from(head.len()).unwrap_or(u64::MAX);
     let Standing::Part(first) = standing_at(&file, first_offset, len)? else {
         return Ok(Mended::Empty { cut_bytes: len });
@@ -155,19 +176,20 @@ pub(crate) fn mend(name: &Path, row: Option<&FileRow>, known: Vec<GopEntry>) -> 
     let facts = FileFacts {
         name: name.to_owned(),
         continuity,
-        timescale: track.timescale,
+        timescale,
         first_ticks: first.summary.base_ticks,
         first_offset,
     };
-    let known_end = first_offset + known.iter().map(|gop| gop.len_bytes).sum::<u64>();
-    let known = if row.is_some() && known_end <= len { known } else { Vec::new() };
-    let walked = walk(&file, len, known, &facts, track)?;
+    let gops_end = first_offset + known.gops.iter().map(|gop| gop.len_bytes).sum::<u64>();
+    // Shorter than it was: nothing is known of it then.
+    let known = if gops_end.max(known.bytes) <= len { known } else { Known::default() };
+    let identity = Continuity::box_in(&head).unwrap_or_default();
+    let walked = walk(&file, len, known, &facts, identity)?;
     if walked.found.extent.duration_ticks == 0 {
         return Ok(Mended::Empty { cut_bytes: len });
     }
     let mut mended = SegmentFile::resumed(file, facts, head, walked.found);
     let cut_bytes = if walked.has_index { 0 } else { len - mended.extent.bytes };
-    mended.cut()?;
     mended.finalise()?;
     mended.file.sync_all()?;
     let update = FileUpdate {
@@ -207,28 +229,28 @@ struct Walked {
 }
 
 /// From the last known GOP to the last whole part.
-fn walk(
-    file: &File,
-    len: u64,
-    known: Vec<GopEntry>,
-    facts: &FileFacts,
-    track: LeadTrack,
-) -> io::Result<Walked> {
+fn walk(file: &File, len: u64, known: Known, facts: &FileFacts, identity: &[u8]) -> io::Result<Walked> {
+    let mut gops = known.gops;
     let mut extent = Extent {
-        bytes: facts.first_offset + known.iter().map(|gop| gop.len_bytes).sum::<u64>(),
-        duration_ticks: known.iter().map(|gop| gop.duration_ticks).sum(),
+        bytes: facts.first_offset + gops.iter().map(|gop| gop.len_bytes).sum::<u64>(),
+        duration_ticks: gops.iter().map(|gop| gop.duration_ticks).sum(),
     };
     let mut builder = IndexBuilder::default();
-    let mut gops = known;
+    let mut seal =
+        if gops.is_empty() { Some(Seal::first(identity)) } else { seal_before(file, extent.bytes)? };
     let has_index = loop {
         let part = match standing_at(file, extent.bytes, len)? {
             Standing::Part(part) => part,
             Standing::Index => break true,
             Standing::Torn => break false,
         };
-        if track.is_video && !pictures_are_whole(file, &part)? {
+        // What was synced is not looked at again: it may be a long GOP, and a bit that rotted in it is no torn end.
+        let is_known = extent.bytes + part.len_bytes <= known.bytes;
+        let is_whole = || seal.map_or(Ok(false), |before| is_sealed(file, extent.bytes, &part, before));
+        if !is_known && !is_whole()? {
             break false;
         }
+        seal = part.seal;
         extent.bytes += part.len_bytes;
         extent.duration_ticks += part.summary.duration_ticks;
         let indexed = IndexedPart {

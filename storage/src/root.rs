@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::durable::{make_folders, sync_folder};
 use crate::levels::Space;
 
 /// More than an identity file has.
@@ -209,14 +210,13 @@ pub(crate) fn make_identity(folder: &Path, created: &str) -> io::Result<String> 
     let id = uuid::Uuid::new_v4().to_string();
     let file = file_of(folder);
     let parent = folder.join(".gtvision");
-    std::fs::create_dir_all(&parent)?;
+    make_folders(&parent)?;
     let new = parent.join("disk.new");
     let mut out = File::create(&new)?;
     out.write_all(format!("{id}\ncreated {created}\n").as_bytes())?;
     out.sync_all()?;
     std::fs::rename(&new, &file)?;
-    File::open(&parent)?.sync_all()?;
-    File::open(folder)?.sync_all()?;
+    sync_folder(&parent)?;
     Ok(id)
 }
 

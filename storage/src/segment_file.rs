@@ -179,8 +179,9 @@ impl SegmentFile {
         self.gops.iter().copied().chain(self.builder.open()).collect()
     }
 
-    /// Makes it quick to seek: fills in the duration, appends the index.
+    /// Cuts off what stands behind the last whole part and makes it quick to seek: fills in the duration, appends the index.
     pub(crate) fn finalise(&mut self) -> io::Result<()> {
+        self.cut()?;
         let pts = self.facts.first_ticks + self.composition_offset_ticks;
         let init = presented_from(&self.init, pts, Some(self.duration())).map_err(|error| invalid(&error))?;
         if init.len() == self.init.len() {

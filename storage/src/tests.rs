@@ -15,7 +15,7 @@ use media_core::time::{Timescale, WallTime};
 use media_core::track::{CodecConfig, H264Config, SharedFormat, StreamFormat, TrackId, TrackInfo};
 
 use crate::export::{ExportFacts, Progress, SigningKey, VerifyError, verify};
-use crate::repair::{Mended, mend};
+use crate::repair::{Known, Mended, mend};
 use crate::seal::SEAL_BYTES;
 use crate::walk::{Standing, standing_at};
 use crate::{
@@ -187,10 +187,9 @@ async fn a_file_cut_anywhere_is_repaired_to_its_last_whole_part() {
     let len = u64::try_from(whole.len()).unwrap();
     for cut in (0..len).filter(|cut| at_end(cut) || cut % 251 == 0) {
         std::fs::write(&name, &whole[..usize::try_from(cut).unwrap()]).unwrap();
-        // A part whose seal is torn is kept, without it.
-        let parts = ends[1..].iter().filter(|end| **end - SEAL_BYTES <= cut).count();
-        let expected = if ends[parts] <= cut { ends[parts] } else { ends[parts] - SEAL_BYTES };
-        match mend(&name, None, Vec::new()).unwrap() {
+        let parts = ends[1..].iter().filter(|end| **end <= cut).count();
+        let expected = ends[parts];
+        match mend(&name, Known::default()).unwrap() {
             Mended::Closed { update, .. } => {
                 assert_eq!(update.extent.bytes, expected, "cut at {cut}");
                 assert_eq!(update.extent.duration_ticks, i64::try_from(parts).unwrap() * 18_000);
@@ -200,7 +199,7 @@ async fn a_file_cut_anywhere_is_repaired_to_its_last_whole_part() {
     }
     // Repaired whole, it is byte for byte what it was.
     std::fs::write(&name, &whole[..usize::try_from(ends[15]).unwrap()]).unwrap();
-    mend(&name, None, Vec::new()).unwrap();
+    mend(&name, Known::default()).unwrap();
     assert_eq!(std::fs::read(&name).unwrap(), whole);
 }
 
@@ -215,7 +214,7 @@ async fn a_tail_of_zeros_is_not_taken_for_pictures() {
     let from = usize::try_from(ends[15]).unwrap() - 500;
     bytes[from..].fill(0);
     std::fs::write(&name, bytes).unwrap();
-    match mend(&name, None, Vec::new()).unwrap() {
+    match mend(&name, Known::default()).unwrap() {
         Mended::Closed { update, .. } => assert_eq!(update.extent.bytes, ends[14]),
         Mended::Empty { .. } => panic!("removed"),
     }

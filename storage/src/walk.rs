@@ -9,7 +9,7 @@ use media_core::remux::fmp4::read::{
     fragment_summary,
 };
 
-use crate::seal::{SEAL_BOX_BYTES, SEAL_BYTES, Seal};
+use crate::seal::{SEAL_BOX_BYTES, SEAL_BYTES, Seal, hash};
 use crate::source::ReadAt;
 
 /// A part as it lies in a file.
@@ -121,27 +121,19 @@ pub(crate) fn part_at(file: &impl ReadAt, offset: u64, end: u64) -> io::Result<O
     }))
 }
 
-/// Whether the pictures of a part are what their lengths say: NAL units end to end. What a power cut left as zeros is not.
-pub(crate) fn pictures_are_whole(file: &impl ReadAt, part: &PartOnDisk) -> io::Result<bool> {
-    let mut offset = part.payload_offset;
-    for size in &part.summary.sample_bytes {
-        let mut sample = vec![0; usize::try_from(*size).unwrap_or(0)];
-        file.read_exact_at(&mut sample, offset)?;
-        if !nal_units_fit(&sample) {
-            return Ok(false);
-        }
-        offset += u64::from(*size);
-    }
-    Ok(true)
+/// Whether a part is what was written, by its seal and that of the part before. What a power cut left of it is not, zeros or half
+/// a picture, nor is one whose seal did not reach the disk.
+pub(crate) fn is_sealed(file: &impl ReadAt, offset: u64, part: &PartOnDisk, before: Seal) -> io::Result<bool> {
+    let Some(seal) = part.seal else { return Ok(false) };
+    let mut bytes = vec![0; usize::try_from(part.len_bytes - SEAL_BYTES).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(before.after(&hash(&[&bytes])) == seal)
 }
 
-fn nal_units_fit(mut sample: &[u8]) -> bool {
-    while let Some((length, rest)) = sample.split_first_chunk::<4>() {
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        match rest.split_at_checked(length) {
-            Some((_, after)) if length > 0 => sample = after,
-            _ => return false,
-        }
-    }
-    sample.is_empty()
+/// The seal that ends at an offset.
+pub(crate) fn seal_before(file: &impl ReadAt, end: u64) -> io::Result<Option<Seal>> {
+    let Some(offset) = end.checked_sub(SEAL_BYTES) else { return Ok(None) };
+    let mut bytes = [0; SEAL_BOX_BYTES];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(Seal::from_box(&bytes))
 }

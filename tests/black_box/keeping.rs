@@ -301,7 +301,8 @@ async fn on_a_full_disk_that_holds_the_catalogue_too_the_oldest_still_goes() -> 
     ensure!(filled.is_err(), "the small disk is not full");
     let deleted = wait_deletions(&server, "space", 1).await.with_context(|| server.log_tail())?;
     ensure!(deleted.iter().any(|one| one["file"] == first.to_string_lossy().as_ref()), "{deleted:?}");
-    ensure!(!first.exists(), "it is still there");
+    // It is noted before it is done.
+    wait::until("its end", SOON, async || Ok((!first.exists()).then_some(()))).await?;
     std::fs::remove_file(mount.folder.join("filler"))?;
     wait_metric(&server, "gtvision_recorder_recording", 1.0).await?;
     drop(server);

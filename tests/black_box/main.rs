@@ -9,6 +9,8 @@ mod config_api;
 #[cfg(test)]
 mod configurations;
 #[cfg(test)]
+mod durability;
+#[cfg(test)]
 mod endurance;
 #[cfg(test)]
 mod faults;

@@ -27,6 +27,7 @@ wanted=(
   "gstreamer1.0-nice gir1.2-gst-plugins-bad-1.0 | gst nicesrc && gi GstWebRTC | its ICE, and Python's way to it"
   "gstreamer1.0-plugins-ugly gstreamer1.0-libav | gst x264enc && gst avenc_aac | encoders for the test camera"
   "glib-networking | ls /usr/lib/*/gio/modules/libgiognutls.so | TLS of the camera that is not ours"
+  "gcc libc6-dev | command -v cc && [ -e /usr/include/stdio.h ] | the shim between a server, its disk and its clock"
   "openssl | command -v openssl | a certificate for the TLS listeners under test"
 )
 missing=()

@@ -13,6 +13,7 @@
 pub mod bitstream;
 pub mod browser;
 pub mod clips;
+pub mod disk_log;
 pub mod ffmpeg;
 pub mod fmp4;
 pub mod http;
@@ -27,6 +28,7 @@ pub mod recording;
 pub mod rtsp;
 pub mod s3;
 pub mod server;
+pub mod shim;
 pub mod simulator;
 pub mod wait;
 pub mod workspace;

@@ -50,6 +50,12 @@ impl Archive {
         Ok(Self { dir: tempfile::tempdir_in(disk)?, root: disk.join("recordings") })
     }
 
+    /// The folder with both.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The settings that record every path here, with `more` lines for `pathDefaults`.
     #[must_use]
     pub fn config(&self, more: &[&str]) -> String {
@@ -94,14 +100,7 @@ impl Archive {
     /// # Errors
     /// When the catalogue can't be asked.
     pub async fn ask(&self, query: &str) -> anyhow::Result<Vec<String>> {
-        const PROGRAM: &str = "import json, sqlite3, sys\n\
-            rows = sqlite3.connect(sys.argv[1], timeout=10).execute(sys.argv[2])\n\
-            print(json.dumps([row[0] for row in rows]))";
-        let mut command = Command::new("python3");
-        command.arg("-c").arg(PROGRAM).arg(self.dir.path().join("catalogue.db")).arg(query);
-        let output = peers::run(command, ASK_LIMIT).await?;
-        ensure!(output.success, "catalogue: {}", output.stderr);
-        Ok(serde_json::from_str(&output.stdout)?)
+        ask(&self.dir.path().join("catalogue.db"), query).await
     }
 
     /// Checks that the catalogue and the disk hold the same files, all of them closed, with the lengths that they have.
@@ -128,6 +127,21 @@ impl Archive {
         ensure!(known.is_empty(), "the catalogue names files that are not there: {:?}", known.keys());
         Ok(())
     }
+}
+
+/// One column of text of a catalogue's file.
+///
+/// # Errors
+/// When it can't be asked.
+pub async fn ask(catalogue: &Path, query: &str) -> anyhow::Result<Vec<String>> {
+    const PROGRAM: &str = "import json, sqlite3, sys\n\
+        rows = sqlite3.connect(sys.argv[1], timeout=10).execute(sys.argv[2])\n\
+        print(json.dumps([row[0] for row in rows]))";
+    let mut command = Command::new("python3");
+    command.arg("-c").arg(PROGRAM).arg(catalogue).arg(query);
+    let output = peers::run(command, ASK_LIMIT).await?;
+    ensure!(output.success, "catalogue: {}", output.stderr);
+    Ok(serde_json::from_str(&output.stdout)?)
 }
 
 /// A recorded file, taken apart.

@@ -4,6 +4,7 @@
 //! is dropped the server must end within 5 s with status 0, and must not have logged an
 //! ERROR line or a panic that the test did not announce.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub struct Server {
     expected_errors: Vec<String>,
     killed: bool,
     dir: tempfile::TempDir,
+    environment: Vec<(&'static str, OsString)>,
     /// Where it listens.
     pub ports: Ports,
 }
@@ -68,6 +70,14 @@ impl Server {
     /// # Errors
     /// When it is not built, ends at once, or does not answer in time: with its log.
     pub async fn start(config: &str) -> anyhow::Result<Self> {
+        Self::start_in(config, Vec::new()).await
+    }
+
+    /// The same with variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_in(config: &str, environment: Vec<(&'static str, OsString)>) -> anyhow::Result<Self> {
         let ports = Ports {
             hls: ports::free()?,
             webrtc: ports::free()?,
@@ -84,8 +94,9 @@ impl Server {
         };
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join(CONFIG_FILE), full_config(config, &ports)?)?;
-        let process = run_in(&dir)?;
-        let mut server = Self { process, expected_errors: Vec::new(), killed: false, dir, ports };
+        let process = run_in(&dir, &environment)?;
+        let mut server =
+            Self { process, expected_errors: Vec::new(), killed: false, dir, environment, ports };
         server.wait_started().await?;
         Ok(server)
     }
@@ -97,7 +108,7 @@ impl Server {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let status = self.process.stop()?;
         ensure!(status.success(), "gtvision ended with {status}:\n{}", self.log_tail());
-        self.process = run_in(&self.dir)?;
+        self.process = run_in(&self.dir, &self.environment)?;
         self.wait_started().await
     }
 
@@ -348,10 +359,11 @@ impl Drop for Server {
 /// The configuration in a server's own directory.
 const CONFIG_FILE: &str = "gtvision.yml";
 
-fn run_in(dir: &tempfile::TempDir) -> anyhow::Result<Process> {
+fn run_in(dir: &tempfile::TempDir, environment: &[(&str, OsString)]) -> anyhow::Result<Process> {
     let binary = workspace::program("gtvision", "GTVISION_BIN")?;
     let mut command = Command::new(binary);
-    Process::start("gtvision", command.arg(dir.path().join(CONFIG_FILE)).current_dir(dir.path()))
+    command.arg(dir.path().join(CONFIG_FILE)).current_dir(dir.path());
+    Process::start("gtvision", command.envs(environment.iter().map(|(name, value)| (name, value))))
 }
 
 /// What a process uses of the machine.

@@ -21,6 +21,8 @@ pub struct IngestCounters {
     pub repaired_timestamps: u64,
     /// Units stamped far away from the units around them (they were moved too).
     pub stray_units: u64,
+    /// Times that this machine's own clock was set while the camera was connected.
+    pub clock_steps: u64,
     /// Jumps of a timeline.
     pub discontinuities: u64,
     /// Random access points that had to be dropped because their parameter sets were not known yet.

@@ -526,7 +526,13 @@ impl Ingest {
             arrival_wall: unit.arrival_wall,
             lag_us: track.timeline.lag_us().unwrap_or(0),
         };
-        let wall = track.rising_wall(emission.pts_ticks, connection.wall.wall_of(seen));
+        if connection.wall.was_set(&seen) {
+            self.counters.clock_steps += 1;
+            connection.tracks.iter_mut().flatten().for_each(|track| track.last_wall = None);
+        }
+        let wall = connection.wall.wall_of(seen);
+        let Some(Some(track)) = connection.tracks.get_mut(index) else { return };
+        let wall = track.rising_wall(emission.pts_ticks, wall);
         self.end_us = self.end_us.max(pts_us);
         self.counters.units += 1;
         self.events.push_back(IngestEvent::Unit(AccessUnit {

@@ -3,9 +3,9 @@
 //! All tracks share one timeline, so one offset (wall clock minus timeline) serves them all. It
 //! follows the sender reports when they agree with the arrivals within [`CAMERA_OFFSET_MAX_US`] and
 //! with each other, else the arrivals without their jitter. It moves slowly, so that times rise with
-//! the timeline, except in the first [`SETTLE_US`] of a connection.
+//! the timeline, except in the first [`SETTLE_US`] of a connection, and when our own clock is set: then it moves as that did.
 
-use crate::time::WallTime;
+use crate::time::{CLOCK_STEP_US, WallTime};
 
 /// A camera clock further than this from ours is not believed: a camera synchronised by NTP is
 /// within tens of milliseconds, plus what the encoder and the network take.
@@ -35,6 +35,8 @@ pub(super) struct WallClock {
     highest_us: i64,
     reported: Option<Reported>,
     arrival_offset_us: Option<i64>,
+    /// Our wall clock minus the time that passed, at the last unit.
+    clock_us: Option<i64>,
 }
 
 /// A unit's times, all in microseconds.
@@ -66,6 +68,17 @@ impl WallClock {
     /// The timeline was rebased: reports from before say nothing about it.
     pub(super) fn forget_reports(&mut self) {
         self.reported = None;
+    }
+
+    /// Whether our clock was set since the last unit; times go with it.
+    pub(super) fn was_set(&mut self, seen: &Seen) -> bool {
+        let clock_us = seen.arrival_wall.unix_us() - seen.arrival_us;
+        let step_us = self.clock_us.replace(clock_us).map_or(0, |before| clock_us - before);
+        let was_set = step_us.abs() > CLOCK_STEP_US;
+        if was_set {
+            self.offset_us = self.offset_us.map(|offset| offset + step_us);
+        }
+        was_set
     }
 
     /// When the unit was taken.

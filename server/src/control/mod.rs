@@ -167,6 +167,7 @@ impl Audience {
             lost_units: ingest.counters.lost_units,
             repaired_timestamps: ingest.counters.repaired_timestamps,
             stray_units: ingest.counters.stray_units,
+            clock_steps: ingest.counters.clock_steps,
             discontinuities: ingest.counters.discontinuities,
             malformed_packets: ingest.counters.malformed_packets,
             oversized_units: ingest.counters.oversized_units,

@@ -108,6 +108,8 @@ pub(crate) struct SourceMetrics {
     pub(crate) repaired_timestamps: u64,
     /// Units stamped far away and dropped.
     pub(crate) stray_units: u64,
+    /// Times that our own clock was set meanwhile.
+    pub(crate) clock_steps: u64,
     /// Jumps of the timeline.
     pub(crate) discontinuities: u64,
     /// Packets that made no sense.
@@ -459,6 +461,9 @@ const SOURCES: &[Column<PathMetrics>] = &[
     }),
     counter("gtvision_source_stray_units_total", "Access units stamped far away and dropped.", |path| {
         of(path, |s| s.stray_units)
+    }),
+    counter("gtvision_source_clock_steps_total", "Times that this server's clock was set.", |path| {
+        of(path, |s| s.clock_steps)
     }),
     counter("gtvision_source_discontinuities_total", "Jumps of the timeline.", |path| {
         of(path, |s| s.discontinuities)

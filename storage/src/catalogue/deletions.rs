@@ -110,11 +110,13 @@ impl Catalogue {
         let mut transaction = self.pool.begin().await?;
         // The write comes first, so that nothing can change between the look and the deletion.
         let gone = sqlx::query(
-            "DELETE FROM files WHERE id = ? AND state = 'closed' AND NOT EXISTS (SELECT 1 FROM holds \
+            "DELETE FROM files WHERE id = ? AND name = ? AND state = 'closed' AND NOT EXISTS (SELECT 1 FROM holds \
              WHERE holds.path = files.path AND released_us IS NULL \
              AND holds.start_us < files.start_us + files.duration_us AND holds.end_us > files.start_us)",
         )
         .bind(file.id)
+        // The number of a row that is gone may be another's by now.
+        .bind(file.name.to_string_lossy())
         .execute(&mut *transaction)
         .await?;
         if gone.rows_affected() == 0 {

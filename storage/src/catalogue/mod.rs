@@ -24,8 +24,8 @@ use media_core::egress::recorder::index::GopEntry;
 use media_core::egress::recorder::{Gap, RunId};
 use media_core::path_name::PathName;
 use media_core::time::{Timescale, WallTime};
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
 pub(crate) use objects::{KnownObject, LeavingObject, ObjectSums, QueuedFile, StoredObject};
 pub(crate) use read::Range;
@@ -169,7 +169,11 @@ impl Catalogue {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
         let file = options.get_filename().to_owned();
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .after_release(|connection, _| Box::pin(is_at_rest(connection)))
+            .connect_with(options)
+            .await?;
         sqlx::migrate!("migrations/sqlite").run(&pool).await?;
         // A database in memory has no file.
         let reserve = Some(file).filter(|file| file.is_file()).and_then(Reserve::beside);
@@ -210,6 +214,17 @@ impl Catalogue {
     }
 }
 
+/// Whether no transaction is left open on a connection; one that is not at rest is closed.
+///
+/// SQLite itself takes a transaction back when its disk is full. The roll-back that is sent then fails, and the next
+/// transaction on the connection would be taken for one within the first: committed for all that we are told, and gone with
+/// the connection. Files were deleted that way whose rows came back.
+async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Answered once what was sent before is done.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 /// The catalogue holds what fits 63 bits; more can't be, and saturates.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -218,4 +233,48 @@ fn signed(value: u64) -> i64 {
 /// Counts and sums are never negative.
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use media_core::egress::recorder::GapReason;
+
+    use super::*;
+
+    /// The pages that a database may have, on all connections of a pool.
+    async fn limit_pages(catalogue: &Catalogue, pages: u32) {
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            let mut connection = catalogue.pool.acquire().await.unwrap();
+            let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            sqlx::query(limit).execute(&mut *connection).await.unwrap();
+            held.push(connection);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_after_the_disk_was_full_stays_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("catalogue.db").display());
+        let catalogue = Catalogue::open(&url).await.unwrap();
+        limit_pages(&catalogue, 1).await;
+        let gap = |path: &str| {
+            let path = PathName::parse(path).unwrap();
+            Update::Gap(path, Gap { from: WallTime(0), until: None, reason: GapReason::Disk })
+        };
+        let many: Vec<Update> = (0..2000).map(|number| gap(&format!("cam_{number}"))).collect();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            assert!(catalogue.apply(&many).await.unwrap_err().is_disk_full());
+        }
+        limit_pages(&catalogue, u32::MAX - 1).await;
+        // A transaction that is let go, on every connection, and then one that is not.
+        for _ in 0..2 * CONNECTIONS_MAX {
+            drop(catalogue.pool.begin().await.unwrap());
+        }
+        catalogue.apply(&[gap("cam_1")]).await.unwrap();
+        catalogue.close().await;
+        let catalogue = Catalogue::open(&url).await.unwrap();
+        let path = PathName::parse("cam_1").unwrap();
+        assert_eq!(catalogue.gaps(&path, Range::default()).await.unwrap().len(), 1);
+    }
 }

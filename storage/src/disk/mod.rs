@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 
 pub use stats::{DiskSnapshot, StreamSnapshot};
 use stats::{DiskStats, StreamStats};
-use syncer::Syncer;
+use syncer::{Standing, Syncer};
 use writer::Writer;
 
 use crate::catalogue::Update;
@@ -171,7 +171,14 @@ impl Disk {
         let stats = Arc::new(DiskStats::default());
         let progress = Arc::default();
         let writer = Writer::new(Arc::clone(&root), Arc::clone(&progress), Arc::clone(&stats));
-        let syncer = Syncer { root: Arc::clone(&root), progress, stats: Arc::clone(&stats), clock, updates };
+        let syncer = Syncer {
+            root: Arc::clone(&root),
+            progress,
+            stats: Arc::clone(&stats),
+            clock,
+            updates,
+            standing: Standing::default(),
+        };
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_owned());
         Ok(Self {
             root,

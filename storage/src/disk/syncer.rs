@@ -1,7 +1,10 @@
 //! Syncer: the thread that makes durable what the writer wrote, once a second, and tells the catalogue. It also looks whether
 //! the disk is still there and how full it is.
+//!
+//! After a sync that failed the system may let go what it could not write, and the next one succeeds all the same. So of such
+//! a file nothing is believed but what earlier syncs put on the disk: once the writer is done with it, it is cut back to that.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use media_core::egress::recorder::Gap;
+use media_core::egress::recorder::index::GopEntry;
 use media_core::path_name::PathName;
 use tokio::sync::mpsc;
 
@@ -17,8 +21,11 @@ use super::stats::DiskStats;
 use super::{Failure, Stream, count};
 use crate::catalogue::{FileUpdate, Update};
 use crate::clock::Clock;
+use crate::durable::{remove_file, sync_folder};
+use crate::marker;
+use crate::repair::{Known, MendError, Mended, mend};
 use crate::root::Root;
-use crate::segment_file::SegmentFile;
+use crate::segment_file::{Extent, FileFacts, SegmentFile};
 
 /// From one round to the next. A power cut takes what was written since the last round began: this, and the round
 /// itself.
@@ -28,6 +35,8 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) files: HashMap<PathBuf, Grown>,
+    /// Of those, closed ones whose torn end could not be cut off.
+    pub(super) torn: HashSet<PathBuf>,
     pub(super) gaps: Vec<(PathName, Gap)>,
 }
 
@@ -53,11 +62,11 @@ impl Grown {
         Self { file: Arc::clone(&file.file), stream: Arc::clone(stream), update }
     }
 
-    fn failure(&self) -> Failure {
-        let continuity = &self.update.facts.continuity;
-        let us = self.update.facts.timescale.ticks_to_us(self.update.extent.duration_ticks);
-        let end = Some(continuity.start.plus_us(us));
-        Failure { run: continuity.run, number: continuity.number, end }
+    /// What its recorder is told, when no more than `synced` of it is on the disk.
+    fn failure(&self, synced: Option<Extent>) -> Failure {
+        let FileFacts { continuity, timescale, .. } = &self.update.facts;
+        let end = |extent: Extent| continuity.start.plus_us(timescale.ticks_to_us(extent.duration_ticks));
+        Failure { run: continuity.run, number: continuity.number, end: synced.map(end) }
     }
 }
 
@@ -72,11 +81,23 @@ pub(super) struct Syncer {
     pub(super) stats: Arc<DiskStats>,
     pub(super) clock: Clock,
     pub(super) updates: mpsc::Sender<Vec<Update>>,
+    pub(super) standing: Standing,
+}
+
+/// How far the files have come that are open.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// What is on the disk of each; none of a file that never got there.
+    synced: HashMap<PathBuf, Extent>,
+    /// Files whose sync failed, and what there is to be believed of each.
+    broken: HashMap<PathBuf, Option<Extent>>,
+    /// Of those, the ones that the writer is done with: they are cut back as soon as the disk takes it.
+    left: Vec<Grown>,
 }
 
 impl Syncer {
     /// Works until it is told to stop, then once more.
-    pub(super) fn run(self, stopped: &Receiver<()>) {
+    pub(super) fn run(mut self, stopped: &Receiver<()>) {
         let mut wait = SYNC_EVERY;
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
             self.root.look();
@@ -86,18 +107,34 @@ impl Syncer {
     }
 
     /// Syncs what grew and hands it to the catalogue; how long that took.
-    fn round(&self) -> Duration {
+    fn round(&mut self) -> Duration {
         let began = (self.clock.monotonic)();
-        let Progress { files, gaps } = std::mem::take(&mut *lock(&self.progress));
-        if files.is_empty() && gaps.is_empty() {
+        let Progress { mut files, torn, gaps } = std::mem::take(&mut *lock(&self.progress));
+        if !self.root.is_present() {
+            // Whatever a sync would say now: they are repaired when their disk is back.
+            files.clear();
+            self.standing = Standing::default();
+        }
+        if files.is_empty() && gaps.is_empty() && self.standing.left.is_empty() {
             return Duration::ZERO;
         }
         let mut folders = BTreeSet::new();
         let mut synced = Vec::new();
         let mut updates: Vec<Update> = gaps.into_iter().map(|(path, gap)| Update::Gap(path, gap)).collect();
+        updates.extend(self.cut_back());
         for grown in files.into_values() {
+            if self.standing.broken.contains_key(&grown.update.facts.name) {
+                self.leave(grown);
+                continue;
+            }
             if let Err(error) = grown.file.sync_data() {
-                self.sync_failed(&grown, &error);
+                self.sync_failed(grown, &error);
+                continue;
+            }
+            if torn.contains(&grown.update.facts.name) {
+                let whole = Some(grown.update.extent);
+                self.standing.broken.insert(grown.update.facts.name.clone(), whole);
+                self.leave(grown);
                 continue;
             }
             // The first GOP of a file: its name is new too.
@@ -106,17 +143,19 @@ impl Syncer {
             }
             synced.push(grown);
         }
-        let sync =
-            |folder: PathBuf| File::open(&folder).and_then(|open| open.sync_all()).err().zip(Some(folder));
+        let sync = |folder: PathBuf| sync_folder(&folder).err().zip(Some(folder));
+        // Markers first: a file that is there though the catalogue has not heard of it must have one.
+        let markers = marker::folders(&self.root.folder).into_iter().filter(|_| !folders.is_empty());
+        let unmarked: Vec<(io::Error, PathBuf)> = markers.filter_map(sync).collect();
         let unsynced: Vec<(io::Error, PathBuf)> = folders.into_iter().filter_map(sync).collect();
         for grown in synced {
             // Its name may be lost with the power: the catalogue does not learn it.
-            let lost = unsynced.iter().find(|(_, folder)| {
-                grown.update.gops_before == 0 && self.folders_of(&grown).any(|one| one == *folder)
-            });
-            match lost {
-                Some((error, _)) => self.sync_failed(&grown, error),
-                None => updates.push(Update::File(grown.update)),
+            let is_new = grown.update.gops_before == 0;
+            let its = |folder: &PathBuf| self.folders_of(&grown).any(|one| one == *folder);
+            let lost = unmarked.first().or_else(|| unsynced.iter().find(|(_, folder)| its(folder)));
+            match lost.filter(|_| is_new) {
+                Some((error, _)) => self.sync_failed(grown, error),
+                None => updates.push(Update::File(self.noted(grown))),
             }
         }
         self.stats.synced((self.clock.monotonic)().saturating_duration_since(began));
@@ -132,13 +171,75 @@ impl Syncer {
         above.take_while(|folder| folder.starts_with(&self.root.folder)).map(Path::to_owned)
     }
 
-    fn sync_failed(&self, grown: &Grown, error: &io::Error) {
-        count(&self.stats.sync_errors);
-        // The keeper tells of a disk that went away.
-        if self.root.is_present() {
-            tracing::error!(file = %grown.update.facts.name.display(), %error, "recording can't be synced");
-        }
-        // What the system could not write it may have let go: the recorder begins another file.
-        grown.stream.tell(grown.failure());
+    /// What is on the disk now, for the catalogue and for when a later sync fails.
+    fn noted(&mut self, grown: Grown) -> FileUpdate {
+        let name = &grown.update.facts.name;
+        match grown.update.closed {
+            Some(_) => self.standing.synced.remove(name),
+            None => self.standing.synced.insert(name.clone(), grown.update.extent),
+        };
+        grown.update
     }
+
+    fn sync_failed(&mut self, grown: Grown, error: &io::Error) {
+        count(&self.stats.sync_errors);
+        let name = grown.update.facts.name.clone();
+        tracing::error!(file = %name.display(), %error, "recording can't be synced; a gap begins");
+        let synced = self.standing.synced.remove(&name);
+        // The recorder begins another file.
+        grown.stream.tell(grown.failure(synced));
+        self.standing.broken.insert(name, synced);
+        self.leave(grown);
+    }
+
+    /// A broken file waits to be cut back once the writer is done with it.
+    fn leave(&mut self, grown: Grown) {
+        if grown.update.closed.is_some() {
+            self.standing.left.push(grown);
+        }
+    }
+
+    /// Cuts broken files back to what is on the disk; the disk may not take that yet.
+    fn cut_back(&mut self) -> Vec<Update> {
+        let mut updates = Vec::new();
+        for grown in std::mem::take(&mut self.standing.left) {
+            let name = grown.update.facts.name.clone();
+            let synced = self.standing.broken.get(&name).copied().flatten();
+            match cut_back(&grown, synced) {
+                Ok(update) => {
+                    self.standing.broken.remove(&name);
+                    updates.extend(update.map(Update::File));
+                }
+                Err(error) => {
+                    tracing::debug!(file = %name.display(), %error, "recording can't be cut back yet");
+                    self.standing.left.push(grown);
+                }
+            }
+        }
+        updates
+    }
+}
+
+/// Cuts a file back to what is on the disk and closes it again; one of which nothing is there goes.
+fn cut_back(grown: &Grown, synced: Option<Extent>) -> Result<Option<FileUpdate>, MendError> {
+    let update = &grown.update;
+    let name = &update.facts.name;
+    let Some(synced) = synced else {
+        remove_file(name)?;
+        update.marker.as_deref().map_or(Ok(()), marker::remove)?;
+        return Ok(None);
+    };
+    grown.file.set_len(synced.bytes)?;
+    let mut end = update.facts.first_offset;
+    let is_synced = |gop: &GopEntry| {
+        end += gop.len_bytes;
+        end <= synced.bytes
+    };
+    let gops = update.closed.iter().flatten().copied().take_while(is_synced).collect();
+    Ok(match mend(name, Known { bytes: synced.bytes, gops })? {
+        Mended::Closed { update: mended, .. } => {
+            Some(FileUpdate { marker: update.marker.clone(), ..*mended })
+        }
+        Mended::Empty { .. } => None,
+    })
 }

@@ -129,15 +129,11 @@ impl Writer {
         }
     }
 
-    fn fail(&self, mut open: OpenFile, error: &io::Error) {
+    fn fail(&self, open: OpenFile, error: &io::Error) {
         let stream = Arc::clone(&open.stream);
         count(&stream.stats.write_errors);
         let name = open.file.facts.name.display().to_string();
         tracing::warn!(path = %stream.path, file = name, %error, "recording failed; a gap begins");
-        if let Err(error) = open.file.cut() {
-            // Start-up repair will find it by its marker.
-            tracing::warn!(file = name, %error, "torn end of a recording can't be cut off");
-        }
         let end = (!open.file.is_empty()).then(|| open.file.end());
         let continuity = &open.file.facts.continuity;
         let failure = Failure { run: continuity.run, number: continuity.number, end };
@@ -150,10 +146,16 @@ impl Writer {
             self.discard(&open);
             return;
         }
-        if let Err(error) = open.file.finalise().or_else(|error| open.file.cut().and(Err(error))) {
+        let mut has_torn_end = false;
+        if let Err(error) = open.file.finalise() {
             tracing::warn!(file = %open.file.facts.name.display(), %error, "recording stays without its index");
+            has_torn_end = open.file.cut().is_err();
         }
-        lock(&self.progress).closed(&open.file, &open.stream, open.marker);
+        let mut progress = lock(&self.progress);
+        progress.closed(&open.file, &open.stream, open.marker);
+        if has_torn_end {
+            progress.torn.insert(open.file.facts.name);
+        }
     }
 
     /// A file without a part is none.

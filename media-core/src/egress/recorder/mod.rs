@@ -12,6 +12,9 @@
 //! - A run is files without anything missing between them: each begins where the one before ended.
 //! - A gap is what is missing, with the reason of its begin. Less than [`GAP_US_MIN`] between two files is the jitter
 //!   of the wall clock, not a gap.
+//! - When the wall clock is set, the open file goes on by the old one until a random access point; there a run by the new
+//!   one begins, with a gap of reason `clock` between, empty where the clock was set back: nothing is missing, but who
+//!   looks for a time must know that there were two.
 //!
 //! Belongs here: what to do with each part. Does not: doing it (-> storage), when the camera is lost (-> server).
 //! Grammar: [`Recorder::handle_event`], [`Recorder::stop`] and [`Recorder::failed`] hand out commands that are to be
@@ -26,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::remux::fmp4::{Event, InitSegment, Part};
-use crate::time::{Timescale, WallTime};
+use crate::time::{CLOCK_STEP_US, Timescale, WallTime};
 
 /// Less missing between two files is no gap.
 pub const GAP_US_MIN: i64 = 200_000;
@@ -46,6 +49,8 @@ pub enum GapReason {
     Operator,
     /// This server was stopped, crashed or too slow.
     Server,
+    /// Nothing is missing: this server's clock was set.
+    Clock,
 }
 
 impl GapReason {
@@ -56,12 +61,13 @@ impl GapReason {
             Self::Disk => "disk",
             Self::Operator => "operator",
             Self::Server => "server",
+            Self::Clock => "clock",
         }
     }
 
     /// The reason of that name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Camera, Self::Disk, Self::Operator, Self::Server]
+        [Self::Camera, Self::Disk, Self::Operator, Self::Server, Self::Clock]
             .into_iter()
             .find(|reason| reason.as_str() == name)
     }
@@ -161,6 +167,8 @@ struct OpenFile {
     duration_us: i64,
     /// Where what was recorded before it ends.
     after: Option<WallTime>,
+    /// Its times are those of a clock that was set since.
+    has_old_clock: bool,
 }
 
 impl Recorder {
@@ -262,10 +270,21 @@ impl Recorder {
         self.before = Some((self.state.clone(), self.stats));
         let hold_off_us = self.state.hold_off_us;
         self.state.hold_off_us = hold_off_us.saturating_sub(part.duration_us()).max(0);
+        let was_set = |end: WallTime| part.wall.us_since(end).abs() > CLOCK_STEP_US;
+        let is_set = !self.state.breaks && self.state.end.is_some_and(was_set);
+        if let Some(file) = &mut self.state.file {
+            file.has_old_clock |= is_set;
+        }
+        let has_old_clock = self.state.file.is_some_and(|file| file.has_old_clock);
         let is_long = |file: OpenFile| part.index == 0 && file.duration_us >= self.segment_duration_us;
-        let needs_file = self.state.breaks || self.state.file.is_none_or(is_long);
+        let ends = self.state.breaks || has_old_clock;
+        let needs_file = ends || self.state.file.is_none_or(is_long);
         let mut commands = Vec::new();
         if needs_file && part.is_independent && hold_off_us == 0 {
+            if has_old_clock && !self.state.breaks {
+                self.state.breaks = true;
+                self.state.reason = Some(GapReason::Clock);
+            }
             commands = self.next_file(part);
         }
         let breaks = self.state.breaks;
@@ -274,7 +293,8 @@ impl Recorder {
             return Vec::new();
         };
         file.duration_us += part.duration_us();
-        self.state.end = Some(part.wall.plus_us(part.duration_us()));
+        let begin = self.state.end.filter(|_| file.has_old_clock).unwrap_or(part.wall);
+        self.state.end = Some(begin.plus_us(part.duration_us()));
         self.stats.parts += 1;
         commands.push(Command::Append(Arc::clone(part)));
         commands
@@ -298,7 +318,8 @@ impl Recorder {
         self.state.breaks = false;
         self.state.reason = None;
         self.state.announced = false;
-        self.state.file = Some(OpenFile { number, duration_us: 0, after: self.state.end });
+        self.state.file =
+            Some(OpenFile { number, duration_us: 0, after: self.state.end, has_old_clock: false });
         self.stats.files += 1;
         commands.push(Command::Open(FileStart {
             run,
@@ -316,7 +337,7 @@ impl Recorder {
         let from = self.state.end?;
         let reason = self.state.reason.unwrap_or(GapReason::Camera);
         if !self.state.announced {
-            if until.us_since(from) < GAP_US_MIN {
+            if until.us_since(from) < GAP_US_MIN && reason != GapReason::Clock {
                 return None;
             }
             self.stats.gaps += 1;

@@ -39,6 +39,18 @@ impl Rig {
         events
     }
 
+    /// The same by a clock that was set by so much.
+    fn record_set(&mut self, pictures: usize, set_us: i64) -> Vec<Command> {
+        let mut events = Vec::new();
+        for _ in 0..pictures {
+            let mut unit = self.camera.unit(STEP_TICKS, GOP);
+            let set = Arc::make_mut(&mut unit);
+            set.wall = set.wall.plus_us(set_us);
+            events.extend(synth::push(&mut self.segmenter, &self.camera.format, &unit));
+        }
+        self.take(&events)
+    }
+
     /// Commands of so many pictures, all of them carried out.
     fn record(&mut self, pictures: usize) -> Vec<Command> {
         let events = self.events(pictures);
@@ -122,6 +134,33 @@ fn a_file_ends_at_the_first_segment_after_its_duration_and_the_run_goes_on() {
         .collect();
     assert_eq!(end_ms(&parts), 10_000);
     assert_eq!(rig.recorder.stats().dropped_parts, 0);
+}
+
+#[test]
+fn a_clock_that_is_set_begins_a_run_by_the_new_one_and_says_so() {
+    const HOUR_US: i64 = 3_600_000_000;
+    for (set_us, missing_us) in [(HOUR_US, HOUR_US), (-HOUR_US, 0)] {
+        let mut rig = Rig::new(Duration::from_secs(7200), None);
+        // Midway in a GOP: it goes on by the old clock to its end.
+        let mut commands = rig.record(5 * 25 + 10);
+        commands.extend(rig.record_set(5 * 25, set_us));
+        commands.extend(rig.pause(GapReason::Server));
+        assert_eq!(without_parts(&commands), "O0C(Gclock)O0C(Gserver", "{set_us}");
+        let gap = gaps(&commands)[0];
+        assert_eq!(gap.from, START.plus_us(6_000_000), "{set_us}");
+        assert_eq!(gap.until.unwrap().us_since(gap.from), missing_us);
+        let starts: Vec<_> = commands
+            .iter()
+            .filter_map(|command| match command {
+                Command::Open(start) => Some(start.start),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(starts, [START, START.plus_us(6_000_000 + set_us)]);
+        let runs = runs(&commands);
+        assert!(runs[0] < runs[1], "{runs:?}");
+        assert_eq!(rig.recorder.stats().dropped_parts, 0);
+    }
 }
 
 #[test]

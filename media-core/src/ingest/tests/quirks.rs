@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rig::*;
+use crate::access_unit::AccessUnit;
 use crate::codec::nal::length_prefixed;
 use crate::ingest::{Ingest, TrackSetup, VIDEO_WAIT_US};
 use crate::rtp::RtpPacket;
@@ -555,4 +556,25 @@ fn marker_that_begins_to_lie_in_a_key_picture_costs_one_gop_once() {
     assert_eq!(rig.ingest.counters().lost_units, 1);
     let (got, expected) = (payloads(&rig), payloads(&expected));
     assert_eq!(got[got.len() - 49..], expected[..49], "the second time all come out whole");
+}
+
+#[test]
+fn a_clock_of_ours_that_is_set_moves_the_times_of_what_comes_at_once() {
+    const HOUR_US: i64 = 3_600_000_000;
+    let (setup, packets) = slices();
+    for set_us in [HOUR_US, -HOUR_US] {
+        let mut rig = Rig::new(std::slice::from_ref(&setup));
+        let half = packets.len() / 2;
+        let arrivals = arrivals(&packets, 90_000);
+        for (number, (packet, at)) in packets.iter().zip(arrivals).enumerate() {
+            rig.set_clock(if number < half { 0 } else { set_us });
+            rig.feed(0, packet, at);
+        }
+        rig.check_invariants();
+        let wall_us = |unit: &AccessUnit| unit.wall.us_since(WALL_START) - unit.pts_ticks * 100 / 9;
+        let (first, last) = (rig.units.first().unwrap(), rig.units.last().unwrap());
+        let moved_us = wall_us(last) - wall_us(first);
+        assert!((moved_us - set_us).abs() < 100_000, "{moved_us}");
+        assert_eq!((rig.ingest.counters().clock_steps, rig.ingest.counters().discontinuities), (1, 0));
+    }
 }

@@ -110,6 +110,8 @@ pub(super) fn adler(data: &[u8]) -> u32 {
 pub(super) struct Rig {
     pub(super) ingest: Ingest,
     pub(super) epoch: Instant,
+    /// By how much our wall clock was set.
+    set_us: i64,
     pub(super) formats: Vec<SharedFormat>,
     pub(super) units: Vec<AccessUnit>,
     /// Generation of the format that each unit came under.
@@ -121,7 +123,12 @@ impl Rig {
         let epoch = epoch();
         let mut ingest = Ingest::new(epoch);
         ingest.start(setups, epoch).unwrap();
-        Self { ingest, epoch, formats: vec![], units: vec![], generations: vec![] }
+        Self { ingest, epoch, set_us: 0, formats: vec![], units: vec![], generations: vec![] }
+    }
+
+    /// Sets our wall clock, ahead or back.
+    pub(super) fn set_clock(&mut self, ahead_us: i64) {
+        self.set_us = ahead_us;
     }
 
     /// Feeds one packet at a time since the epoch; `lost` packets are missing before it.
@@ -132,7 +139,7 @@ impl Rig {
             marker: packet.marker,
             payload: packet.payload.clone(),
             arrival: self.epoch + at,
-            arrival_wall: WALL_START.plus_us(i64::try_from(at.as_micros()).unwrap()),
+            arrival_wall: WALL_START.plus_us(i64::try_from(at.as_micros()).unwrap() + self.set_us),
             lost_before: lost,
         };
         self.ingest.handle_rtp(track, &packet).unwrap_or_else(|error| {

@@ -87,8 +87,6 @@ pub struct FragmentSummary {
     pub composition_offset_ticks: i64,
     /// It begins with a sync sample.
     pub is_independent: bool,
-    /// Bytes of each sample, in file order from the start of the mdat payload.
-    pub sample_bytes: Vec<u32>,
 }
 
 /// Reads a whole moof box of ours.
@@ -105,7 +103,6 @@ pub fn fragment_summary(moof: &[u8]) -> Result<FragmentSummary, ReadError> {
         duration_ticks: lead.samples.iter().map(|sample| i64::from(sample.duration_ticks)).sum(),
         composition_offset_ticks: first.map_or(0, |sample| i64::from(sample.composition_offset_ticks)),
         is_independent: first.is_none_or(|sample| sample.is_sync),
-        sample_bytes: lead.samples.iter().map(|sample| sample.size_bytes).collect(),
     })
 }
 

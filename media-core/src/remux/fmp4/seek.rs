@@ -155,22 +155,13 @@ pub fn tracks(head: &[u8]) -> Result<Vec<InitTrack>, ReadError> {
     if tracks.is_empty() { Err(ReadError::Missing { kind: "trak" }) } else { Ok(tracks) }
 }
 
-/// What an init segment says of its leading track.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeadTrack {
-    /// Unit of its times.
-    pub timescale: Timescale,
-    /// Pictures, in NAL units; else sound.
-    pub is_video: bool,
-}
-
-/// Reads the leading track of what begins with an init segment.
+/// The unit of times of the leading track of what begins with an init segment.
 ///
 /// # Errors
-/// [`ReadError`] when there is none.
-pub fn lead_track(head: &[u8]) -> Result<LeadTrack, ReadError> {
+/// [`ReadError`] when there is no track.
+pub fn lead_timescale(head: &[u8]) -> Result<Timescale, ReadError> {
     let lead = tracks(head)?.into_iter().next().ok_or(ReadError::Missing { kind: "trak" })?;
-    Ok(LeadTrack { timescale: lead.timescale, is_video: lead.is_video })
+    Ok(lead.timescale)
 }
 
 /// How the pictures of what begins with an init segment are coded, and what their decoder needs first; `None` when its leading
