@@ -120,7 +120,7 @@ impl<K> Running<K> {
 pub(crate) struct Listeners {
     ground: Ground,
     hls: Option<Running<HlsConfig>>,
-    webrtc: Option<Running<WebRtcKey>>,
+    webrtc: Option<Running<WebRtcConfig>>,
     rtsp: Option<Running<RtspConfig>>,
     api: Option<Running<ApiKey>>,
     metrics: Option<Running<MetricsConfig>>,
@@ -130,13 +130,6 @@ pub(crate) struct Listeners {
     exports: Option<Arc<Exports>>,
     /// How long to wait for an address: at the start nobody of ours holds one.
     patience: Duration,
-}
-
-/// The listener links to HLS for viewers whom WebRTC can't serve.
-#[derive(Clone, PartialEq)]
-struct WebRtcKey {
-    config: WebRtcConfig,
-    hls: Option<HlsListener>,
 }
 
 /// Endpoints of what is off do not exist.
@@ -186,11 +179,7 @@ impl Listeners {
         let mut faults = Vec::new();
         let hls = change(&mut self.hls, config.hls.clone(), media, Hls(&ground)).await;
         faults.extend(hls.err());
-        let webrtc = config.webrtc.clone().map(|webrtc| WebRtcKey {
-            config: webrtc,
-            hls: config.hls.as_ref().map(|hls| hls_listener(&hls.http)),
-        });
-        faults.extend(change(&mut self.webrtc, webrtc, media, WebRtc(&ground)).await.err());
+        faults.extend(change(&mut self.webrtc, config.webrtc.clone(), media, WebRtc(&ground)).await.err());
         faults.extend(change(&mut self.rtsp, config.rtsp.clone(), media, Rtsp(&ground)).await.err());
         let listens = |encryption| ground.egress.rtsp().is_some_and(|rtsp| rtsp.listens(encryption));
         let api = config.api.clone().map(|api| ApiKey {
@@ -299,6 +288,7 @@ async fn start_patiently<K>(
     }
 }
 
+/// How viewers find HLS.
 fn hls_listener(http: &HttpConfig) -> HlsListener {
     HlsListener {
         scheme: if http.tls.is_some() { HttpScheme::Https } else { HttpScheme::Http },

@@ -7,11 +7,13 @@ use control_api::loopback::TrustedProxies;
 use control_api::model::{Info, Time};
 
 use super::{
-    Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtsp, Start, WebRtc, WebRtcKey,
+    Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtsp, Start, WebRtc, hls_listener,
 };
 use crate::assets::{self, Assets};
 use crate::config::kept;
-use crate::config::resolved::{HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtspConfig};
+use crate::config::resolved::{
+    HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtspConfig, WebRtcConfig,
+};
 use crate::control::rtsp::RtspObserver;
 use crate::egress::hls::{HlsDeps, HlsServer};
 use crate::egress::rtsp::stats::Encryption;
@@ -49,13 +51,14 @@ impl Start<HlsConfig> for Hls<'_> {
     }
 }
 
-impl Start<WebRtcKey> for WebRtc<'_> {
-    async fn start(&self, WebRtcKey { config, hls }: &WebRtcKey, tasks: TaskSet) -> Result<(), ListenError> {
+impl Start<WebRtcConfig> for WebRtc<'_> {
+    async fn start(&self, config: &WebRtcConfig, tasks: TaskSet) -> Result<(), ListenError> {
+        let egress = Arc::clone(&self.0.egress);
         let deps = WebRtcDeps {
             registry: Arc::clone(&self.0.registry),
             gate: self.0.gate.clone(),
             pages: Box::new(assets::webrtc_page),
-            hls: *hls,
+            hls: Box::new(move || egress.hls().map(|hls| hls_listener(hls.listener()))),
             tasks: tasks.clone(),
         };
         let address = config.local_udp_address.or(config.local_tcp_address).unwrap_or(config.http.address);

@@ -35,7 +35,7 @@ pub(crate) use muxer::MuxerSnapshot;
 use muxers::Muxers;
 
 use self::body::ChunkBody;
-use crate::config::resolved::HlsConfig;
+use crate::config::resolved::{HlsConfig, HttpConfig};
 use crate::http_listener::{self, Answer, Endpoint, ListenError};
 use crate::registry::Registry;
 use crate::runtime::tasks::TaskSet;
@@ -97,6 +97,11 @@ impl HlsServer {
         let tended = Arc::clone(self);
         self.deps.tasks.spawn(info_span!("hls_tend"), async move { tended.muxers.tend().await });
         Ok(bound)
+    }
+
+    /// Where it listens, and how.
+    pub(crate) fn listener(&self) -> &HttpConfig {
+        &self.config.http
     }
 
     /// Closes all muxers, once the server's tasks are cancelled.

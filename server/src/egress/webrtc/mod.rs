@@ -98,6 +98,9 @@ impl HttpScheme {
 /// Gives the pages; `None` where there is none.
 pub(crate) type Pages = dyn Fn(PageRequest<'_>) -> Option<Response> + Send + Sync;
 
+/// Tells where HLS is served now, if it is.
+pub(crate) type HlsLink = dyn Fn() -> Option<HlsListener> + Send + Sync;
+
 /// What the WebRTC egress needs of the rest of the server.
 pub(crate) struct WebRtcDeps {
     /// Where streams are found.
@@ -107,7 +110,7 @@ pub(crate) struct WebRtcDeps {
     /// The pages for browsers.
     pub(crate) pages: Box<Pages>,
     /// Where the same paths are served as HLS, for viewers whom WebRTC can't serve.
-    pub(crate) hls: Option<HlsListener>,
+    pub(crate) hls: Box<HlsLink>,
     /// Owns the sockets' tasks and the sessions.
     pub(crate) tasks: TaskSet,
 }

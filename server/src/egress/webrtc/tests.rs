@@ -77,7 +77,7 @@ pub(super) async fn server_with(config: WebRtcConfig) -> Arc<WebRtcServer> {
         pages: Box::new(|wanted| {
             matches!(wanted, PageRequest::Player).then(|| Response::new("player".into()))
         }),
-        hls: Some(HlsListener { scheme: HttpScheme::Https, port: 8888 }),
+        hls: Box::new(|| Some(HlsListener { scheme: HttpScheme::Https, port: 8888 })),
         tasks: TaskSet::new("test"),
     };
     WebRtcServer::start(config, deps).await.unwrap()

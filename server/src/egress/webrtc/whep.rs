@@ -182,7 +182,7 @@ async fn post(server: &Arc<WebRtcServer>, path: PathName, request: Request) -> R
     let offer = read_body(request).await?;
     let stream = server.deps.registry.acquire(&viewer.grant).await?;
     let (offer, map) = choose(&offer, &stream).map_err(|error| {
-        let hls = server.deps.hls;
+        let hls = (server.deps.hls)();
         Refusal::unservable(&error, hls.and_then(|hls| hls_url(hls, host.as_deref(), viewer.grant.path())))
     })?;
     let (secret, answer, handle) = open(server, &viewer, &stream, &offer, &map).await?;
