@@ -1,7 +1,7 @@
 //! VUI: how decoded pictures are to be shown: the shape of their samples and what their numbers mean as colours.
 //!
 //! H.264 and H.265 write these fields in the same order. In an H.265 parameter set most of the set stands before them:
-//! [`skip_to_h265_vui`] passes over it.
+//! `skip_to_h265_vui` passes over it.
 //!
 //! Spec: ITU-T H.264 s E.1.1, table E-1, table E-5; ITU-T H.265 s 7.3.2.2, s 7.3.4, s 7.3.7, s E.2.1.
 
