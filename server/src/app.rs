@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Start order (-> reconciler): streams, storage (repair), recorders, listeners. Stop order: control listeners, media listeners, sessions and
-//! recorders, storage (files closed and synced), supervisors. Each is given [`STOP_PATIENCE`].
+//! recorders, storage (files closed and synced), supervisors, hooks. Each is given [`STOP_PATIENCE`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,15 +17,17 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use media_core::gate::Gate;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::mpsc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{info, info_span, warn};
 
 use crate::cli::Exit;
 use crate::config::{Loaded, Source};
 use crate::control::Observer;
 use crate::control::config::{ConfigDesk, Order};
-use crate::egress::recorder::{Recording, RecordersSlot};
+use crate::egress::recorder::{RecordersSlot, Recording};
+use crate::events::Events;
+use crate::hooks::Hooks;
 use crate::http_listener::ListenError;
 use crate::listeners::{Egress, Ground, Listeners};
 use crate::paths::Paths;
@@ -39,6 +41,9 @@ use crate::telemetry::logging::{self, LogControl};
 
 /// How long each stage of the shutdown may take; the stages together stay under what init systems grant.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// And the hooks' commands, those too that run when the last camera is gone.
+const HOOKS_STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Threads of the control runtime: API, metrics and page. They can't take time from video.
 const CONTROL_THREADS: usize = 1;
@@ -102,7 +107,9 @@ fn assemble(
     (tasks, control, placer): (&Tasks, &Handle, Placer),
 ) -> (Reconciler, mpsc::Receiver<Order>) {
     let registry = Arc::new(Registry::default());
-    let paths = Paths::new(&registry, &tasks.cameras, placer);
+    let hooks = Hooks::new(&tasks.hooks, control);
+    let events = Events::new(&hooks);
+    let paths = Paths::new(&registry, &tasks.cameras, placer, &events);
     tasks.cameras.spawn(info_span!("paths"), Arc::clone(&paths).tend());
     let (recorders, egress, reloads) = (RecordersSlot::default(), Arc::default(), Arc::default());
     let observer = Arc::new(Observer {
@@ -110,6 +117,7 @@ fn assemble(
         egress: Arc::<Egress>::clone(&egress),
         recorders: recorders.clone(),
         reloads: Arc::<Reloads>::clone(&reloads),
+        hooks: Arc::clone(&hooks),
         started: clock::wall_now(),
     });
     let tree = Arc::new(ArcSwap::from_pointee(loaded.tree));
@@ -117,6 +125,7 @@ fn assemble(
     let ground = Ground {
         registry,
         gate: Gate::default(),
+        events: events.clone(),
         recorders: recorders.clone(),
         egress: Arc::clone(&egress),
         observer,
@@ -130,6 +139,7 @@ fn assemble(
         control: control.clone(),
         storage_tasks: tasks.storage.clone(),
         media_tasks: tasks.media.clone(),
+        events: events.clone(),
     };
     let reconciler = Reconciler {
         source,
@@ -139,6 +149,8 @@ fn assemble(
         is_layer_known: false,
         log,
         paths,
+        events,
+        hooks,
         recording,
         egress,
         listeners: Listeners::new(ground),
@@ -209,6 +221,7 @@ struct Tasks {
     media: TaskSet,
     storage: TaskSet,
     cameras: TaskSet,
+    hooks: TaskSet,
 }
 
 impl Tasks {
@@ -218,6 +231,7 @@ impl Tasks {
             media: TaskSet::new("media"),
             storage: TaskSet::new("storage"),
             cameras: TaskSet::new("cameras"),
+            hooks: TaskSet::new("hooks"),
         }
     }
 
@@ -229,6 +243,7 @@ impl Tasks {
         }
         self.storage.shutdown(STOP_PATIENCE).await;
         self.cameras.shutdown(STOP_PATIENCE).await;
+        self.hooks.shutdown(HOOKS_STOP_PATIENCE).await;
     }
 }
 

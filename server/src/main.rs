@@ -8,6 +8,8 @@ mod cli;
 mod config;
 mod control;
 mod egress;
+mod events;
+mod hooks;
 mod http_listener;
 mod ingest;
 mod listeners;

@@ -29,6 +29,7 @@ mod holds;
 mod keeper;
 mod ledger;
 mod levels;
+mod listener;
 mod marker;
 mod paging;
 mod playback;
@@ -62,6 +63,7 @@ pub use holds::{ACTOR_BYTES_MAX, HOLD_REASON_BYTES_MAX, Hold, HoldFilter, NewHol
 pub use keeper::RetentionConfig;
 pub use ledger::{Ledger, Ordered};
 pub use levels::{DiskLevels, Space};
+pub use listener::RecordingListener;
 pub use media_core::remux::fmp4::progressive::TooMany;
 pub use paging::{Paged, Paging};
 pub use playback::{
@@ -77,6 +79,7 @@ use check::{Checker, Checks};
 use deletion::Deleter;
 use disk::Disk;
 use keeper::{InForce, Keeper, Premises};
+use listener::Telling;
 use root::Roots;
 
 /// What is stored where.
@@ -135,7 +138,7 @@ impl Storage {
         let in_force = premises.in_force.clone();
         let checks = Checks { checker, in_force, orders: ordered, state: Arc::default() };
         let ledger = Ledger { premises, orders, checks: Arc::clone(&checks.state) };
-        let driver = Driver { catalogue, updates: receiver, keeper, checks };
+        let driver = Driver { catalogue, updates: receiver, keeper, checks, telling: Telling::default() };
         Ok((Self { ledger, updates: sender, disks: BTreeMap::new() }, driver))
     }
 

@@ -15,6 +15,8 @@ mod formats;
 #[cfg(test)]
 mod glass;
 #[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod keeping;
 #[cfg(test)]
 mod memory;

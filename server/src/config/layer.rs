@@ -102,11 +102,15 @@ impl Layer {
         match change {
             ConfigChange::Global(settings) => {
                 let mut settings = checked(settings, keys::GLOBAL, schema::GLOBAL)?;
-                if let Some(container) = ["paths", "pathDefaults"].iter().find(|key| settings.contains_key(**key)) {
+                if let Some(container) =
+                    ["paths", "pathDefaults"].iter().find(|key| settings.contains_key(**key))
+                {
                     return Err(invalid(format!("\"{container}\" has endpoints of its own")));
                 }
                 if settings.contains_key("database") {
-                    return Err(invalid("\"database\" can't be set here: it is where this is kept".to_owned()));
+                    return Err(invalid(
+                        "\"database\" can't be set here: it is where this is kept".to_owned(),
+                    ));
                 }
                 keep_passwords(&mut settings, tree);
                 layer.global.extend(settings);
@@ -147,7 +151,9 @@ fn checked(settings: Settings, keys: &'static [Key], fields: &[Field]) -> Result
                 return Err(invalid(format!("unknown key \"{name}\"{}", like.unwrap_or_default())));
             }
             Some(Support::RenamedTo(to)) => (to.to_owned(), value),
-            Some(Support::NegatedAs(to)) => (to.to_owned(), value.as_bool().map_or(value, |on| Json::Bool(!on))),
+            Some(Support::NegatedAs(to)) => {
+                (to.to_owned(), value.as_bool().map_or(value, |on| Json::Bool(!on)))
+            }
             Some(_) => (name, value),
         };
         // The name of a path stands in its address; MediaMTX shows it among the settings.
@@ -172,7 +178,8 @@ fn keep_passwords(settings: &mut Settings, tree: &Node) {
     for user in users {
         if user.get("pass").and_then(Json::as_str) == Some(REDACTED) {
             let name = user.get("user").and_then(Json::as_str).unwrap_or_default();
-            let same = before.iter().find(|old| old.get("user").and_then(Node::text).unwrap_or_default() == name);
+            let same =
+                before.iter().find(|old| old.get("user").and_then(Node::text).unwrap_or_default() == name);
             let pass = same.and_then(|old| old.get("pass")?.text()).unwrap_or_default();
             user["pass"] = Json::String(pass.to_owned());
         }
@@ -225,7 +232,11 @@ fn node_of(json: &Json, place: &Place) -> Node {
         Json::Object(members) => Value::Map(
             members
                 .iter()
-                .map(|(key, member)| Entry { key: key.clone(), place: place.clone(), node: node_of(member, place) })
+                .map(|(key, member)| Entry {
+                    key: key.clone(),
+                    place: place.clone(),
+                    node: node_of(member, place),
+                })
                 .collect(),
         ),
     };
@@ -243,7 +254,12 @@ mod tests {
     }
 
     fn paths_of(tree: &Node) -> BTreeSet<String> {
-        tree.get("paths").map(Node::entries).unwrap_or_default().iter().map(|entry| entry.key.clone()).collect()
+        tree.get("paths")
+            .map(Node::entries)
+            .unwrap_or_default()
+            .iter()
+            .map(|entry| entry.key.clone())
+            .collect()
     }
 
     struct Desk {
@@ -290,7 +306,8 @@ mod tests {
         desk.change(ConfigChange::AddPath(name(), Settings::new())).unwrap();
         assert!(desk.tree().get("paths").unwrap().get("cam_1").is_some());
         assert_eq!(desk.change(ConfigChange::AddPath(name(), Settings::new())), Err(ApiError::PathExists));
-        desk.change(ConfigChange::Global(settings(json!({"logLevel": "debug", "hlsDisable": true})))).unwrap();
+        desk.change(ConfigChange::Global(settings(json!({"logLevel": "debug", "hlsDisable": true}))))
+            .unwrap();
         assert_eq!(desk.text(&["logLevel"]).as_deref(), Some("debug"));
         assert_eq!(desk.text(&["hls"]).as_deref(), Some("false"));
     }

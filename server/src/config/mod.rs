@@ -16,6 +16,7 @@ mod access;
 mod check;
 mod env;
 mod fault;
+pub(crate) mod hooks;
 pub(crate) mod kept;
 mod keys;
 pub(crate) mod layer;
@@ -68,7 +69,10 @@ pub(crate) struct Loaded {
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The tree holds passwords.
-        f.debug_struct("Loaded").field("config", &self.config).field("warnings", &self.warnings).finish_non_exhaustive()
+        f.debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -351,7 +355,8 @@ fn read(file: &Path) -> Result<String, FaultKind> {
 
 /// A line of the file with what may be a secret replaced (correctness: S5).
 fn masked(line: &str) -> String {
-    const SECRET_WORDS: [&str; 4] = ["pass", "secret", "token", "credential"];
+    // Commands may hold anything.
+    const SECRET_WORDS: [&str; 5] = ["pass", "secret", "token", "credential", "runon"];
     let line = masked_url(line);
     // Lower case of ASCII only: positions stay.
     let lower = line.to_ascii_lowercase();

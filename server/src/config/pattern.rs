@@ -71,7 +71,10 @@ impl Eq for PathPattern {}
 
 impl fmt::Debug for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PathPattern").field("name", &self.name).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("PathPattern")
+            .field("name", &self.name)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,6 +98,18 @@ impl PathPattern {
     /// Whether it is published to.
     pub(crate) fn is_published_to(&self) -> bool {
         matches!(self.config.source, PathSource::Publisher(_))
+    }
+
+    /// Whether a reader has somebody publish to it.
+    pub(crate) fn is_published_to_on_demand(&self) -> bool {
+        self.config.hooks.on_demand.is_some()
+    }
+
+    /// What the groups of its expression match in a name.
+    pub(crate) fn groups(&self, name: &PathName) -> Vec<String> {
+        let groups = self.regex.captures(name.as_str());
+        let matched = groups.iter().flat_map(|groups| groups.iter().skip(1));
+        matched.map(|group| group.map_or_else(String::new, |group| group.as_str().to_owned())).collect()
     }
 
     /// How its instances are recorded.
@@ -145,7 +160,8 @@ pub(crate) fn sample(template: &str, regex: &Regex) -> Result<String, Expected> 
 /// Puts groups in their places.
 fn fill_in<'a>(template: &str, group: impl Fn(usize) -> &'a str) -> Result<String, Expected> {
     let rest_at = split_scheme(template).map_or(0, |(scheme, _)| scheme.len() + "://".len());
-    let path_at = template.get(rest_at..).and_then(|rest| rest.find('/')).map_or(template.len(), |at| rest_at + at);
+    let path_at =
+        template.get(rest_at..).and_then(|rest| rest.find('/')).map_or(template.len(), |at| rest_at + at);
     let (mut text, mut done) = (String::with_capacity(template.len()), 0);
     for (start, end, number) in groups_of(template) {
         let value = group(number);

@@ -18,7 +18,7 @@ use super::resolved::{
 use super::source_url::Secret;
 use super::tree::Node;
 use super::values::{self, Expected};
-use super::{Warning, access, paths, record};
+use super::{Warning, access, hooks, paths, record};
 
 /// The most origins, hosts, proxies or interfaces in one list.
 pub(crate) const LIST_ITEMS_MAX: usize = 256;
@@ -57,6 +57,7 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
         retention: record::limits(&mut reader),
         paths: paths.named,
         patterns: paths.patterns,
+        connect_hooks: hooks::connect(&mut reader),
     };
     if let Some(webrtc) = &config.webrtc {
         check_webrtc(webrtc, &mut reader);

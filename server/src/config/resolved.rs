@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -15,6 +16,7 @@ use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
 use storage::{DiskLevels, RecordPath};
 
+use super::hooks::{HookPair, PathHooks};
 use super::pattern::PathPattern;
 use super::source_url::{Secret, SourceUrl};
 
@@ -47,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) paths: BTreeMap<PathName, PathConfig>,
     /// Entries that stand for many paths, in the order in which they are tried.
     pub(crate) patterns: Vec<PathPattern>,
+    /// `runOnConnect`, `runOnDisconnect`.
+    pub(crate) connect_hooks: HookPair,
 }
 
 /// How much is logged.
@@ -294,6 +298,8 @@ pub(crate) struct PathConfig {
     pub(crate) readers_max: Option<usize>,
     /// Set when it is recorded, key `record`.
     pub(crate) record: Option<RecordConfig>,
+    /// `runOn...`.
+    pub(crate) hooks: Arc<PathHooks>,
 }
 
 impl HlsConfig {

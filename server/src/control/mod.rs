@@ -21,6 +21,7 @@ use media_core::track::{CodecConfig, G711Law, TrackInfo};
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtsp::stats::{Encryption, Role, SessionFacts, SessionRecord as RtspSessionRecord};
 use crate::egress::webrtc::stats::SessionRecord;
+use crate::hooks::Hooks;
 use crate::listeners::Egress;
 use crate::reconciler::reloads::Reloads;
 use crate::registry::{PathEntry, Registry};
@@ -43,6 +44,8 @@ pub(crate) struct Observer {
     pub(crate) recorders: RecordersSlot,
     /// How changes of the configuration went.
     pub(crate) reloads: Arc<Reloads>,
+    /// Commands on events.
+    pub(crate) hooks: Arc<Hooks>,
     /// When the server was started.
     pub(crate) started: WallTime,
 }
@@ -243,6 +246,7 @@ impl MetricsSource for Observer {
                 RecordingMetrics::of(recorders.snapshot(), recorders.ledger().recent_figures())
             }),
             reloads: self.reloads.snapshot(),
+            hooks: self.hooks.snapshot(),
             process: ProcessMetrics::read(),
         }
     }

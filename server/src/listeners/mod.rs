@@ -29,6 +29,7 @@ use crate::egress::hls::HlsServer;
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtsp::RtspServer;
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcServer};
+use crate::events::Events;
 use crate::http_listener::ListenError;
 use crate::playback::export::Exports;
 use crate::registry::Registry;
@@ -82,6 +83,8 @@ pub(crate) struct Ground {
     pub(crate) registry: Arc<Registry>,
     /// Who may do what.
     pub(crate) gate: Gate,
+    /// Who wants to know what happens.
+    pub(crate) events: Events,
     /// Recording, when something is recorded or played back.
     pub(crate) recorders: RecordersSlot,
     /// Filled in by the listeners.
@@ -180,8 +183,7 @@ impl Listeners {
     /// Has those listeners run that a configuration wants; the first fault of each that can't comes back.
     pub(crate) async fn apply(&mut self, config: &Config) -> Vec<ListenError> {
         let ground = self.ground.clone();
-        let (media, control) =
-            ((&ground.media_tasks, self.patience), (&ground.control_tasks, self.patience));
+        let (media, control) = ((&ground.media_tasks, self.patience), (&ground.control_tasks, self.patience));
         let mut faults = Vec::new();
         let hls = change(&mut self.hls, config.hls.clone(), media, Hls(&ground)).await;
         faults.extend(hls.err());

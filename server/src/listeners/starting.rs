@@ -6,7 +6,9 @@ use control_api::host_guard::HostGuard;
 use control_api::loopback::TrustedProxies;
 use control_api::model::{Info, Time};
 
-use super::{Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtsp, Start, WebRtc, WebRtcKey};
+use super::{
+    Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtsp, Start, WebRtc, WebRtcKey,
+};
 use crate::assets::{self, Assets};
 use crate::config::kept;
 use crate::config::resolved::{HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtspConfig};
@@ -69,8 +71,9 @@ impl Start<WebRtcKey> for WebRtc<'_> {
 
 impl Start<RtspConfig> for Rtsp<'_> {
     async fn start(&self, key: &RtspConfig, tasks: TaskSet) -> Result<(), ListenError> {
-        let (registry, gate) = (Arc::clone(&self.0.registry), self.0.gate.clone());
-        let server = RtspServer::start(key.clone(), RtspDeps { registry, gate, tasks }).await?;
+        let (registry, gate, events) =
+            (Arc::clone(&self.0.registry), self.0.gate.clone(), self.0.events.clone());
+        let server = RtspServer::start(key.clone(), RtspDeps { registry, gate, events, tasks }).await?;
         self.0.egress.rtsp.store(Some(server));
         Ok(())
     }

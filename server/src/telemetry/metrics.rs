@@ -20,6 +20,7 @@ use control_api::loopback::{self, TrustedProxies};
 use http::header;
 use serde::Deserialize;
 
+use super::hook_metrics::{self, HookMetrics};
 use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
 use super::recording_metrics::{self, RecordingMetrics};
@@ -44,6 +45,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) recording: Option<RecordingMetrics>,
     /// Changes of the configuration.
     pub(crate) reloads: ReloadMetrics,
+    /// Commands on events.
+    pub(crate) hooks: HookMetrics,
     /// This process.
     pub(crate) process: ProcessMetrics,
 }
@@ -294,6 +297,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
         write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
         reload_metrics::write(&mut text, &snapshot.reloads);
+        hook_metrics::write(&mut text, &snapshot.hooks);
         if let Some(rtsp) = &snapshot.rtsp {
             rtsp_metrics::write_ours(&mut text, rtsp);
         }
@@ -607,6 +611,7 @@ mod tests {
             rtsp: None,
             webrtc_unroutable_datagrams: 0,
             reloads: ReloadMetrics::default(),
+            hooks: HookMetrics::default(),
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
         }
     }
