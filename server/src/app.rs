@@ -38,6 +38,7 @@ use crate::runtime::clock;
 use crate::runtime::shards::{Placer, Shards};
 use crate::runtime::tasks::TaskSet;
 use crate::telemetry::logging::{self, LogControl};
+use crate::webhooks::Webhooks;
 
 /// How long each stage of the shutdown may take; the stages together stay under what init systems grant.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -108,7 +109,8 @@ fn assemble(
 ) -> (Reconciler, mpsc::Receiver<Order>) {
     let registry = Arc::new(Registry::default());
     let hooks = Hooks::new(&tasks.hooks, control);
-    let events = Events::new(&hooks);
+    let webhooks = Arc::new(Webhooks::new(&tasks.hooks, control));
+    let events = Events::new(&hooks, &webhooks);
     let paths = Paths::new(&registry, &tasks.cameras, placer, &events);
     tasks.cameras.spawn(info_span!("paths"), Arc::clone(&paths).tend());
     let (recorders, egress, reloads) = (RecordersSlot::default(), Arc::default(), Arc::default());
@@ -118,6 +120,7 @@ fn assemble(
         recorders: recorders.clone(),
         reloads: Arc::<Reloads>::clone(&reloads),
         hooks: Arc::clone(&hooks),
+        webhooks,
         started: clock::wall_now(),
     });
     let tree = Arc::new(ArcSwap::from_pointee(loaded.tree));

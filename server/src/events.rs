@@ -1,14 +1,14 @@
-//! Events: what happens on the server, for those who want to be told: hooks.
+//! Events: what happens on the server, for those who want to be told: hooks and webhooks.
 //!
 //! ```text
 //!  stream, sessions, publish points ─► PathEvents ─┐
-//!  RTSP connections ─► Events ─────────────────────┴─► hooks
+//!  RTSP connections ─► Events ─────────────────────┴─► hooks, webhooks
 //! ```
 //!
 //! What lasts (a reader, a picture that is there) is a [`Lasting`], whose drop is its end: no end is ever missed. Telling
 //! costs a look at the settings, and where nobody wants to know, nothing else; it never waits.
 //!
-//! Belongs here: who is told of what, in which words. Does not: processes (-> hooks).
+//! Belongs here: who is told of what, in which words. Does not: processes (-> hooks), sending (-> webhooks).
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,9 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use control_api::model::Time;
 use media_core::egress::recorder::Gap;
 use media_core::path_name::PathName;
-use storage::RecordingListener;
+use media_core::time::WallTime;
+use serde_json::{Value as Json, json};
+use storage::{DiskAlarm, RecordingListener};
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
@@ -26,6 +29,7 @@ use crate::config::hooks::{HookCommand, HookPair, PathHooks};
 use crate::config::resolved::{Config, OnDemand};
 use crate::hooks::Hooks;
 use crate::hooks::environment::{Environment, query_escaped};
+use crate::webhooks::{EventKind, Webhooks};
 
 /// Paths that are remembered for what storage tells of them later; beyond it those are forgotten that exist no more.
 const PATHS_REMEMBERED_MAX: usize = 12_000;
@@ -34,11 +38,33 @@ const PATHS_REMEMBERED_MAX: usize = 12_000;
 #[derive(Debug, Default)]
 pub(crate) struct Lasting {
     _hooks: Vec<DropGuard>,
+    _ending: Option<Ending>,
+}
+
+/// Tells webhooks that something is over.
+struct Ending {
+    kind: EventKind,
+    path: PathName,
+    data: Json,
+    webhooks: Arc<Webhooks>,
+}
+
+impl std::fmt::Debug for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ending").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        self.webhooks.tell(self.kind, Some(&self.path), || data);
+    }
 }
 
 impl Lasting {
     fn of(hooks: impl IntoIterator<Item = Option<DropGuard>>) -> Self {
-        Self { _hooks: hooks.into_iter().flatten().collect() }
+        Self { _hooks: hooks.into_iter().flatten().collect(), _ending: None }
     }
 }
 
@@ -75,8 +101,15 @@ pub(crate) struct Reader {
 #[derive(Clone)]
 pub(crate) struct Events(Arc<Shared>);
 
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     hooks: Arc<Hooks>,
+    webhooks: Arc<Webhooks>,
     settings: ArcSwap<Settings>,
     paths: Mutex<HashMap<PathName, Arc<PathEvents>>>,
 }
@@ -88,14 +121,16 @@ struct Settings {
 }
 
 impl Events {
-    /// Tells hooks, of nothing until it is configured.
-    pub(crate) fn new(hooks: &Arc<Hooks>) -> Self {
+    /// Tells hooks and webhooks, of nothing until it is configured.
+    pub(crate) fn new(hooks: &Arc<Hooks>, webhooks: &Arc<Webhooks>) -> Self {
+        let (hooks, webhooks) = (Arc::clone(hooks), Arc::clone(webhooks));
         let (settings, paths) = (ArcSwap::default(), Mutex::default());
-        Self(Arc::new(Shared { hooks: Arc::clone(hooks), settings, paths }))
+        Self(Arc::new(Shared { hooks, webhooks, settings, paths }))
     }
 
     /// Takes over the settings of the whole server.
     pub(crate) fn configure(&self, config: &Config) {
+        self.0.webhooks.configure(&config.webhooks);
         let rtsp = config.rtsp.as_ref();
         let address = rtsp.and_then(|rtsp| rtsp.address.or(rtsp.tls.as_ref().map(|tls| tls.address)));
         let rtsp_port = address.map_or(0, |address| address.port());
@@ -151,9 +186,33 @@ impl RecordingListener for Events {
         if let Some(events) = self.of_path(path) {
             events.segment(|hooks| hooks.segment_complete.as_ref(), file, Some(duration));
         }
+        self.0.webhooks.tell(
+            EventKind::SegmentCompleted,
+            Some(path),
+            || json!({ "file": file.to_string_lossy(), "seconds": duration.as_secs_f64() }),
+        );
     }
 
-    fn gap(&self, _path: &PathName, _gap: &Gap) {}
+    fn gap(&self, path: &PathName, gap: &Gap) {
+        let kind = if gap.until.is_some() { EventKind::GapClosed } else { EventKind::GapOpened };
+        let time = |wall: WallTime| Time { unix_us: wall.unix_us() };
+        self.0.webhooks.tell(
+            kind,
+            Some(path),
+            || json!({ "from": time(gap.from), "until": gap.until.map(time), "reason": gap.reason.as_str() }),
+        );
+    }
+
+    fn disk(&self, disk: &DiskAlarm<'_>) {
+        self.0.webhooks.tell(EventKind::DiskAlarm, None, || {
+            json!({
+                "disk": disk.root.to_string_lossy(),
+                "state": disk.state,
+                "usedBytes": disk.space.used_bytes,
+                "totalBytes": disk.space.total_bytes,
+            })
+        });
+    }
 }
 
 /// What a path's configuration says of events.
@@ -214,7 +273,9 @@ impl PathEvents {
         };
         // A stream that is there without its source does not exist here: both at once.
         let available = self.begin(&settings.hooks.available, environment);
-        Lasting::of([self.begin(&settings.hooks.online, environment), available])
+        let hooks = [self.begin(&settings.hooks.online, environment), available];
+        let data = || json!({ "sourceType": origin.kind, "sourceId": origin.id });
+        self.told(hooks, (EventKind::PathOnline, EventKind::PathOffline), data)
     }
 
     /// Somebody reads it.
@@ -227,7 +288,22 @@ impl PathEvents {
             environment.set("MTX_READER_ID", reader.id.as_str());
             environment
         });
-        Lasting::of([hook])
+        let data = || json!({ "readerType": reader.kind, "readerId": reader.id });
+        self.told([hook], (EventKind::ReaderConnected, EventKind::ReaderDisconnected), data)
+    }
+
+    /// Something that webhooks are told of too, now and when it is over.
+    fn told(
+        &self,
+        hooks: impl IntoIterator<Item = Option<DropGuard>>,
+        (began, ended): (EventKind, EventKind),
+        data: impl Fn() -> Json,
+    ) -> Lasting {
+        let webhooks = &self.events.0.webhooks;
+        webhooks.tell(began, Some(&self.name), &data);
+        let ending =
+            Ending { kind: ended, path: self.name.clone(), data: data(), webhooks: Arc::clone(webhooks) };
+        Lasting { _ending: Some(ending), ..Lasting::of(hooks) }
     }
 
     fn segment(

@@ -21,6 +21,7 @@ mod runtime;
 mod stream;
 mod telemetry;
 mod verify;
+mod webhooks;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -388,7 +388,7 @@ impl Instances for Paths {
             (false, Purpose::Publish) => return Err(NoInstance::Pulled),
             (true, Purpose::Publish) | (false, Purpose::Read) => {}
         }
-        let conf_name = pattern.name().into();
+        let (conf_name, groups) = (pattern.name().into(), pattern.groups(name));
         let made = pattern.instance(name).ok_or(NoInstance::NoPattern)?;
         let config = made.map_err(|expected| NoInstance::Refused(format!("its source is not {expected}")))?;
         let instances = table.running.values().filter(|path| path.kind != Kind::Named).count();
@@ -399,7 +399,6 @@ impl Instances for Paths {
             return Err(NoInstance::Refused("there are too many paths of patterns".to_owned()));
         }
         table.is_full_told = false;
-        let groups = pattern.groups(name);
         let wanted = Wanted { config, conf_name, groups, kind: Kind::Instance { unused: 0 } };
         let running = self.start(name, wanted, table.times);
         let entry = Arc::clone(&running.entry);

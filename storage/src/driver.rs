@@ -38,6 +38,7 @@ pub struct Driver {
 impl Driver {
     /// Tells somebody of what is recorded from now on.
     pub fn tell(&mut self, listener: Arc<dyn RecordingListener>) {
+        self.keeper.listener = Some(Arc::clone(&listener));
         self.telling = Telling::to(listener);
     }
 

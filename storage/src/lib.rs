@@ -63,7 +63,7 @@ pub use holds::{ACTOR_BYTES_MAX, HOLD_REASON_BYTES_MAX, Hold, HoldFilter, NewHol
 pub use keeper::RetentionConfig;
 pub use ledger::{Ledger, Ordered};
 pub use levels::{DiskLevels, Space};
-pub use listener::RecordingListener;
+pub use listener::{DiskAlarm, RecordingListener};
 pub use media_core::remux::fmp4::progressive::TooMany;
 pub use paging::{Paged, Paging};
 pub use playback::{

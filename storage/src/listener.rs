@@ -11,9 +11,10 @@ use media_core::egress::recorder::Gap;
 use media_core::path_name::PathName;
 
 use crate::catalogue::{FileUpdate, Update};
+use crate::levels::Space;
 
 /// Somebody who wants to know; must not wait.
-pub trait RecordingListener: Send + Sync {
+pub trait RecordingListener: std::fmt::Debug + Send + Sync {
     /// A file has begun.
     fn opened(&self, path: &PathName, file: &Path);
 
@@ -22,20 +23,28 @@ pub trait RecordingListener: Send + Sync {
 
     /// A gap has begun, or, with its `until`, ended.
     fn gap(&self, path: &PathName, gap: &Gap);
+
+    /// A disk has become too full, or has room again.
+    fn disk(&self, disk: &DiskAlarm<'_>);
+}
+
+/// How full a disk is that was something else before.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskAlarm<'a> {
+    /// A folder of recordings on it.
+    pub root: &'a Path,
+    /// `alarm`: above `recordDiskAlarm`; `stop`: nothing is recorded; `normal`: there is room again.
+    pub state: &'static str,
+    /// What there is.
+    pub space: Space,
 }
 
 /// Tells a listener what updates of the catalogue say.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Telling {
     listener: Option<Arc<dyn RecordingListener>>,
     /// What each path's files were last told to be.
     open: HashMap<PathName, PathBuf>,
-}
-
-impl std::fmt::Debug for Telling {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Telling").field("open", &self.open).finish_non_exhaustive()
-    }
 }
 
 impl Telling {

@@ -39,4 +39,6 @@ mod rules;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
+mod webhooks;
+#[cfg(test)]
 mod whep;

@@ -129,6 +129,7 @@ pub(crate) const GLOBAL: &[Key] = &[
     works("recordDiskAlarm"),
     works("recordDiskDelete"),
     works("recordDiskStop"),
+    works("webhooks"),
     // General.
     works("logLevel"),
     works("logDestinations"),

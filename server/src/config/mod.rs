@@ -32,6 +32,7 @@ pub(crate) mod shown;
 pub(crate) mod source_url;
 pub(crate) mod tree;
 mod values;
+pub(crate) mod webhooks;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -18,7 +18,7 @@ use super::resolved::{
 use super::source_url::Secret;
 use super::tree::Node;
 use super::values::{self, Expected};
-use super::{Warning, access, hooks, paths, record};
+use super::{Warning, access, hooks, paths, record, webhooks};
 
 /// The most origins, hosts, proxies or interfaces in one list.
 pub(crate) const LIST_ITEMS_MAX: usize = 256;
@@ -58,6 +58,7 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
         paths: paths.named,
         patterns: paths.patterns,
         connect_hooks: hooks::connect(&mut reader),
+        webhooks: webhooks::resolve(&mut reader),
     };
     if let Some(webrtc) = &config.webrtc {
         check_webrtc(webrtc, &mut reader);

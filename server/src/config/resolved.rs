@@ -19,6 +19,7 @@ use storage::{DiskLevels, RecordPath};
 use super::hooks::{HookPair, PathHooks};
 use super::pattern::PathPattern;
 use super::source_url::{Secret, SourceUrl};
+use super::webhooks::WebhookConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) patterns: Vec<PathPattern>,
     /// `runOnConnect`, `runOnDisconnect`.
     pub(crate) connect_hooks: HookPair,
+    /// `webhooks`; ours.
+    pub(crate) webhooks: Vec<WebhookConfig>,
 }
 
 /// How much is logged.

@@ -33,6 +33,7 @@ use crate::telemetry::metrics::{
 use crate::telemetry::process::ProcessMetrics;
 use crate::telemetry::recording_metrics::RecordingMetrics;
 use crate::telemetry::rtsp_metrics::RtspMetrics;
+use crate::webhooks::Webhooks;
 
 /// Looks at everything that runs.
 pub(crate) struct Observer {
@@ -46,6 +47,8 @@ pub(crate) struct Observer {
     pub(crate) reloads: Arc<Reloads>,
     /// Commands on events.
     pub(crate) hooks: Arc<Hooks>,
+    /// Events posted elsewhere.
+    pub(crate) webhooks: Arc<Webhooks>,
     /// When the server was started.
     pub(crate) started: WallTime,
 }
@@ -247,6 +250,7 @@ impl MetricsSource for Observer {
             }),
             reloads: self.reloads.snapshot(),
             hooks: self.hooks.snapshot(),
+            webhooks: self.webhooks.snapshot(),
             process: ProcessMetrics::read(),
         }
     }

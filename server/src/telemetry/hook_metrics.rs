@@ -1,4 +1,4 @@
-//! Hook metrics: commands that run on events.
+//! Hook metrics: commands that run on events, and webhooks.
 
 use super::metrics::{Column, Empty, counter, gauge, whole, write_columns};
 use super::metrics_text::Text;
@@ -27,7 +27,30 @@ const COLUMNS: &[Column<HookMetrics>] = &[
     }),
 ];
 
+/// Events sent since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WebhookMetrics {
+    /// Those that wait now.
+    pub(crate) queued: u64,
+    /// Those that were taken.
+    pub(crate) delivered: u64,
+    /// Attempts after a first one.
+    pub(crate) retried: u64,
+    /// Those that nobody took in time, or for which there was no room.
+    pub(crate) dropped: u64,
+}
+
+const WEBHOOK_COLUMNS: &[Column<WebhookMetrics>] = &[
+    gauge("gtvision_webhooks_queued", "Events that wait for a webhook.", |of| whole(of.queued)),
+    counter("gtvision_webhooks_delivered_total", "Events that a webhook took.", |of| whole(of.delivered)),
+    counter("gtvision_webhooks_retried_total", "Attempts to deliver an event once more.", |of| {
+        whole(of.retried)
+    }),
+    counter("gtvision_webhooks_dropped_total", "Events that a webhook did not get.", |of| whole(of.dropped)),
+];
+
 /// Writes all of it.
-pub(super) fn write(text: &mut Text, hooks: &HookMetrics) {
+pub(super) fn write(text: &mut Text, hooks: &HookMetrics, webhooks: &WebhookMetrics) {
     write_columns(text, COLUMNS, &[hooks], Empty::Silent, |_| Vec::new());
+    write_columns(text, WEBHOOK_COLUMNS, &[webhooks], Empty::Silent, |_| Vec::new());
 }

@@ -20,7 +20,7 @@ use control_api::loopback::{self, TrustedProxies};
 use http::header;
 use serde::Deserialize;
 
-use super::hook_metrics::{self, HookMetrics};
+use super::hook_metrics::{self, HookMetrics, WebhookMetrics};
 use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
 use super::recording_metrics::{self, RecordingMetrics};
@@ -47,6 +47,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) reloads: ReloadMetrics,
     /// Commands on events.
     pub(crate) hooks: HookMetrics,
+    /// Events posted elsewhere.
+    pub(crate) webhooks: WebhookMetrics,
     /// This process.
     pub(crate) process: ProcessMetrics,
 }
@@ -297,7 +299,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
         write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
         reload_metrics::write(&mut text, &snapshot.reloads);
-        hook_metrics::write(&mut text, &snapshot.hooks);
+        hook_metrics::write(&mut text, &snapshot.hooks, &snapshot.webhooks);
         if let Some(rtsp) = &snapshot.rtsp {
             rtsp_metrics::write_ours(&mut text, rtsp);
         }
@@ -612,6 +614,7 @@ mod tests {
             webrtc_unroutable_datagrams: 0,
             reloads: ReloadMetrics::default(),
             hooks: HookMetrics::default(),
+            webhooks: WebhookMetrics::default(),
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
         }
     }
