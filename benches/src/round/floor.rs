@@ -70,6 +70,12 @@ impl UnderTest<'_> {
                 let dir = format!("--dir={}", workspace::target_dir("load")?.display());
                 [simulator, vec![dir]].concat()
             }
+            // RTSP readers get each picture for itself, HLS viewers a part.
+            Floor::Sendfile if viewers.rtsp.count > 0 => vec![
+                format!("--connections={}", viewers.rtsp.count),
+                format!("--part-ms={}", 1000 / u64::from(clip.fps).max(1)),
+                bitrate,
+            ],
             Floor::Sendfile => vec![format!("--connections={}", viewers.llhls.count), bitrate],
             Floor::Nginx => vec![format!("--clients={}", viewers.llhls.count), bitrate],
             Floor::GsoGcm => {

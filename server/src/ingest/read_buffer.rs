@@ -6,15 +6,19 @@
 //!             └───────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! A block whose bytes are used up begins anew, and no block is allocated for each read. A camera that waits for
-//! its next picture still holds one, since reading and waiting are one step of its loop: the store serves those that start,
-//! stop or fill a block. To wait without one, so that a few blocks serve hundreds of cameras, is a step not taken yet.
+//! A camera that waits for its next picture holds no block, so a few of them, warm in the processor's cache, serve all
+//! cameras of a thread. One that has half a message, or packets of a picture that is not whole yet, keeps its block.
 //!
 //! Limits: [`BLOCK_BYTES`] a camera; [`SPARE_BLOCKS_MAX`] kept a thread.
 
 use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
 
 /// Bytes asked of the kernel at once. Large enough for a key frame's burst at 4 Mbit/s, so that a camera costs
 /// one read a picture and not one a packet.
@@ -37,8 +41,21 @@ pub(super) struct ReadBuffer {
 }
 
 impl ReadBuffer {
+    /// Reads what is there behind the bytes not yet used; without any, gives the block back and waits.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Pin<&mut (impl AsyncRead + ?Sized)>,
+    ) -> Poll<io::Result<usize>> {
+        let read = poll_read_buf(from, cx, self.with_room());
+        if read.is_pending() {
+            self.settle();
+        }
+        read
+    }
+
     /// The bytes not yet used, with room behind them for a read.
-    pub(super) fn with_room(&mut self) -> &mut BytesMut {
+    fn with_room(&mut self) -> &mut BytesMut {
         if self.block.capacity() - self.block.len() < ROOM_BYTES_MIN {
             let mut block = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
             // A block that other slices of it have not left yet is not in the store: this allocates at most once.
@@ -60,7 +77,7 @@ impl ReadBuffer {
     }
 
     /// Gives the block to the store if nothing of it is in use.
-    pub(super) fn settle(&mut self) {
+    fn settle(&mut self) {
         if self.block.is_empty() && self.block.capacity() > 0 && self.block.try_reclaim(BLOCK_BYTES) {
             let block = std::mem::take(&mut self.block);
             SPARE.with_borrow_mut(|spare| {

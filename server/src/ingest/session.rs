@@ -23,7 +23,7 @@ use media_core::rtsp::{
     ReceiverReport, RtpReceiver, SdpMedia, TransportReply, parse_sender_report,
 };
 use media_core::time::WallTime;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Sleep, sleep_until, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::{debug, info};
@@ -287,11 +287,12 @@ impl<'a> Session<'a> {
             }
             std::task::Poll::Pending
         });
+        let (buf, stream) = (&mut self.buf, &mut self.connected.stream);
         tokio::select! {
             // The camera first, since it is what nearly always comes. tokio's budget for a task's reads sees to it that
             // one that never stops can't keep the others from being looked at.
             biased;
-            read = self.connected.stream.read_buf(self.buf.with_room()) => Woken::Read(read),
+            read = poll_fn(|cx| buf.poll_fill(cx, Pin::new(&mut **stream))) => Woken::Read(read),
             datagram = datagram => Woken::Datagram(datagram),
             () = waits.cancelled.as_mut() => Woken::Cancelled,
             () = waits.alarm.as_mut() => Woken::Timer,
@@ -359,7 +360,6 @@ impl<'a> Session<'a> {
             }
         }
         let consumed = before.saturating_sub(self.buf.bytes().len());
-        self.buf.settle();
         let consumed = u64::try_from(consumed).unwrap_or(0);
         self.context.stream.counters.inbound_bytes.fetch_add(consumed, Ordering::Relaxed);
         Ok(())
