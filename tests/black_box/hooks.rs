@@ -112,7 +112,7 @@ async fn every_hook_runs_with_mediamtxs_environment() -> anyhow::Result<()> {
     reader.play(&format!("{}?who=a%20b&x='y", server.rtsp("cam_1"))).await?;
     reader.packet().await?;
     let read = [("MTX_READER_TYPE", "rtspSession"), ("MTX_QUERY", "who%3Da%2520b%26x%3D%27y")];
-    seen.check("read", &[&of_path("cam_1")[..], &read].concat()).await?;
+    seen.check("read", &[&of_path("cam_1")[..], &read[..]].concat()).await?;
     let sessions = http::get(&server.api("rtspsessions/list")).await?.ok()?.json()?;
     let session = sessions["items"][0]["id"].as_str().context("no session")?.to_owned();
     ensure!(seen.environment("read")?["MTX_READER_ID"] == session, "another reader");
@@ -136,7 +136,7 @@ async fn every_hook_runs_with_mediamtxs_environment() -> anyhow::Result<()> {
 
     let mut publisher = publish(&clip, &format!("{}?key=7", server.rtsp("pushed/gate_12")))?;
     let groups = [("G1", "gate"), ("G2", "12"), ("MTX_SOURCE_TYPE", "rtspSession"), ("MTX_QUERY", "key%3D7")];
-    let pushed = [&of_path("pushed/gate_12")[..], &groups].concat();
+    let pushed = [&of_path("pushed/gate_12")[..], &groups[..]].concat();
     wait::until("the published path's hook", HOOK_LIMIT, async || {
         Ok((seen.environment("online")?["MTX_PATH"] == "pushed/gate_12").then_some(()))
     })

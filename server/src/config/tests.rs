@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::pattern::PathPattern;
 use super::resolved::{
     HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, Replacing, RtspTransport,
 };
-use super::pattern::PathPattern;
 use super::{Config, ConfigError, Fault, Layer, Loaded, understand};
 
 fn understood(yaml: &str, variables: &[(String, String)]) -> Result<Loaded, Vec<Fault>> {
@@ -190,7 +190,8 @@ fn hooks_and_webhooks_are_read_and_their_secrets_never_shown() {
     );
     assert_eq!(warnings.len(), 1, "older names alone: {warnings:?}");
     assert!(!format!("{config:?}").contains("hunter2"));
-    let hooks = |name: &str| config.paths.iter().find(|(key, _)| key.as_str() == name).unwrap().1.hooks.clone();
+    let hooks =
+        |name: &str| config.paths.iter().find(|(key, _)| key.as_str() == name).unwrap().1.hooks.clone();
     let demand = hooks("a").on_demand.clone().unwrap();
     assert_eq!(demand.times.close_after, Duration::from_secs(3));
     assert_eq!(demand.pair.begin.unwrap().line.program(), "send");
@@ -202,10 +203,16 @@ fn hooks_and_webhooks_are_read_and_their_secrets_never_shown() {
     let instance = config.patterns[0].instance(&name).unwrap().unwrap();
     assert!(instance.hooks.init.begin.is_none(), "patterns begin with a reader");
     let [first, second] = config.webhooks.as_slice() else { panic!("{:?}", config.webhooks) };
-    assert_eq!((first.url.host(), first.url.port(), first.url.target()), ("h.example", 443, "/x?token=hunter2"));
+    assert_eq!(
+        (first.url.host(), first.url.port(), first.url.target()),
+        ("h.example", 443, "/x?token=hunter2")
+    );
     assert_eq!((first.events.len(), second.events.len()), (1, 8));
     assert!(bad("webhooks: [{url: 'ftp://h/'}]").contains("must begin with http"));
-    assert!(bad("webhooks: [{url: 'http://h/', events: [path.gone]}]").contains("one of path.online, path.offline"));
+    assert!(
+        bad("webhooks: [{url: 'http://h/', events: [path.gone]}]")
+            .contains("one of path.online, path.offline")
+    );
 }
 
 // correctness: S1

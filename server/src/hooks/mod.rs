@@ -55,7 +55,7 @@ const KILL_AFTER: Duration = Duration::from_secs(5);
 const KILL_AFTER_AT_END: Duration = Duration::from_millis(800);
 
 /// A command for something's end may run on so long when the server ends.
-const GRACE_AT_END: Duration = Duration::from_millis(800);
+const GRACE_AT_END: Duration = Duration::from_millis(1500);
 
 /// All that runs by hooks.
 pub(crate) struct Hooks {

@@ -135,15 +135,22 @@ mod tests {
     // correctness: S2
     #[tokio::test]
     async fn an_event_is_taken_with_2xx_alone_and_no_redirect_is_followed() {
-        for (status, is_taken) in [("204 No Content", true), ("200 OK", true), ("500 Oh", false), ("307 There", false)] {
+        for (status, is_taken) in
+            [("204 No Content", true), ("200 OK", true), ("500 Oh", false), ("307 There", false)]
+        {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let to = WebhookConfig::example(&format!("http://127.0.0.1:{port}/x?y=1"));
-            let said = format!("HTTP/1.1 {status}\r\nLocation: http://127.0.0.1:{port}/z\r\nContent-Length: 0\r\n\r\n");
+            let said = format!(
+                "HTTP/1.1 {status}\r\nLocation: http://127.0.0.1:{port}/z\r\nContent-Length: 0\r\n\r\n"
+            );
             let notice = notice();
             let (request, taken) = tokio::join!(answer(listener, &said), post(&to, &notice, 7));
             assert!(request.starts_with("POST /x?y=1 HTTP/1.1\r\n"), "{request}");
-            assert!(request.contains(&format!("host: 127.0.0.1:{port}\r\n")) && request.contains("webhook-timestamp: 7\r\n"));
+            assert!(
+                request.contains(&format!("host: 127.0.0.1:{port}\r\n"))
+                    && request.contains("webhook-timestamp: 7\r\n")
+            );
             assert_eq!(taken.is_ok(), is_taken, "{status}: {taken:?}");
         }
     }
@@ -154,10 +161,13 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config =
+            config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let to = WebhookConfig::example(&format!("https://localhost:{}/", listener.local_addr().unwrap().port()));
+        let to =
+            WebhookConfig::example(&format!("https://localhost:{}/", listener.local_addr().unwrap().port()));
         let receiving = async {
             let (socket, _) = listener.accept().await.unwrap();
             TlsAcceptor::from(Arc::new(config)).accept(socket).await.is_ok()
