@@ -62,7 +62,7 @@ pub(crate) struct PathHooks {
 
 /// What kind of path the hooks are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct For {
+pub(crate) struct PathKind {
     /// It has an entry of its own, and begins with the server.
     pub(crate) is_named: bool,
     /// Somebody publishes to it.
@@ -70,7 +70,7 @@ pub(crate) struct For {
 }
 
 /// The hooks of a path; those that can't be for its kind are left out, since they may come from `pathDefaults`.
-pub(crate) fn resolve(reader: &mut Reader<'_>, path: For) -> Arc<PathHooks> {
+pub(crate) fn resolve(reader: &mut Reader<'_>, path: PathKind) -> Arc<PathHooks> {
     let second = Duration::from_secs(1);
     let times = OnDemand {
         start_timeout: reader.duration("runOnDemandStartTimeout", 10 * second, second / 10..=3600 * second),

@@ -138,7 +138,7 @@ fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome 
             };
             let on_demand = on_demand(&mut reader).filter(|_| !matches!(source, PathSource::Publisher(_)));
             let record = record::resolve(&mut reader, entry);
-            let path = hooks::For {
+            let path = hooks::PathKind {
                 is_named: matches!(name, EntryName::One(_)),
                 is_published_to: matches!(source, PathSource::Publisher(_)),
             };
