@@ -337,12 +337,16 @@ mod tests {
 
     // correctness: S5
     #[test]
-    fn who_sends_back_what_was_shown_keeps_the_password() {
+    fn who_sends_back_what_was_shown_keeps_the_secrets() {
         let mut desk = desk();
-        desk.file = Node::parse("authInternalUsers: [{user: ana, pass: hunter2}]\n").unwrap();
+        let file = "authInternalUsers: [{user: ana, pass: hunter2}]\nwebhooks: [{url: 'http://h/', secret: hunter2}]\n";
+        desk.file = Node::parse(file).unwrap();
         let users = json!({"authInternalUsers": [{"user": "ana", "pass": REDACTED}, {"user": "x", "pass": REDACTED}]});
         desk.change(ConfigChange::Global(settings(users))).unwrap();
         assert_eq!(desk.layer.global["authInternalUsers"][0]["pass"], "hunter2");
         assert_eq!(desk.layer.global["authInternalUsers"][1]["pass"], "");
+        let webhooks = json!({"webhooks": [{"url": "http://h/", "events": [], "secret": REDACTED}]});
+        desk.change(ConfigChange::Global(settings(webhooks))).unwrap();
+        assert_eq!(desk.layer.global["webhooks"][0]["secret"], "hunter2");
     }
 }
