@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Start order (-> reconciler): streams, storage (repair), recorders, listeners. Stop order: control listeners, decode threads, media listeners, sessions and
-//! recorders, storage (files closed and synced), supervisors. Each is given [`STOP_PATIENCE`].
+//! recorders, storage (files closed and synced), supervisors, hooks. Each is given [`STOP_PATIENCE`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ use crate::control::Observer;
 use crate::control::config::{ConfigDesk, Order};
 use crate::decode::pool::DecodePool;
 use crate::egress::recorder::{RecordersSlot, Recording};
+use crate::events::Events;
+use crate::hooks::Hooks;
 use crate::http_listener::ListenError;
 use crate::listeners::{Egress, Ground, Listeners};
 use crate::paths::Paths;
@@ -38,9 +40,13 @@ use crate::runtime::clock;
 use crate::runtime::shards::{Placer, Shards};
 use crate::runtime::tasks::TaskSet;
 use crate::telemetry::logging::{self, LogControl};
+use crate::webhooks::Webhooks;
 
 /// How long each stage of the shutdown may take; the stages together stay under what init systems grant.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// And the hooks' commands, those too that run when the last camera is gone.
+const HOOKS_STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Threads of the control runtime: API, metrics and page. They can't take time from video.
 const CONTROL_THREADS: usize = 1;
@@ -106,7 +112,10 @@ fn assemble(
     (tasks, control, placer, pool): (&Tasks, &Handle, Placer, &Arc<DecodePool>),
 ) -> (Reconciler, mpsc::Receiver<Order>) {
     let registry = Arc::new(Registry::default());
-    let paths = Paths::new(&registry, &tasks.cameras, placer);
+    let hooks = Hooks::new(&tasks.hooks, control);
+    let webhooks = Arc::new(Webhooks::new(&tasks.hooks, control));
+    let events = Events::new(&hooks, &webhooks);
+    let paths = Paths::new(&registry, &tasks.cameras, placer, &events);
     tasks.cameras.spawn(info_span!("paths"), Arc::clone(&paths).tend());
     let (recorders, egress, reloads) = (RecordersSlot::default(), Arc::default(), Arc::default());
     let observer = Arc::new(Observer {
@@ -114,6 +123,8 @@ fn assemble(
         egress: Arc::<Egress>::clone(&egress),
         recorders: recorders.clone(),
         reloads: Arc::<Reloads>::clone(&reloads),
+        hooks: Arc::clone(&hooks),
+        webhooks,
         started: clock::wall_now(),
         pool: Arc::clone(pool),
     });
@@ -122,6 +133,7 @@ fn assemble(
     let ground = Ground {
         registry,
         gate: Gate::default(),
+        events: events.clone(),
         recorders: recorders.clone(),
         egress: Arc::clone(&egress),
         observer,
@@ -135,6 +147,7 @@ fn assemble(
         control: control.clone(),
         storage_tasks: tasks.storage.clone(),
         media_tasks: tasks.media.clone(),
+        events: events.clone(),
     };
     let reconciler = Reconciler {
         source,
@@ -144,6 +157,8 @@ fn assemble(
         is_layer_known: false,
         log,
         paths,
+        events,
+        hooks,
         recording,
         egress,
         listeners: Listeners::new(ground),
@@ -214,6 +229,7 @@ struct Tasks {
     media: TaskSet,
     storage: TaskSet,
     cameras: TaskSet,
+    hooks: TaskSet,
 }
 
 impl Tasks {
@@ -223,6 +239,7 @@ impl Tasks {
             media: TaskSet::new("media"),
             storage: TaskSet::new("storage"),
             cameras: TaskSet::new("cameras"),
+            hooks: TaskSet::new("hooks"),
         }
     }
 
@@ -239,6 +256,7 @@ impl Tasks {
         }
         self.storage.shutdown(STOP_PATIENCE).await;
         self.cameras.shutdown(STOP_PATIENCE).await;
+        self.hooks.shutdown(HOOKS_STOP_PATIENCE).await;
     }
 }
 

@@ -9,6 +9,8 @@ mod config;
 mod control;
 mod decode;
 mod egress;
+mod events;
+mod hooks;
 mod http_listener;
 mod ingest;
 mod listeners;
@@ -21,6 +23,7 @@ mod snapshot;
 mod stream;
 mod telemetry;
 mod verify;
+mod webhooks;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -20,10 +20,12 @@ use media_core::path_name::PathName;
 use media_core::ring::Retention;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{info, info_span, warn};
 
 use crate::config::pattern::PathPattern;
 use crate::config::resolved::{Config, OnDemand, PathConfig, PathSource, RecordConfig, RtspSource};
+use crate::events::{Events, Lasting, Origin, PathEvents, PathSettings};
+use crate::hooks::on_demand;
 use crate::ingest::publish::PublishPoint;
 use crate::ingest::{Camera, Intake, SessionTimes, Supervisor, SupervisorTimes};
 use crate::registry::{FIRST_PICTURE_WAIT, Instances, NoInstance, PathEntry, Purpose, Registry};
@@ -47,6 +49,7 @@ pub(crate) struct Paths {
     registry: Arc<Registry>,
     cameras: TaskSet,
     placer: Placer,
+    events: Events,
     table: Mutex<Table>,
     changed: Notify,
 }
@@ -65,7 +68,21 @@ struct Table {
 struct Wanted {
     config: PathConfig,
     conf_name: Arc<str>,
+    /// What the groups of its pattern match.
+    groups: Vec<String>,
     kind: Kind,
+}
+
+impl Wanted {
+    /// A path with an entry of its own.
+    fn named(name: &PathName, config: &PathConfig) -> Self {
+        let conf_name = name.as_str().into();
+        Self { config: config.clone(), conf_name, groups: Vec::new(), kind: Kind::Named }
+    }
+
+    fn settings(&self) -> PathSettings {
+        PathSettings { hooks: Arc::clone(&self.config.hooks), groups: self.groups.clone() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,6 +101,11 @@ struct Running {
     intake: Intake,
     home: Handle,
     feed: Feed,
+    events: Arc<PathEvents>,
+    /// Told of while it is there.
+    _made: Lasting,
+    /// Has somebody publish while somebody watches.
+    demand: Option<TaskSet>,
     entry: Arc<PathEntry>,
 }
 
@@ -112,11 +134,17 @@ impl Feed {
 
 impl Paths {
     /// No path yet. Cameras are tasks of `cameras`.
-    pub(crate) fn new(registry: &Arc<Registry>, cameras: &TaskSet, placer: Placer) -> Arc<Self> {
+    pub(crate) fn new(
+        registry: &Arc<Registry>,
+        cameras: &TaskSet,
+        placer: Placer,
+        events: &Events,
+    ) -> Arc<Self> {
         let paths = Arc::new(Self {
             registry: Arc::clone(registry),
             cameras: cameras.clone(),
             placer,
+            events: events.clone(),
             table: Mutex::default(),
             changed: Notify::new(),
         });
@@ -141,15 +169,14 @@ impl Paths {
                 }
                 None => {
                     info!(path = %name, "path removed");
-                    running.feed.end();
+                    running.end();
                     gone.push(name);
                 }
             }
         }
         for (name, path) in &config.paths {
             if !table.running.contains_key(name) {
-                let wanted =
-                    Wanted { config: path.clone(), conf_name: name.as_str().into(), kind: Kind::Named };
+                let wanted = Wanted::named(name, path);
                 table.running.insert(name.clone(), self.start(name, wanted, times));
             }
         }
@@ -202,7 +229,7 @@ impl Paths {
         leaving.retain(|path| {
             let is_used = path.is_used();
             if !is_used {
-                path.feed.end();
+                path.end();
             }
             is_used
         });
@@ -229,9 +256,14 @@ impl Paths {
     fn start(&self, name: &PathName, wanted: Wanted, times: SupervisorTimes) -> Running {
         let stream = Stream::new(name.clone(), Retention::default(), clock::wall_now());
         let (intake, home) = (Intake::new(&stream), self.placer.place());
+        let events = self.events.path(name, wanted.settings());
+        stream.tell(&events);
+        let _made = events.made();
         let feed = self.feed(&wanted.config, &intake, &home, times);
+        let demand = self.demand(&wanted.config, &stream, &events);
         let entry = entry(&wanted, &stream, &feed);
-        Running { config: wanted.config, times, kind: wanted.kind, intake, home, feed, entry }
+        let Wanted { config, kind, .. } = wanted;
+        Running { config, times, kind, intake, home, feed, events, _made, demand, entry }
     }
 
     /// Makes a path what is wanted; its stream stays.
@@ -249,6 +281,17 @@ impl Paths {
                 running.feed = self.feed(&wanted.config, &running.intake, &running.home, times);
             }
         }
+        let (hooks, before) = (&wanted.config.hooks, &running.config.hooks);
+        running.events.configure(wanted.settings());
+        if hooks.init != before.init {
+            running._made = running.events.made();
+        }
+        if hooks.on_demand != before.on_demand {
+            if let Some(demand) = running.demand.take() {
+                demand.token().cancel();
+            }
+            running.demand = self.demand(&wanted.config, running.intake.stream(), &running.events);
+        }
         running.entry = entry(&wanted, running.intake.stream(), &running.feed);
         running.times = times;
         running.kind = wanted.kind;
@@ -260,6 +303,7 @@ impl Paths {
             PathSource::Rtsp(source) => {
                 // The camera, and with it the remuxing.
                 let tasks = self.cameras.on(Some(home.clone())).branch();
+                intake.stream().set_origin(Origin::default());
                 Supervisor::spawn(&tasks, camera(source, config.on_demand), intake, times);
                 Feed::Camera(tasks)
             }
@@ -270,12 +314,28 @@ impl Paths {
         }
     }
 
+    /// Where a reader has somebody publish, what does so.
+    fn demand(&self, config: &PathConfig, stream: &Arc<Stream>, events: &Arc<PathEvents>) -> Option<TaskSet> {
+        config.hooks.on_demand.as_ref()?;
+        let tasks = self.cameras.branch();
+        let attended = on_demand::attend(Arc::clone(stream), Arc::clone(events), tasks.token().clone());
+        tasks.spawn(info_span!("on_demand", path = %stream.name()), attended);
+        Some(tasks)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Running {
+    fn end(&self) {
+        self.feed.end();
+        if let Some(demand) = &self.demand {
+            demand.token().cancel();
+        }
+    }
+
     /// Somebody reads, is about to, or sends. A source on demand runs on for a while without readers.
     fn is_used(&self) -> bool {
         let stream = self.intake.stream();
@@ -288,7 +348,8 @@ fn camera(source: &RtspSource, on_demand: Option<OnDemand>) -> Camera {
 }
 
 fn entry(wanted: &Wanted, stream: &Arc<Stream>, feed: &Feed) -> Arc<PathEntry> {
-    let on_demand = wanted.config.on_demand;
+    let publishing = wanted.config.hooks.on_demand.as_ref().map(|demand| demand.times);
+    let on_demand = wanted.config.on_demand.or(publishing);
     Arc::new(PathEntry {
         stream: Arc::clone(stream),
         start_timeout: on_demand.map_or(FIRST_PICTURE_WAIT, |on_demand| on_demand.start_timeout),
@@ -302,12 +363,12 @@ fn entry(wanted: &Wanted, stream: &Arc<Stream>, feed: &Feed) -> Arc<PathEntry> {
 /// What a configuration wants of a path that exists. One that lost its own entry may be one of a pattern's.
 fn wanted(name: &PathName, config: &Config, kind: Kind) -> Option<Wanted> {
     if let Some(path) = config.paths.get(name) {
-        return Some(Wanted { config: path.clone(), conf_name: name.as_str().into(), kind: Kind::Named });
+        return Some(Wanted::named(name, path));
     }
     let kind = if kind == Kind::Named { Kind::Instance { unused: 0 } } else { kind };
     let pattern = config.patterns.iter().find(|pattern| pattern.takes(name))?;
     let made = pattern.instance(name)?.ok()?;
-    Some(Wanted { config: made, conf_name: pattern.name().into(), kind })
+    Some(Wanted { config: made, conf_name: pattern.name().into(), groups: pattern.groups(name), kind })
 }
 
 impl Instances for Paths {
@@ -323,11 +384,12 @@ impl Instances for Paths {
         let pattern =
             table.patterns.iter().find(|pattern| pattern.takes(name)).ok_or(NoInstance::NoPattern)?;
         match (pattern.is_published_to(), purpose) {
+            (true, Purpose::Read) if pattern.is_published_to_on_demand() => {}
             (true, Purpose::Read) => return Err(NoInstance::NobodyPublishes),
             (false, Purpose::Publish) => return Err(NoInstance::Pulled),
             (true, Purpose::Publish) | (false, Purpose::Read) => {}
         }
-        let conf_name = pattern.name().into();
+        let (conf_name, groups) = (pattern.name().into(), pattern.groups(name));
         let made = pattern.instance(name).ok_or(NoInstance::NoPattern)?;
         let config = made.map_err(|expected| NoInstance::Refused(format!("its source is not {expected}")))?;
         let instances = table.running.values().filter(|path| path.kind != Kind::Named).count();
@@ -338,7 +400,7 @@ impl Instances for Paths {
             return Err(NoInstance::Refused("there are too many paths of patterns".to_owned()));
         }
         table.is_full_told = false;
-        let wanted = Wanted { config, conf_name, kind: Kind::Instance { unused: 0 } };
+        let wanted = Wanted { config, conf_name, groups, kind: Kind::Instance { unused: 0 } };
         let running = self.start(name, wanted, table.times);
         let entry = Arc::clone(&running.entry);
         info!(path = %name, pattern = %entry.conf_name, "path of a pattern is made");

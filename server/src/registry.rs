@@ -202,11 +202,16 @@ impl Registry {
     }
 
     /// The stream that a grant is for, once it has sent something: at once for a stream that has
-    /// ever been online, else after waiting for its first access unit, which starts an on-demand source.
+    /// ever been online, else after waiting for its first access unit, which starts an on-demand source. Who has that
+    /// published is told of `query`.
     ///
     /// # Errors
     /// [`AcquireError`] when the path is unknown or nothing came in time.
-    pub(crate) async fn acquire(&self, grant: &CameraGrant) -> Result<Arc<Stream>, AcquireError> {
+    pub(crate) async fn acquire(
+        &self,
+        grant: &CameraGrant,
+        query: &str,
+    ) -> Result<Arc<Stream>, AcquireError> {
         let path = grant.path();
         let entry = self.find(path, Purpose::Read).map_err(|none| match none {
             NoInstance::NoPattern => AcquireError::NotConfigured { path: path.clone() },
@@ -217,6 +222,7 @@ impl Registry {
             let reason = "it has as many readers as \"maxReaders\" allows".to_owned();
             return Err(AcquireError::NotReady { path: path.clone(), reason });
         }
+        stream.note_query(query);
         if stream.format().is_some() {
             return Ok(stream);
         }

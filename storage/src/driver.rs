@@ -5,6 +5,7 @@
 //! Limits: [`UPDATES_WAITING_MAX`]: beyond it the syncers wait, and what they would say gathers in memory as one
 //! entry a file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::catalogue::{Catalogue, Update};
 use crate::check::Checks;
 use crate::keeper::Keeper;
+use crate::listener::{RecordingListener, Telling};
 use crate::upload::Uploads;
 
 /// Rounds of syncing that wait for the database.
@@ -33,14 +35,21 @@ pub struct Driver {
     pub(crate) checks: Checks,
     /// Where a bucket is configured.
     pub(crate) uploads: Option<Uploads>,
+    pub(crate) telling: Telling,
 }
 
 impl Driver {
+    /// Tells somebody of what is recorded from now on.
+    pub fn tell(&mut self, listener: Arc<dyn RecordingListener>) {
+        self.keeper.listener = Some(Arc::clone(&listener));
+        self.telling = Telling::to(listener);
+    }
+
     /// Works until the disks are stopped.
     pub async fn run(self) {
-        let Self { catalogue, mut updates, keeper, checks, uploads } = self;
+        let Self { catalogue, mut updates, keeper, checks, uploads, mut telling } = self;
         tokio::select! {
-            () = write_all(&catalogue, &mut updates) => {}
+            () = write_all(&catalogue, &mut updates, &mut telling) => {}
             () = keep(keeper, checks) => {}
             () = upload(uploads) => {}
         }
@@ -71,29 +80,35 @@ async fn keep(mut keeper: Keeper, checks: Checks) {
     tokio::join!(rules, checks.run());
 }
 
-async fn write_all(catalogue: &Catalogue, updates: &mut mpsc::Receiver<Vec<Update>>) {
+async fn write_all(catalogue: &Catalogue, updates: &mut mpsc::Receiver<Vec<Update>>, telling: &mut Telling) {
     while let Some(some) = updates.recv().await {
-        write(catalogue, some, updates).await;
+        if write(catalogue, &some, updates).await {
+            telling.tell(&some);
+        }
+        remove_markers(some).await;
     }
 }
 
-/// Writes updates, for as long as it takes while the server runs.
-async fn write(catalogue: &Catalogue, updates: Vec<Update>, queue: &mpsc::Receiver<Vec<Update>>) {
+/// Writes updates, for as long as it takes while the server runs; whether that was done.
+async fn write(catalogue: &Catalogue, updates: &[Update], queue: &mpsc::Receiver<Vec<Update>>) -> bool {
     let mut closing: Option<Instant> = None;
     loop {
-        match catalogue.apply(&updates).await {
-            Ok(()) => break,
+        match catalogue.apply(updates).await {
+            Ok(()) => return true,
             Err(error) => tracing::error!(%error, "catalogue does not take updates; trying again"),
         }
         if queue.is_closed() {
             let since = *closing.get_or_insert_with(Instant::now);
             if since.elapsed() >= LAST_TRY {
                 tracing::error!("catalogue is left behind; start-up repair will bring it up to date");
-                break;
+                return false;
             }
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
+}
+
+async fn remove_markers(updates: Vec<Update>) {
     for update in updates {
         if let Update::File(file) = update
             && let Some(marker) = file.marker

@@ -29,6 +29,7 @@ use crate::clock::{Clock, ClockWatch};
 use crate::deletion::{Cause, Deleter, Outcome, Rule};
 use crate::figures::{self, GROWTH_US, PathFigures, PathRule, RootFigures, StorageFigures};
 use crate::levels::{DiskLevels, Fullness, Space};
+use crate::listener::{DiskAlarm, RecordingListener};
 use crate::repair::{self, RepairReport};
 use crate::root::{Condition, Root, Roots};
 
@@ -198,6 +199,8 @@ pub(crate) struct Keeper {
     /// When the catalogue's reserve is to be made again; `None` while it is there.
     reserve_due: Option<Instant>,
     is_failing: bool,
+    /// Who is told of disks.
+    pub(crate) listener: Option<Arc<dyn RecordingListener>>,
 }
 
 impl Keeper {
@@ -211,6 +214,7 @@ impl Keeper {
             figures_due: None,
             reserve_due: None,
             is_failing: false,
+            listener: None,
         }
     }
 
@@ -320,6 +324,13 @@ impl Keeper {
             let fullness = levels.judge(state.fullness, group.space);
             if fullness != state.fullness {
                 tell_fullness(group, fullness);
+                if let (Some(listener), Some(root)) = (&self.listener, group.roots.first()) {
+                    listener.disk(&DiskAlarm {
+                        root: &root.folder,
+                        state: fullness.as_str(),
+                        space: group.space,
+                    });
+                }
             }
             state.fullness = fullness;
             let condition = match fullness {

@@ -50,6 +50,17 @@ pub(crate) enum Fullness {
     Stop,
 }
 
+impl Fullness {
+    /// Its name in events.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Alarm => "alarm",
+            Self::Stop => "stop",
+        }
+    }
+}
+
 impl DiskLevels {
     /// How full a disk is that was `before`.
     pub(crate) fn judge(&self, before: Fullness, space: Space) -> Fullness {

@@ -36,6 +36,7 @@ mod holds;
 mod keeper;
 mod ledger;
 mod levels;
+mod listener;
 mod marker;
 mod paging;
 mod playback;
@@ -74,6 +75,7 @@ pub use holds::{ACTOR_BYTES_MAX, HOLD_REASON_BYTES_MAX, Hold, HoldFilter, NewHol
 pub use keeper::RetentionConfig;
 pub use ledger::{Ledger, Ordered};
 pub use levels::{DiskLevels, Space};
+pub use listener::{DiskAlarm, RecordingListener};
 pub use media_core::remux::fmp4::progressive::TooMany;
 pub use paging::{Paged, Paging};
 pub use playback::{
@@ -92,6 +94,7 @@ use check::{Checker, Checks};
 use deletion::Deleter;
 use disk::Disk;
 use keeper::{InForce, Keeper, Premises};
+use listener::Telling;
 use root::Roots;
 use upload::{Uploads, UploadsSetup};
 
@@ -165,7 +168,8 @@ impl Storage {
         let checks = Checks { checker, in_force, orders: ordered, state: Arc::default() };
         let seen = uploads.as_ref().map(Uploads::state);
         let ledger = Ledger { premises, orders, checks: Arc::clone(&checks.state), uploads: seen };
-        let driver = Driver { catalogue, updates: receiver, keeper, checks, uploads };
+        let telling = Telling::default();
+        let driver = Driver { catalogue, updates: receiver, keeper, checks, uploads, telling };
         Ok((Self { ledger, updates: sender, disks: BTreeMap::new() }, driver))
     }
 

@@ -19,6 +19,8 @@ mod formats;
 #[cfg(test)]
 mod glass;
 #[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod keeping;
 #[cfg(test)]
 mod memory;
@@ -42,5 +44,7 @@ mod rtsp;
 mod rules;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod webhooks;
 #[cfg(test)]
 mod whep;

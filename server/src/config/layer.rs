@@ -112,7 +112,7 @@ impl Layer {
                         "\"database\" can't be set here: it is where this is kept".to_owned(),
                     ));
                 }
-                keep_passwords(&mut settings, tree);
+                keep_secrets(&mut settings, tree);
                 layer.global.extend(settings);
             }
             ConfigChange::PathDefaults(settings) => layer.path_defaults.extend(path(settings)?),
@@ -171,17 +171,23 @@ fn invalid(why: String) -> ApiError {
     ApiError::InvalidConfiguration { why }
 }
 
-/// Who sends back what was shown means the password that is there.
-fn keep_passwords(settings: &mut Settings, tree: &Node) {
-    let Some(Json::Array(users)) = settings.get_mut("authInternalUsers") else { return };
-    let before = tree.get("authInternalUsers").map(Node::items).unwrap_or_default();
-    for user in users {
-        if user.get("pass").and_then(Json::as_str) == Some(REDACTED) {
-            let name = user.get("user").and_then(Json::as_str).unwrap_or_default();
+/// Who sends back what was shown means the secrets that are there.
+fn keep_secrets(settings: &mut Settings, tree: &Node) {
+    keep_secret(settings, tree, "authInternalUsers", ("user", "pass"));
+    keep_secret(settings, tree, "webhooks", ("url", "secret"));
+}
+
+/// The secrets of a list, whose items are told apart by `name`.
+fn keep_secret(settings: &mut Settings, tree: &Node, list: &str, (name, secret): (&str, &str)) {
+    let Some(Json::Array(items)) = settings.get_mut(list) else { return };
+    let before = tree.get(list).map(Node::items).unwrap_or_default();
+    for item in items {
+        if item.get(secret).and_then(Json::as_str) == Some(REDACTED) {
+            let named = item.get(name).and_then(Json::as_str).unwrap_or_default();
             let same =
-                before.iter().find(|old| old.get("user").and_then(Node::text).unwrap_or_default() == name);
-            let pass = same.and_then(|old| old.get("pass")?.text()).unwrap_or_default();
-            user["pass"] = Json::String(pass.to_owned());
+                before.iter().find(|old| old.get(name).and_then(Node::text).unwrap_or_default() == named);
+            let kept = same.and_then(|old| old.get(secret)?.text()).unwrap_or_default();
+            item[secret] = Json::String(kept.to_owned());
         }
     }
 }
@@ -331,12 +337,16 @@ mod tests {
 
     // correctness: S5
     #[test]
-    fn who_sends_back_what_was_shown_keeps_the_password() {
+    fn who_sends_back_what_was_shown_keeps_the_secrets() {
         let mut desk = desk();
-        desk.file = Node::parse("authInternalUsers: [{user: ana, pass: hunter2}]\n").unwrap();
+        let file = "authInternalUsers: [{user: ana, pass: hunter2}]\nwebhooks: [{url: 'http://h/', secret: hunter2}]\n";
+        desk.file = Node::parse(file).unwrap();
         let users = json!({"authInternalUsers": [{"user": "ana", "pass": REDACTED}, {"user": "x", "pass": REDACTED}]});
         desk.change(ConfigChange::Global(settings(users))).unwrap();
         assert_eq!(desk.layer.global["authInternalUsers"][0]["pass"], "hunter2");
         assert_eq!(desk.layer.global["authInternalUsers"][1]["pass"], "");
+        let webhooks = json!({"webhooks": [{"url": "http://h/", "events": [], "secret": REDACTED}]});
+        desk.change(ConfigChange::Global(settings(webhooks))).unwrap();
+        assert_eq!(desk.layer.global["webhooks"][0]["secret"], "hunter2");
     }
 }

@@ -16,6 +16,7 @@ mod access;
 mod check;
 mod env;
 mod fault;
+pub(crate) mod hooks;
 pub(crate) mod kept;
 mod keys;
 pub(crate) mod layer;
@@ -32,6 +33,7 @@ pub(crate) mod shown;
 pub(crate) mod source_url;
 pub(crate) mod tree;
 mod values;
+pub(crate) mod webhooks;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -355,7 +357,8 @@ fn read(file: &Path) -> Result<String, FaultKind> {
 
 /// A line of the file with what may be a secret replaced (correctness: S5).
 fn masked(line: &str) -> String {
-    const SECRET_WORDS: [&str; 4] = ["pass", "secret", "token", "credential"];
+    // Commands may hold anything.
+    const SECRET_WORDS: [&str; 5] = ["pass", "secret", "token", "credential", "runon"];
     let line = masked_url(line);
     // Lower case of ASCII only: positions stay.
     let lower = line.to_ascii_lowercase();

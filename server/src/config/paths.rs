@@ -15,6 +15,7 @@ use regex::Regex;
 use super::Warning;
 use super::check::is_default;
 use super::fault::{FaultKind, Faults, Place};
+use super::hooks;
 use super::pattern::{self, PathPattern, is_pattern};
 use super::reader::Reader;
 use super::record;
@@ -137,7 +138,12 @@ fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome 
             };
             let on_demand = on_demand(&mut reader).filter(|_| !matches!(source, PathSource::Publisher(_)));
             let record = record::resolve(&mut reader, entry);
-            let config = Box::new(PathConfig { source, on_demand, readers_max, record });
+            let path = hooks::PathKind {
+                is_named: matches!(name, EntryName::One(_)),
+                is_published_to: matches!(source, PathSource::Publisher(_)),
+            };
+            let hooks = hooks::resolve(&mut reader, path);
+            let config = Box::new(PathConfig { source, on_demand, readers_max, record, hooks });
             match name {
                 EntryName::One(name) => Outcome::Path(name, config),
                 EntryName::Many(regex) => Outcome::Pattern(regex, config),

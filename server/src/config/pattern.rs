@@ -100,6 +100,18 @@ impl PathPattern {
         matches!(self.config.source, PathSource::Publisher(_))
     }
 
+    /// Whether a reader has somebody publish to it.
+    pub(crate) fn is_published_to_on_demand(&self) -> bool {
+        self.config.hooks.on_demand.is_some()
+    }
+
+    /// What the groups of its expression match in a name.
+    pub(crate) fn groups(&self, name: &PathName) -> Vec<String> {
+        let groups = self.regex.captures(name.as_str());
+        let matched = groups.iter().flat_map(|groups| groups.iter().skip(1));
+        matched.map(|group| group.map_or_else(String::new, |group| group.as_str().to_owned())).collect()
+    }
+
     /// How its instances are recorded.
     pub(crate) fn record(&self) -> Option<&RecordConfig> {
         self.config.record.as_ref()

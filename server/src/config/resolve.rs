@@ -18,7 +18,7 @@ use super::resolved::{
 use super::source_url::Secret;
 use super::tree::Node;
 use super::values::{self, Expected};
-use super::{Warning, access, paths, record, s3};
+use super::{Warning, access, hooks, paths, record, s3, webhooks};
 
 /// The most origins, hosts, proxies or interfaces in one list.
 pub(crate) const LIST_ITEMS_MAX: usize = 256;
@@ -64,6 +64,8 @@ pub(crate) fn resolve(
         s3,
         paths: paths.named,
         patterns: paths.patterns,
+        connect_hooks: hooks::connect(&mut reader),
+        webhooks: webhooks::resolve(&mut reader),
     };
     if let Some(webrtc) = &config.webrtc {
         check_webrtc(webrtc, &mut reader);

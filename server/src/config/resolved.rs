@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -15,8 +16,10 @@ use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
 use storage::{BucketConfig, DiskLevels, RecordPath};
 
+use super::hooks::{HookPair, PathHooks};
 use super::pattern::PathPattern;
 use super::source_url::{Secret, SourceUrl};
+use super::webhooks::WebhookConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,10 @@ pub(crate) struct Config {
     pub(crate) paths: BTreeMap<PathName, PathConfig>,
     /// Entries that stand for many paths, in the order in which they are tried.
     pub(crate) patterns: Vec<PathPattern>,
+    /// `runOnConnect`, `runOnDisconnect`.
+    pub(crate) connect_hooks: HookPair,
+    /// `webhooks`; ours.
+    pub(crate) webhooks: Vec<WebhookConfig>,
 }
 
 /// How much is logged.
@@ -296,6 +303,8 @@ pub(crate) struct PathConfig {
     pub(crate) readers_max: Option<usize>,
     /// Set when it is recorded, key `record`.
     pub(crate) record: Option<RecordConfig>,
+    /// `runOn...`.
+    pub(crate) hooks: Arc<PathHooks>,
 }
 
 impl HlsConfig {

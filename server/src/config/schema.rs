@@ -210,6 +210,7 @@ pub(crate) const GLOBAL: &[Field] = &[
     int("recordDiskAlarm", "85"),
     int("recordDiskDelete", "90"),
     int("recordDiskStop", "95"),
+    objects("webhooks", "[]"),
 ];
 
 /// Settings of one path, and of `pathDefaults`.
@@ -284,6 +285,7 @@ const MEMBERS: &[(&str, &[Field])] = &[
         "webrtcICEServers2",
         &[text("url", ""), text("username", ""), text("password", ""), bool("clientOnly", "false")],
     ),
+    ("webhooks", &[text("url", ""), texts("events", "[]"), text("secret", "")]),
     ("forward", &[text("dest", ""), text("destFingerprint", ""), text("whipBearerToken", "")]),
     (
         "alwaysAvailableTracks",
@@ -293,8 +295,8 @@ const MEMBERS: &[(&str, &[Field])] = &[
 
 const PERMISSION: &[Field] = &[text("action", ""), text("path", "")];
 
-/// Texts that are never shown: users' passwords, as in MediaMTX.
-const SECRETS: [&str; 3] = ["pass", "publishPass", "readPass"];
+/// Texts that are never shown: users' passwords, as in MediaMTX, and what webhooks are signed with.
+const SECRETS: [&str; 4] = ["pass", "publishPass", "readPass", "secret"];
 
 /// What stands in their place.
 pub(crate) const REDACTED: &str = "<redacted>";

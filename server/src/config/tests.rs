@@ -170,12 +170,49 @@ fn no_message_shows_a_password() {
         "webrtcICEServers2:\n- url: nope:x\n  password: hunter2\n",
         "webrtcICEServers2: [{url: nope, password: hunter2}]\n",
         "paths: {a: {source: 'rtsp://u:hunter2@h/', nope: 1}}\n",
+        "paths:\n  a:\n    runOnInit: curl -u 'me:hunter2\n",
+        "webhooks:\n- url: http://me:hunter2@h/\n",
+        "webhooks: [{url: http://h/, secret: hunter2, nope: 1}]\n",
     ] {
         let text = bad(yaml);
         assert!(!text.contains("hunter2"), "{text}");
     }
     let (config, warnings) = good("paths:\n  a:\n    source: rtsp://hunter2:hunter2@h.example/?x=hunter2\n");
     assert!(!format!("{config:?}{warnings:?}").contains("hunter2"));
+}
+
+#[test]
+fn hooks_and_webhooks_are_read_and_their_secrets_never_shown() {
+    let (config, warnings) = good(
+        "runOnConnect: log hunter2\npathDefaults:\n  runOnInit: init hunter2\n  runOnReady: ready\n  runOnReadyRestart: yes\n\
+         webhooks:\n- {url: 'https://h.example/x?token=hunter2', events: [disk.alarm], secret: hunter2}\n- url: http://h/\n\
+         paths:\n  a: {runOnDemand: send hunter2, runOnDemandCloseAfter: 3s}\n  b: {source: 'rtsp://h/', runOnRead: ''}\n  all:\n",
+    );
+    assert_eq!(warnings.len(), 1, "older names alone: {warnings:?}");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let hooks =
+        |name: &str| config.paths.iter().find(|(key, _)| key.as_str() == name).unwrap().1.hooks.clone();
+    let demand = hooks("a").on_demand.clone().unwrap();
+    assert_eq!(demand.times.close_after, Duration::from_secs(3));
+    assert_eq!(demand.pair.begin.unwrap().line.program(), "send");
+    assert!(hooks("b").on_demand.is_none() && hooks("b").read.begin.is_none());
+    let available = hooks("b").available.begin.clone().unwrap();
+    assert_eq!((available.name, available.restarts), ("runOnAvailable", true));
+    assert!(hooks("b").init.begin.is_some() && config.connect_hooks.begin.is_some());
+    let name = media_core::path_name::PathName::parse("x").unwrap();
+    let instance = config.patterns[0].instance(&name).unwrap().unwrap();
+    assert!(instance.hooks.init.begin.is_none(), "patterns begin with a reader");
+    let [first, second] = config.webhooks.as_slice() else { panic!("{:?}", config.webhooks) };
+    assert_eq!(
+        (first.url.host(), first.url.port(), first.url.target()),
+        ("h.example", 443, "/x?token=hunter2")
+    );
+    assert_eq!((first.events.len(), second.events.len()), (1, 8));
+    assert!(bad("webhooks: [{url: 'ftp://h/'}]").contains("must begin with http"));
+    assert!(
+        bad("webhooks: [{url: 'http://h/', events: [path.gone]}]")
+            .contains("one of path.online, path.offline")
+    );
 }
 
 // correctness: S1

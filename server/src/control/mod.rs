@@ -22,6 +22,7 @@ use crate::decode::pool::DecodePool;
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtsp::stats::{Encryption, Role, SessionFacts, SessionRecord as RtspSessionRecord};
 use crate::egress::webrtc::stats::SessionRecord;
+use crate::hooks::Hooks;
 use crate::listeners::Egress;
 use crate::reconciler::reloads::Reloads;
 use crate::registry::{PathEntry, Registry};
@@ -33,6 +34,7 @@ use crate::telemetry::metrics::{
 use crate::telemetry::process::ProcessMetrics;
 use crate::telemetry::recording_metrics::RecordingMetrics;
 use crate::telemetry::rtsp_metrics::RtspMetrics;
+use crate::webhooks::Webhooks;
 
 /// Looks at everything that runs.
 pub(crate) struct Observer {
@@ -44,6 +46,10 @@ pub(crate) struct Observer {
     pub(crate) recorders: RecordersSlot,
     /// How changes of the configuration went.
     pub(crate) reloads: Arc<Reloads>,
+    /// Commands on events.
+    pub(crate) hooks: Arc<Hooks>,
+    /// Events posted elsewhere.
+    pub(crate) webhooks: Arc<Webhooks>,
     /// When the server was started.
     pub(crate) started: WallTime,
     /// Decodes for snapshots and thumbnails.
@@ -249,6 +255,8 @@ impl MetricsSource for Observer {
             }),
             reloads: self.reloads.snapshot(),
             decode: self.pool.figures(),
+            hooks: self.hooks.snapshot(),
+            webhooks: self.webhooks.snapshot(),
             process: ProcessMetrics::read(),
         }
     }

@@ -26,6 +26,7 @@ use tracing::{debug, info};
 use super::intake::{Intake, Machine};
 use super::session::{REPORTER_SSRC, track_setup};
 use crate::config::resolved::Replacing;
+use crate::events::Origin;
 use crate::runtime::clock;
 use crate::stream::{ReaderKind, Seat, SourceStatus, Stream};
 
@@ -81,7 +82,7 @@ impl PublishPoint {
 
     /// Keeps the path from being taken for unused until the seat is dropped.
     pub(crate) fn take_seat(&self) -> Seat {
-        self.intake.stream().take_seat(ReaderKind::Waiting)
+        self.intake.stream().take_seat(ReaderKind::Publishing)
     }
 
     /// Ends what is published, and lets nobody publish from now on.
@@ -92,7 +93,7 @@ impl PublishPoint {
         }
     }
 
-    /// Begins a publication of these tracks. `ended` is cancelled when another publisher takes over.
+    /// Begins a publication of these tracks by `origin`. `ended` is cancelled when another publisher takes over.
     ///
     /// # Errors
     /// [`PublishError`].
@@ -100,6 +101,7 @@ impl PublishPoint {
         self: &Arc<Self>,
         grant: &CameraGrant,
         medias: &[SdpMedia],
+        origin: Origin,
         ended: &CancellationToken,
     ) -> Result<Publication, PublishError> {
         let stream = self.intake.stream();
@@ -131,6 +133,7 @@ impl PublishPoint {
         };
         let setups: Vec<_> = medias.iter().map(track_setup).collect();
         publication.machine.ingest.start(&setups, clock::now())?;
+        stream.set_origin(origin);
         stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
         Ok(publication)
     }

@@ -30,6 +30,7 @@ use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtsp::RtspServer;
 use crate::egress::rtsp::stats::Encryption;
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcServer};
+use crate::events::Events;
 use crate::http_listener::ListenError;
 use crate::playback::export::Exports;
 use crate::registry::Registry;
@@ -83,6 +84,8 @@ pub(crate) struct Ground {
     pub(crate) registry: Arc<Registry>,
     /// Who may do what.
     pub(crate) gate: Gate,
+    /// Who wants to know what happens.
+    pub(crate) events: Events,
     /// Recording, when something is recorded or played back.
     pub(crate) recorders: RecordersSlot,
     /// Filled in by the listeners.

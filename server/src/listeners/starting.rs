@@ -76,8 +76,9 @@ impl Start<WebRtcConfig> for WebRtc<'_> {
 
 impl Start<RtspConfig> for Rtsp<'_> {
     async fn start(&self, key: &RtspConfig, tasks: TaskSet) -> Result<(), ListenError> {
-        let (registry, gate) = (Arc::clone(&self.0.registry), self.0.gate.clone());
-        let server = RtspServer::start(key.clone(), RtspDeps { registry, gate, tasks }).await?;
+        let (registry, gate, events) =
+            (Arc::clone(&self.0.registry), self.0.gate.clone(), self.0.events.clone());
+        let server = RtspServer::start(key.clone(), RtspDeps { registry, gate, events, tasks }).await?;
         self.0.egress.rtsp.store(Some(server));
         Ok(())
     }

@@ -29,6 +29,8 @@ use crate::config::tree::Node;
 use crate::config::{ConfigError, Loaded, Source, kept};
 use crate::control::config::Order;
 use crate::egress::recorder::Recording;
+use crate::events::Events;
+use crate::hooks::Hooks;
 use crate::http_listener::ListenError;
 use crate::listeners::{Egress, Listeners};
 use crate::paths::Paths;
@@ -48,6 +50,8 @@ pub(crate) struct Reconciler {
     pub(crate) is_layer_known: bool,
     pub(crate) log: LogControl,
     pub(crate) paths: Arc<Paths>,
+    pub(crate) events: Events,
+    pub(crate) hooks: Arc<Hooks>,
     pub(crate) recording: Recording,
     pub(crate) egress: Arc<Egress>,
     pub(crate) listeners: Listeners,
@@ -64,10 +68,13 @@ impl Reconciler {
     pub(crate) async fn start(&mut self) -> Result<(), ListenError> {
         self.read_layer().await;
         self.log.set_level(self.in_force.logging.level);
+        self.events.configure(&self.in_force);
         self.paths.apply(&self.in_force);
         info!(paths = self.in_force.paths.len(), patterns = self.in_force.patterns.len(), "paths configured");
         self.record().await;
-        self.listeners.apply(&self.in_force).await.into_iter().next().map_or(Ok(()), Err)
+        let faults = self.listeners.apply(&self.in_force).await;
+        self.hooks.open();
+        faults.into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Reads what was set through the API, and puts it into force; tries again later when that can't be read.
@@ -157,6 +164,7 @@ impl Reconciler {
         if wanted.logging.level != self.in_force.logging.level {
             self.log.set_level(wanted.logging.level);
         }
+        self.events.configure(&wanted);
         for gone in self.paths.apply(&wanted) {
             self.egress.end_sessions_of(&gone);
         }
@@ -193,6 +201,7 @@ impl Reconciler {
             let before = self.in_force.clone();
             self.read_layer().await;
             if self.in_force != before {
+                self.events.configure(&self.in_force);
                 for gone in self.paths.apply(&self.in_force) {
                     self.egress.end_sessions_of(&gone);
                 }

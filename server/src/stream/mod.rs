@@ -15,7 +15,7 @@
 mod remuxer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use media_core::access_unit::AccessUnit;
 use media_core::gate::CameraGrant;
@@ -30,6 +30,7 @@ use tokio::sync::{Notify, watch};
 
 use self::remuxer::Remuxer;
 pub(crate) use self::remuxer::{Attachment, Needs, Sink};
+use crate::events::{Lasting, Origin, PathEvents, Reader};
 
 /// Where a camera's source stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub(crate) enum ReaderKind {
     RtspSession,
     /// Waits for an on-demand source to start; not shown as a reader.
     Waiting,
+    /// Is about to publish; no reader either.
+    Publishing,
 }
 
 /// Counters of one stream since the server's start; all monotonic unless said otherwise.
@@ -115,6 +118,8 @@ pub(crate) struct Stream {
     readers: watch::Sender<Vec<ReaderKind>>,
     transcoded_wanted: AtomicU64,
     has_b_frames: AtomicBool,
+    told: OnceLock<Arc<PathEvents>>,
+    presence: Mutex<Presence>,
     /// What happened so far.
     pub(crate) counters: StreamCounters,
     /// Ingest's own counters as of the last unit; a gauge set by the supervisor.
@@ -122,6 +127,16 @@ pub(crate) struct Stream {
     /// Makes a task of this stream panic, in tests.
     #[cfg(test)]
     pub(crate) fuse: crate::runtime::fuse::Fuse,
+}
+
+/// Who sends the stream, as events tell it.
+#[derive(Debug, Default)]
+struct Presence {
+    origin: Origin,
+    /// Set while access units arrive.
+    online: Option<Lasting>,
+    /// The query of who watched first.
+    query: String,
 }
 
 /// What ingest reports of a source for metrics: totals over all connections.
@@ -149,6 +164,8 @@ impl Stream {
             readers: watch::Sender::new(Vec::new()),
             transcoded_wanted: AtomicU64::new(0),
             has_b_frames: AtomicBool::new(false),
+            told: OnceLock::new(),
+            presence: Mutex::default(),
             counters: StreamCounters::default(),
             ingest: Mutex::default(),
             #[cfg(test)]
@@ -197,9 +214,51 @@ impl Stream {
             }
             changed
         });
-        if was_online && status != SourceStatus::Online {
+        let is_online = status == SourceStatus::Online;
+        if was_online && !is_online {
             self.remuxer.pause();
         }
+        if was_online != is_online {
+            let mut presence = self.lock_presence();
+            let began = self.told.get().filter(|_| is_online).map(|events| events.online(&presence.origin));
+            presence.online = began;
+        }
+    }
+
+    /// Has `events` told of what happens here; once.
+    pub(crate) fn tell(&self, events: &Arc<PathEvents>) {
+        self.told.get_or_init(|| Arc::clone(events));
+    }
+
+    /// Where what happens here is told.
+    pub(crate) fn events(&self) -> Option<&Arc<PathEvents>> {
+        self.told.get()
+    }
+
+    /// Notes who sends it from now on; to be called before that one is online.
+    pub(crate) fn set_origin(&self, origin: Origin) {
+        self.lock_presence().origin = origin;
+    }
+
+    /// Notes the query of somebody who wants to watch, unless others do already.
+    pub(crate) fn note_query(&self, query: &str) {
+        if self.readers.borrow().iter().all(|kind| *kind == ReaderKind::Publishing) {
+            query.clone_into(&mut self.lock_presence().query);
+        }
+    }
+
+    /// The query of who wanted to watch first.
+    pub(crate) fn query(&self) -> String {
+        self.lock_presence().query.clone()
+    }
+
+    /// Follows where the source stands.
+    pub(crate) fn state_changes(&self) -> watch::Receiver<SourceState> {
+        self.state.subscribe()
+    }
+
+    fn lock_presence(&self) -> MutexGuard<'_, Presence> {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Pictures are sent in another order than they are shown (learned from the stream itself).
@@ -260,7 +319,7 @@ impl Stream {
     ) -> Subscription {
         debug_assert_eq!(grant.path(), self.name(), "a grant for another path");
         let cursor = self.lock_ring().cursor(at);
-        Subscription { seat: Seat::new(self, kind), cursor, wants_transcoded: false }
+        Subscription { seat: Seat::new(self, kind), cursor, wants_transcoded: false, told: None }
     }
 
     fn lock_ring(&self) -> MutexGuard<'_, Ring> {
@@ -348,6 +407,8 @@ pub(crate) struct Subscription {
     seat: Seat,
     cursor: Cursor,
     wants_transcoded: bool,
+    /// Those who want to know are told that it reads.
+    told: Option<Lasting>,
 }
 
 impl Subscription {
@@ -397,6 +458,11 @@ impl Subscription {
     /// The sequence number of the newest random access point, or of the live edge when none is kept.
     pub(crate) fn newest_join_seq(&self) -> u64 {
         self.seat.stream.lock_ring().cursor(JoinAt::NewestRandomAccess).seq()
+    }
+
+    /// Tells that this reader reads, until the subscription is dropped.
+    pub(crate) fn tell(&mut self, reader: &Reader) {
+        self.told = self.seat.stream.told.get().map(|events| events.read(reader));
     }
 
     /// Asks for the transcoded audio track until this subscription is dropped.

@@ -21,6 +21,7 @@ use http::header;
 use serde::Deserialize;
 
 use super::decode_metrics;
+use super::hook_metrics::{self, HookMetrics, WebhookMetrics};
 use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
 use super::recording_metrics::{self, RecordingMetrics};
@@ -48,6 +49,10 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) reloads: ReloadMetrics,
     /// Pictures made of key frames.
     pub(crate) decode: PoolFigures,
+    /// Commands on events.
+    pub(crate) hooks: HookMetrics,
+    /// Events posted elsewhere.
+    pub(crate) webhooks: WebhookMetrics,
     /// This process.
     pub(crate) process: ProcessMetrics,
 }
@@ -301,6 +306,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
         write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
         reload_metrics::write(&mut text, &snapshot.reloads);
+        hook_metrics::write(&mut text, &snapshot.hooks, &snapshot.webhooks);
         if let Some(rtsp) = &snapshot.rtsp {
             rtsp_metrics::write_ours(&mut text, rtsp);
         }
@@ -618,6 +624,8 @@ mod tests {
             webrtc_unroutable_datagrams: 0,
             reloads: ReloadMetrics::default(),
             decode: PoolFigures::default(),
+            hooks: HookMetrics::default(),
+            webhooks: WebhookMetrics::default(),
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
         }
     }

@@ -1,6 +1,7 @@
 //! Telemetry: what the server tells of itself: log lines and metrics.
 
 mod decode_metrics;
+pub(crate) mod hook_metrics;
 pub(crate) mod logging;
 pub(crate) mod metrics;
 mod metrics_text;

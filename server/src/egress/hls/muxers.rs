@@ -46,16 +46,16 @@ impl Muxers {
         Self { config, deps, table: Mutex::default() }
     }
 
-    /// The muxer of a path, made if there is none; waits for a source on demand.
+    /// The muxer of a path, made if there is none; waits for a source on demand, which is told of the query.
     ///
     /// # Errors
     /// As [`crate::registry::Registry::acquire`].
-    pub(super) async fn acquire(&self, grant: &CameraGrant) -> Result<Arc<Muxer>, AcquireError> {
+    pub(super) async fn acquire(&self, grant: &CameraGrant, query: &str) -> Result<Arc<Muxer>, AcquireError> {
         // It reads already, for any number of viewers.
         if let Some(muxer) = self.get(grant) {
             return Ok(muxer);
         }
-        let stream = self.deps.registry.acquire(grant).await?;
+        let stream = self.deps.registry.acquire(grant, query).await?;
         Ok(self.get_or_start(grant, &stream))
     }
 

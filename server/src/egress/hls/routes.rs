@@ -132,7 +132,7 @@ impl HlsServer {
     }
 
     async fn multivariant<B>(&self, grant: &CameraGrant, request: &Request<B>) -> Response<ChunkBody> {
-        let muxer = match self.ready_muxer(grant).await {
+        let muxer = match self.ready_muxer(grant, request.uri().query().unwrap_or_default()).await {
             Ok(muxer) => muxer,
             Err(response) => return response,
         };
@@ -151,7 +151,7 @@ impl HlsServer {
             Ok(directives) => directives,
             Err(error) => return bad_request(&error.to_string()),
         };
-        let muxer = match self.ready_muxer(grant).await {
+        let muxer = match self.ready_muxer(grant, "").await {
             Ok(muxer) => muxer,
             Err(response) => return response,
         };
@@ -190,8 +190,8 @@ impl HlsServer {
     }
 
     /// The path's muxer with a playlist in it; waits for a source on demand and for a first segment.
-    async fn ready_muxer(&self, grant: &CameraGrant) -> Result<Arc<Muxer>, Response<ChunkBody>> {
-        let muxer = self.muxers.acquire(grant).await.map_err(|error| match &error {
+    async fn ready_muxer(&self, grant: &CameraGrant, query: &str) -> Result<Arc<Muxer>, Response<ChunkBody>> {
+        let muxer = self.muxers.acquire(grant, query).await.map_err(|error| match &error {
             AcquireError::NotConfigured { .. } => not_found(&error.to_string()),
             AcquireError::NotReady { .. } => {
                 response::error(StatusCode::NOT_FOUND, &error.to_string(), Retry::Soon)

@@ -1,11 +1,14 @@
 //! Opening: storage is opened when something is to be recorded or played back, and tried again until that is done: live
 //! video does not wait for it.
 
+use std::sync::Arc;
+
 use tokio::runtime::Handle;
 use tracing::info_span;
 
 use super::{Recorders, RecordersSlot, open};
 use crate::config::resolved::Config;
+use crate::events::Events;
 use crate::paths::Paths;
 use crate::runtime::tasks::TaskSet;
 
@@ -19,6 +22,8 @@ pub(crate) struct Recording {
     pub(crate) storage_tasks: TaskSet,
     /// Counts the recorders' panics.
     pub(crate) media_tasks: TaskSet,
+    /// Who wants to know of files.
+    pub(crate) events: Events,
 }
 
 impl Recording {
@@ -41,8 +46,10 @@ impl Recording {
 
     async fn open(&self, config: &Config) {
         let (wanted, set) = (config.clone(), self.storage_tasks.clone());
+        let listener = Arc::new(self.events.clone());
         let opened = self.control.spawn(async move {
-            let (storage, driver) = open(&wanted).await?;
+            let (storage, mut driver) = open(&wanted).await?;
+            driver.tell(listener);
             set.spawn(info_span!("catalogue"), driver.run());
             Ok::<_, storage::CatalogueError>(storage)
         });

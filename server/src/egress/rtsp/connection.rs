@@ -40,6 +40,7 @@ use super::publisher::Publisher;
 use super::reader::{Reader, ReaderEnd, ReaderParts};
 use super::stats::{ConnRecord, Encryption, Role, SessionFacts, SessionRecord};
 use super::udp::UdpOut;
+use crate::events;
 use crate::registry::{AcquireError, NotPublishable};
 use crate::runtime::clock;
 use crate::stream::{ReaderKind, Seat, Stream};
@@ -521,7 +522,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn play(&mut self) {
         let (Some(source), Some(record)) = (&self.source, &self.session) else { return };
         let at = JoinAt::NewestRandomAccess;
-        let subscription = source.stream.subscribe(&source.grant, at, ReaderKind::RtspSession);
+        let mut subscription = source.stream.subscribe(&source.grant, at, ReaderKind::RtspSession);
+        let (id, query) = (record.facts.id.to_string(), record.facts.query.clone());
+        subscription.tell(&events::Reader { kind: record.facts.encryption.session_type(), id, query });
         let parts = ReaderParts {
             subscription,
             feed: Arc::clone(&source.feed),
@@ -553,10 +556,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let caller = Caller { ip: self.record.remote_addr.ip() };
         let grant = self.server.deps.gate.authorize(&caller, Action::Read, &path);
         let grant = grant.map_err(|_| Refusal::Unauthorized)?;
-        let stream = self.server.deps.registry.acquire(&grant).await.map_err(|error: AcquireError| {
-            debug!(%error, "nothing to read");
-            Refusal::NotFound
-        })?;
+        let stream = self.server.deps.registry.acquire(&grant, &target.query).await.map_err(
+            |error: AcquireError| {
+                debug!(%error, "nothing to read");
+                Refusal::NotFound
+            },
+        )?;
         let seat = stream.take_seat(ReaderKind::Waiting);
         let format = stream.format().ok_or(Refusal::NotFound)?;
         let feed = self.server.feeds.of(&stream);

@@ -42,6 +42,7 @@ use self::feed::Feeds;
 use self::stats::{ConnRecord, Encryption, SessionRecord};
 use self::udp::UdpPorts;
 use crate::config::resolved::RtspConfig;
+use crate::events::{Events, Lasting};
 use crate::http_listener::{self, ListenError};
 use crate::registry::Registry;
 use crate::runtime::clock;
@@ -62,6 +63,8 @@ pub(crate) struct RtspDeps {
     pub(crate) registry: Arc<Registry>,
     /// Who may read and publish.
     pub(crate) gate: Gate,
+    /// Who wants to know of connections.
+    pub(crate) events: Events,
     /// Owns the listener's and the connections' tasks.
     pub(crate) tasks: TaskSet,
 }
@@ -175,7 +178,8 @@ impl RtspServer {
         let encryption = if tls.is_some() { Encryption::Tls } else { Encryption::None };
         let record = Arc::new(ConnRecord::new(encryption, peer, clock::wall_now()));
         self.lock_conns().insert(record.id, Arc::clone(&record));
-        let listed = Listed { server: Arc::clone(self), id: record.id, _seat: seat };
+        let told = self.deps.events.connected(encryption.conn_type(), record.id);
+        let listed = Listed { server: Arc::clone(self), id: record.id, _seat: seat, _told: told };
         let span = debug_span!(parent: None, "rtsp", id = %record.id, %peer);
         let server = Arc::clone(self);
         self.deps.tasks.spawn(span, async move {
@@ -259,6 +263,7 @@ struct Listed {
     server: Arc<RtspServer>,
     id: Uuid,
     _seat: OwnedSemaphorePermit,
+    _told: Lasting,
 }
 
 impl Drop for Listed {

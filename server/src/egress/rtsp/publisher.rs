@@ -16,6 +16,7 @@ use tracing::debug;
 
 use super::out::Out;
 use super::stats::SessionRecord;
+use crate::events::Origin;
 use crate::ingest::publish::{Publication, PublishPoint};
 use crate::stream::Seat;
 
@@ -73,7 +74,13 @@ impl Publisher {
     /// # Errors
     /// [`Refused`]; why is in the log.
     pub(super) async fn record(&mut self, record: &SessionRecord) -> Result<(), Refused> {
-        match self.point.begin(&self.grant, &self.medias, &record.kick).await {
+        let facts = &record.facts;
+        let origin = Origin {
+            kind: facts.encryption.session_type(),
+            id: facts.id.to_string(),
+            query: facts.query.clone(),
+        };
+        match self.point.begin(&self.grant, &self.medias, origin, &record.kick).await {
             Ok(publication) => {
                 self.publication = Some(publication);
                 Ok(())

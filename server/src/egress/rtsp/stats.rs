@@ -18,6 +18,24 @@ pub(crate) enum Encryption {
     Tls,
 }
 
+impl Encryption {
+    /// MediaMTX's type of such a connection.
+    pub(super) fn conn_type(self) -> &'static str {
+        match self {
+            Self::None => "rtspConn",
+            Self::Tls => "rtspsConn",
+        }
+    }
+
+    /// MediaMTX's type of such a session.
+    pub(super) fn session_type(self) -> &'static str {
+        match self {
+            Self::None => "rtspSession",
+            Self::Tls => "rtspsSession",
+        }
+    }
+}
+
 /// A connection, shared between its task and those who look at it.
 #[derive(Debug)]
 pub(crate) struct ConnRecord {

@@ -27,6 +27,7 @@ use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite};
 
 use super::negotiate::mid_of;
 use super::packets::StreamPackets;
+use crate::events::Reader;
 use crate::runtime::clock;
 use crate::stream::Subscription;
 
@@ -146,6 +147,11 @@ impl MediaSender {
         }
         self.round_trip = round_trip;
         self.join(now);
+    }
+
+    /// Tells that its viewer watches.
+    pub(crate) fn tell(&mut self, viewer: &Reader) {
+        self.subscription.tell(viewer);
     }
 
     /// Whether units are wanted: the session waits for the stream only then.

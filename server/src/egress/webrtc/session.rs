@@ -30,6 +30,7 @@ use super::resend::Resend;
 use super::routes::{Incoming, Route};
 use super::sender::{MediaSender, Step};
 use super::stats::{SelectedPair, SessionRecord};
+use crate::events::Reader;
 use crate::runtime::clock;
 
 /// Requests (trickle, restart, close) that may wait for a session; the HTTP handler waits when full.
@@ -391,6 +392,9 @@ impl Session {
                     self.first_heard_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
                 info!(handshake_ms = handshake.as_millis(), "connected");
                 self.parts.sender.start(&mut self.parts.rtc, handshake / 3, now);
+                let facts = &self.parts.record.facts;
+                let (id, query) = (facts.id.to_string(), facts.query.clone());
+                self.parts.sender.tell(&Reader { kind: "webRTCSession", id, query });
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 self.ended = Some(Closed::PeerGone);

@@ -180,7 +180,7 @@ async fn post(server: &Arc<WebRtcServer>, path: PathName, request: Request) -> R
     let viewer = admit(server, path, &request)?;
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
     let offer = read_body(request).await?;
-    let stream = server.deps.registry.acquire(&viewer.grant).await?;
+    let stream = server.deps.registry.acquire(&viewer.grant, &viewer.query).await?;
     let (offer, map) = choose(&offer, &stream).map_err(|error| {
         let hls = (server.deps.hls)();
         Refusal::unservable(&error, hls.and_then(|hls| hls_url(hls, host.as_deref(), viewer.grant.path())))
