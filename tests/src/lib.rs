@@ -24,6 +24,7 @@ pub mod peers;
 pub mod ports;
 pub mod process;
 pub mod recording;
+pub mod rtmp;
 pub mod rtsp;
 pub mod server;
 pub mod simulator;

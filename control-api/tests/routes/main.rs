@@ -96,6 +96,8 @@ fn api(names: &[&str], origins: &[&str]) -> Router {
         config: Arc::new(fake::Fake::default()),
         rtsp: None,
         rtsps: None,
+        rtmp: None,
+        rtmps: None,
         info: Info { version: "1.2.3".to_owned(), started: SINCE },
         allow_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
         trusted_proxies: TrustedProxies::default(),

@@ -21,12 +21,13 @@ use media_core::path_name::PathName;
 use tokio::runtime::Handle;
 
 use crate::config::resolved::{
-    ApiConfig, Config, ControlConfig, HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtspConfig,
-    WebRtcConfig,
+    ApiConfig, Config, ControlConfig, HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtmpConfig,
+    RtspConfig, WebRtcConfig,
 };
 use crate::control::Observer;
 use crate::egress::hls::HlsServer;
 use crate::egress::recorder::RecordersSlot;
+use crate::egress::rtmp::RtmpServer;
 use crate::egress::rtsp::RtspServer;
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcServer};
 use crate::http_listener::ListenError;
@@ -46,6 +47,7 @@ pub(crate) struct Egress {
     hls: ArcSwapOption<HlsServer>,
     webrtc: ArcSwapOption<WebRtcServer>,
     rtsp: ArcSwapOption<RtspServer>,
+    rtmp: ArcSwapOption<RtmpServer>,
 }
 
 impl Egress {
@@ -64,6 +66,11 @@ impl Egress {
         self.rtsp.load_full()
     }
 
+    /// RTMP, when it is on.
+    pub(crate) fn rtmp(&self) -> Option<Arc<RtmpServer>> {
+        self.rtmp.load_full()
+    }
+
     /// Ends the sessions of a path that is gone; HLS sees for itself.
     pub(crate) fn end_sessions_of(&self, path: &PathName) {
         if let Some(webrtc) = self.webrtc() {
@@ -71,6 +78,9 @@ impl Egress {
         }
         if let Some(rtsp) = self.rtsp() {
             rtsp.end_sessions_of(path);
+        }
+        if let Some(rtmp) = self.rtmp() {
+            rtmp.end_conns_of(path);
         }
     }
 }
@@ -121,6 +131,7 @@ pub(crate) struct Listeners {
     hls: Option<Running<HlsConfig>>,
     webrtc: Option<Running<WebRtcKey>>,
     rtsp: Option<Running<RtspConfig>>,
+    rtmp: Option<Running<RtmpConfig>>,
     api: Option<Running<ApiKey>>,
     metrics: Option<Running<MetricsConfig>>,
     playback: Option<Running<PlaybackConfig>>,
@@ -138,11 +149,12 @@ struct WebRtcKey {
     hls: Option<HlsListener>,
 }
 
-/// Endpoints of what is off do not exist. The RTSP settings stand for the server whose clients are listed.
+/// Endpoints of what is off do not exist. The settings of RTSP and RTMP stand for the servers whose clients are listed.
 #[derive(Clone, PartialEq)]
 struct ApiKey {
     config: ApiConfig,
     rtsp: Option<RtspConfig>,
+    rtmp: Option<RtmpConfig>,
 }
 
 /// The page links to the media listeners.
@@ -161,6 +173,7 @@ impl Listeners {
             hls: None,
             webrtc: None,
             rtsp: None,
+            rtmp: None,
             api: None,
             metrics: None,
             playback: None,
@@ -180,8 +193,7 @@ impl Listeners {
     /// Has those listeners run that a configuration wants; the first fault of each that can't comes back.
     pub(crate) async fn apply(&mut self, config: &Config) -> Vec<ListenError> {
         let ground = self.ground.clone();
-        let (media, control) =
-            ((&ground.media_tasks, self.patience), (&ground.control_tasks, self.patience));
+        let (media, control) = ((&ground.media_tasks, self.patience), (&ground.control_tasks, self.patience));
         let mut faults = Vec::new();
         let hls = change(&mut self.hls, config.hls.clone(), media, Hls(&ground)).await;
         faults.extend(hls.err());
@@ -191,7 +203,12 @@ impl Listeners {
         });
         faults.extend(change(&mut self.webrtc, webrtc, media, WebRtc(&ground)).await.err());
         faults.extend(change(&mut self.rtsp, config.rtsp.clone(), media, Rtsp(&ground)).await.err());
-        let api = config.api.clone().map(|api| ApiKey { config: api, rtsp: config.rtsp.clone() });
+        faults.extend(change(&mut self.rtmp, config.rtmp.clone(), media, Rtmp(&ground)).await.err());
+        let api = config.api.clone().map(|api| ApiKey {
+            config: api,
+            rtsp: config.rtsp.clone(),
+            rtmp: config.rtmp.clone(),
+        });
         faults.extend(change(&mut self.api, api, control, Api(&ground)).await.err());
         let metrics = config.metrics.clone();
         faults.extend(change(&mut self.metrics, metrics, control, Metrics(&ground)).await.err());
@@ -229,6 +246,7 @@ trait Start<K> {
 struct Hls<'a>(&'a Ground);
 struct WebRtc<'a>(&'a Ground);
 struct Rtsp<'a>(&'a Ground);
+struct Rtmp<'a>(&'a Ground);
 struct Api<'a>(&'a Ground);
 struct Metrics<'a>(&'a Ground);
 struct Control<'a>(&'a Ground);

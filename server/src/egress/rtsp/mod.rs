@@ -16,7 +16,6 @@
 mod connection;
 mod feed;
 mod out;
-mod outbox;
 mod publisher;
 mod reader;
 pub(crate) mod stats;
@@ -211,7 +210,10 @@ impl RtspServer {
     /// Ends all sessions of a path that is gone.
     pub(crate) fn end_sessions_of(&self, path: &PathName) {
         let sessions = self.sessions();
-        sessions.iter().filter(|session| session.facts.path == *path).for_each(|session| session.kick.cancel());
+        sessions
+            .iter()
+            .filter(|session| session.facts.path == *path)
+            .for_each(|session| session.kick.cancel());
     }
 
     /// The records of all connections, in no order.
