@@ -106,7 +106,7 @@ struct Reader<'a> {
     left: usize,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn value(&mut self, depth: usize) -> Result<Value, AmfError> {
         self.left = self.left.checked_sub(1).ok_or(AmfError::TooMany)?;
         if depth > DEPTH_MAX {

@@ -34,6 +34,9 @@ pub const WAITING_UNITS_MAX: usize = 192;
 /// How long to wait for a track that metadata does not rule out.
 const TRACKS_WAIT_MS: u32 = 1000;
 
+/// A frame stamped this near to where it belongs was put off by rounding: the encoder's, and FLV's.
+const NEAR_MS: i64 = 2;
+
 /// Ticks of the pictures' clock in a millisecond.
 const VIDEO_TICKS_PER_MS: i64 = 90;
 
@@ -100,7 +103,6 @@ struct AudioClock {
     rate: u32,
     /// Ticks of a frame, where all are the same.
     frame_ticks: Option<i64>,
-    near_ms: i64,
     next_ticks: Option<i64>,
 }
 
@@ -296,8 +298,7 @@ impl Audio {
             AudioCodec::Opus => (48_000, None),
             AudioCodec::G711 { .. } => (8_000, None),
         };
-        // Rounded once by the encoder's clock and once by FLV.
-        let clock = AudioClock { rate, frame_ticks, near_ms: 2, next_ticks: None };
+        let clock = AudioClock { rate, frame_ticks, next_ticks: None };
         Ok(Self { codec, record, clock })
     }
 
@@ -320,7 +321,7 @@ impl AudioClock {
         let rate = i64::from(self.rate);
         let near_ms = self.next_ticks.map_or(0, |next| next * 1000 / rate);
         let stamped = extend_u32(timestamp_ms, near_ms) * rate / 1000;
-        let near_ticks = self.near_ms * rate / 1000;
+        let near_ticks = NEAR_MS * rate / 1000;
         let ticks = self.next_ticks.filter(|next| (next - stamped).abs() <= near_ticks).unwrap_or(stamped);
         self.next_ticks = self.frame_ticks.or(frame_ticks).map(|frame| ticks + frame);
         ticks
