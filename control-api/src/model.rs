@@ -116,6 +116,10 @@ pub enum PathSourceType {
     RtspSession,
     /// Published over RTSPS.
     RtspsSession,
+    /// Published over RTMP.
+    RtmpConn,
+    /// Published over RTMPS.
+    RtmpsConn,
 }
 
 /// One reader of a path.
@@ -143,6 +147,12 @@ pub enum PathReaderType {
     /// One RTSP reader over TLS.
     #[serde(rename = "rtspsSession")]
     RtspsSession,
+    /// One RTMP reader.
+    #[serde(rename = "rtmpConn")]
+    RtmpConn,
+    /// One RTMP reader over TLS.
+    #[serde(rename = "rtmpsConn")]
+    RtmpsConn,
 }
 
 /// A track of a path.

@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::loopback::{self, TrustedProxies};
 use crate::model::{Info, Page, Path};
 use crate::paging::{Paging, Piece, query};
+use crate::rtmp::{self, RtmpClients};
 use crate::rtsp::{self, RtspClients};
 use crate::snapshot::{self, SnapshotQuery, Snapshots};
 use crate::storage::{self, Storage};
@@ -39,6 +40,10 @@ pub struct ApiDeps {
     pub rtsp: Option<Arc<dyn RtspClients>>,
     /// Clients of the RTSPS listener; `None` when it is off.
     pub rtsps: Option<Arc<dyn RtspClients>>,
+    /// Clients of the RTMP listener; `None` when it is off.
+    pub rtmp: Option<Arc<dyn RtmpClients>>,
+    /// Clients of the RTMPS listener; `None` when it is off.
+    pub rtmps: Option<Arc<dyn RtmpClients>>,
     /// What the server is.
     pub info: Info,
     /// `apiAllowOrigins`.
@@ -57,7 +62,10 @@ pub fn router(deps: ApiDeps) -> Router {
     let proxies = deps.trusted_proxies.clone();
     let clients = [("rtsp", deps.rtsp.clone()), ("rtsps", deps.rtsps.clone())];
     let clients = clients.into_iter().filter_map(|(prefix, clients)| Some(rtsp::routes(prefix, clients?)));
+    let conns = [("rtmp", deps.rtmp.clone()), ("rtmps", deps.rtmps.clone())];
+    let conns = conns.into_iter().filter_map(|(prefix, clients)| Some(rtmp::routes(prefix, clients?)));
     clients
+        .chain(conns)
         .fold(Router::new(), Router::merge)
         .route("/v3/info", get(info))
         .route("/v3/paths/list", get(list_paths))

@@ -14,7 +14,7 @@
 //! machine takes its input and `now` as arguments and hands its output back.
 //!
 //! Modules import downwards only: `time` <- `track`, `access_unit` <- `codec` <- `rtp`, `audio`, `key_frame` <-
-//! `ingest` | `ring` | `remux` <- `egress`. The ring knows no codec; egress modules do not import
+//! `ingest` | `ring` | `remux` <- `rtmp` <- `egress`. The ring knows no codec; egress modules do not import
 //! each other.
 #![deny(clippy::indexing_slicing)]
 
@@ -28,6 +28,7 @@ pub mod key_frame;
 pub mod path_name;
 pub mod remux;
 pub mod ring;
+pub mod rtmp;
 pub mod rtp;
 pub mod rtsp;
 pub mod time;

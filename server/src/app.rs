@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  shards:          supervisors ─► streams ─► remuxers ─► HLS windows, recorders
-//!  media runtime:   HLS listener, WebRTC sessions and listener, RTSP listener and readers
+//!  media runtime:   HLS listener, WebRTC sessions and listener, RTSP and RTMP listeners and connections
 //!  control runtime: API, metrics, page, playback of recordings, catalogue
 //!  decode threads:  snapshots, thumbnails
 //! ```

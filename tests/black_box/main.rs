@@ -39,6 +39,8 @@ mod recording;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod rtmp;
+#[cfg(test)]
 mod rtsp;
 #[cfg(test)]
 mod rules;

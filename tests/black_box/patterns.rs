@@ -92,7 +92,7 @@ async fn mediamtxs_own_file_starts_the_server_with_one_warning() -> anyhow::Resu
     ensure!(checked.success, "{checked:?}");
     let warnings: Vec<_> = checked.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
     ensure!(warnings.len() == 1 && warnings[0].contains("these settings have no effect: "), "{warnings:?}");
-    for setting in ["rtmp", "srt", "moq"] {
+    for setting in ["srt", "moq"] {
         ensure!(warnings[0].contains(setting), "{setting} is not named: {warnings:?}");
     }
     // Its addresses may be taken on this machine: the harness gives others.

@@ -25,6 +25,7 @@ pub mod peers;
 pub mod ports;
 pub mod process;
 pub mod recording;
+pub mod rtmp;
 pub mod rtsp;
 pub mod s3;
 pub mod server;

@@ -45,6 +45,10 @@ pub struct Ports {
     pub rtsp: u16,
     /// `rtspsAddress`
     pub rtsps: u16,
+    /// `rtmpAddress`
+    pub rtmp: u16,
+    /// `rtmpsAddress`
+    pub rtmps: u16,
     /// `rtpAddress`
     pub rtp: u16,
     /// `rtcpAddress`
@@ -89,6 +93,8 @@ impl Server {
             playback: ports::free()?,
             rtsp: ports::free()?,
             rtsps: ports::free()?,
+            rtmp: ports::free()?,
+            rtmps: ports::free()?,
             rtp: ports::free()?,
             rtcp: ports::free()?,
         };
@@ -234,6 +240,12 @@ impl Server {
     #[must_use]
     pub fn rtsp(&self, path: &str) -> String {
         format!("rtsp://127.0.0.1:{}/{path}", self.ports.rtsp)
+    }
+
+    /// The RTMP address of a path.
+    #[must_use]
+    pub fn rtmp(&self, path: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/{path}", self.ports.rtmp)
     }
 
     /// An endpoint of MediaMTX's API, without the leading `/v3/`.
@@ -408,6 +420,8 @@ fn full_config(config: &str, ports: &Ports) -> anyhow::Result<String> {
         ("playbackAddress", ports.playback),
         ("rtspAddress", ports.rtsp),
         ("rtspsAddress", ports.rtsps),
+        ("rtmpAddress", ports.rtmp),
+        ("rtmpsAddress", ports.rtmps),
         ("rtpAddress", ports.rtp),
         ("rtcpAddress", ports.rtcp),
     ];

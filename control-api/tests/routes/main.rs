@@ -98,6 +98,8 @@ fn api(names: &[&str], origins: &[&str]) -> Router {
         snapshots: Arc::new(snapshot::Pictures),
         rtsp: None,
         rtsps: None,
+        rtmp: None,
+        rtmps: None,
         info: Info { version: "1.2.3".to_owned(), started: SINCE },
         allow_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
         trusted_proxies: TrustedProxies::default(),

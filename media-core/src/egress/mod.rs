@@ -2,5 +2,6 @@
 
 pub mod hls;
 pub mod recorder;
+pub mod rtmp;
 pub mod rtsp;
 pub mod webrtc;

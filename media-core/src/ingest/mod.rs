@@ -33,6 +33,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 pub use counters::IngestCounters;
 pub use track_setup::{FMTP_BYTES_MAX, PARAMETER_SETS_MAX, SetupError, TrackSetup};
 pub use wall::{CAMERA_OFFSET_MAX_US, SETTLE_US};
@@ -221,8 +223,38 @@ impl Ingest {
     /// # Errors
     /// [`PacketError`]: the packet was bad. It is counted, and the next one is welcome.
     pub fn handle_rtp(&mut self, index: usize, packet: &RtpPacket) -> Result<(), PacketError> {
+        self.take(index, packet, Depacketizer::push)
+    }
+
+    /// The same of a whole access unit, as protocols without RTP carry it: NAL units behind lengths of 4 bytes, or one frame of sound, with
+    /// its presentation time as an RTP timestamp.
+    ///
+    /// # Errors
+    /// [`PacketError`]: the unit was bad. It is counted, and the next one is welcome.
+    pub fn handle_unit(&mut self, index: usize, unit: &RtpPacket) -> Result<(), PacketError> {
+        self.take(index, unit, Depacketizer::push_unit)
+    }
+
+    /// Counts a message that never became a packet: its protocol could not make sense of it.
+    pub fn count_malformed(&mut self) {
+        self.counters.malformed_packets += 1;
+    }
+
+    /// Takes parameter sets that came beside the pictures, for those that come.
+    pub fn handle_parameter_sets(&mut self, index: usize, nals: &[Bytes]) {
+        let Some(track) = self.track_mut(index) else { return };
+        let bad = nals.iter().filter(|nal| track.depacketizer.learn(nal).is_err()).count();
+        self.counters.malformed_packets += u64::try_from(bad).unwrap_or(0);
+    }
+
+    fn take(
+        &mut self,
+        index: usize,
+        packet: &RtpPacket,
+        push: fn(&mut Depacketizer, &RtpPacket) -> Result<(), PacketError>,
+    ) -> Result<(), PacketError> {
         let Some(track) = self.track_mut(index) else { return Ok(()) };
-        let result = track.depacketizer.push(packet);
+        let result = push(&mut track.depacketizer, packet);
         track.is_loss_since_unit |= packet.lost_before > 0;
         self.counters.packets += 1;
         self.counters.lost_packets += u64::from(packet.lost_before);

@@ -235,13 +235,13 @@ mod tests {
 
     #[test]
     fn keys_without_effect_are_gathered_with_reasons() {
-        let yaml = "rtmp: yes\nrtmpAddress: :1935\nsrt: no\nudpReadBufferSize: 1024\npathDefaults:\n  rtspAnyPort: no\n\
+        let yaml = "srt: yes\nsrtAddress: :8890\nmoq: no\nudpReadBufferSize: 1024\npathDefaults:\n  rtspAnyPort: no\n\
                     paths:\n  a: {rtspAnyPort: yes}\n  b: {rtspAnyPort: yes}\n  c: {rtspAnyPort: yes}\n  d: {rtspAnyPort: yes}\n";
         let (_, findings, faults) = checked(yaml);
         assert_eq!(faults, Vec::<String>::new());
         assert_eq!(
             findings.no_effect.to_string(),
-            "these settings have no effect: rtmp (RTMP is not implemented yet); \
+            "these settings have no effect: srt (SRT is not implemented yet); \
              rtspAnyPort of a, b, c and 1 more (RTSP sources do not have this yet); \
              udpReadBufferSize (this server sizes its own buffers)"
         );

@@ -31,7 +31,7 @@ pub(crate) enum Support {
 pub(crate) enum Area {
     /// Details of serving RTSP.
     RtspServer,
-    /// RTMP in and out.
+    /// Details of RTMP.
     Rtmp,
     /// SRT in and out.
     Srt,
@@ -66,7 +66,7 @@ impl Area {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::RtspServer => "serving RTSP does not have this yet",
-            Self::Rtmp => "RTMP is not implemented yet",
+            Self::Rtmp => "RTMP does not have this yet",
             Self::Srt => "SRT is not implemented yet",
             Self::Moq => "MoQ is not implemented yet",
             Self::Recording => "it stands in pathDefaults today",
@@ -207,12 +207,12 @@ pub(crate) const GLOBAL: &[Key] = &[
     later("rtspAuthMethods", Area::RtspServer, "[basic]"),
     later("rtspTrustedProxies", Area::RtspServer, "[]"),
     // RTMP, SRT, MoQ.
-    later("rtmp", Area::Rtmp, "false"),
-    later("rtmpEncryption", Area::Rtmp, "no"),
-    later("rtmpAddress", Area::Rtmp, ":1935"),
-    later("rtmpsAddress", Area::Rtmp, ":1936"),
-    later("rtmpServerKey", Area::Rtmp, "server.key"),
-    later("rtmpServerCert", Area::Rtmp, "server.crt"),
+    works("rtmp"),
+    works("rtmpEncryption"),
+    works("rtmpAddress"),
+    works("rtmpsAddress"),
+    works("rtmpServerKey"),
+    works("rtmpServerCert"),
     later("rtmpTrustedProxies", Area::Rtmp, "[]"),
     later("srt", Area::Srt, "false"),
     later("srtAddress", Area::Srt, ":8890"),

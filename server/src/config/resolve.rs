@@ -12,8 +12,8 @@ use super::fault::{FaultKind, Faults};
 use super::reader::Reader;
 use super::resolved::{
     ApiConfig, Config, ControlConfig, HlsConfig, HlsMuxers, HlsVariant, HttpConfig, IceServer, InterfaceIps,
-    LogFormat, LogLevel, LogSink, LoggingConfig, MetricsConfig, PlaybackConfig, RtspConfig, RtspTls,
-    RtspTransports, RtspUdp, TimeoutsConfig, TlsFiles, WebRtcConfig,
+    LogFormat, LogLevel, LogSink, LoggingConfig, MetricsConfig, PlaybackConfig, RtmpConfig, RtmpTls,
+    RtspConfig, RtspTls, RtspTransports, RtspUdp, TimeoutsConfig, TlsFiles, WebRtcConfig,
 };
 use super::source_url::Secret;
 use super::tree::Node;
@@ -48,6 +48,7 @@ pub(crate) fn resolve(
     let playback = http(&mut reader, "playback", 9996);
     let timeouts = TimeoutsConfig { read, write };
     let rtsp = rtsp(&mut reader, timeouts, warnings);
+    let rtmp = rtmp(&mut reader, timeouts, rtsp.write_queue_packets);
     let control = control(&mut reader);
     let config = Config {
         logging: logging(&mut reader, warnings),
@@ -58,6 +59,7 @@ pub(crate) fn resolve(
         hls: reader.on("hls").then_some(hls),
         webrtc: reader.on("webrtc").then_some(webrtc),
         rtsp: reader.on("rtsp").then_some(rtsp),
+        rtmp: reader.on("rtmp").then_some(rtmp),
         playback: reader.off("playback").then_some(PlaybackConfig { http: playback }),
         database: database(&mut reader),
         retention: record::limits(&mut reader),
@@ -222,12 +224,7 @@ fn rtsp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig, warnings: &mut Vec<Wa
         _ => Err(Expected::Within("a number from 0 to 1472".to_owned())),
     });
     let transports = rtsp_transports(reader, warnings);
-    let encryption = reader.value("rtspEncryption", RtspEncryption::No, |text| match text {
-        "no" | "false" => Ok(RtspEncryption::No),
-        "optional" => Ok(RtspEncryption::Optional),
-        "strict" | "yes" | "true" => Ok(RtspEncryption::Strict),
-        _ => Err(Expected::OneOf(&["no", "optional", "strict"])),
-    });
+    let encryption = encryption(reader, "rtspEncryption");
     let address = reader.value("rtspAddress", everywhere(8554), values::address);
     let tls = RtspTls {
         address: reader.value("rtspsAddress", everywhere(8322), values::address),
@@ -237,8 +234,8 @@ fn rtsp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig, warnings: &mut Vec<Wa
         },
     };
     RtspConfig {
-        address: (encryption != RtspEncryption::Strict).then_some(address),
-        tls: (encryption != RtspEncryption::No).then_some(tls),
+        address: (encryption != Encryption::Strict).then_some(address),
+        tls: (encryption != Encryption::No).then_some(tls),
         transports,
         write_queue_packets,
         packet_bytes_max,
@@ -247,11 +244,41 @@ fn rtsp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig, warnings: &mut Vec<Wa
     }
 }
 
+fn rtmp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig, write_queue_units: usize) -> RtmpConfig {
+    let everywhere = |port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+    let encryption = encryption(reader, "rtmpEncryption");
+    let address = reader.value("rtmpAddress", everywhere(1935), values::address);
+    let tls = RtmpTls {
+        address: reader.value("rtmpsAddress", everywhere(1936), values::address),
+        files: TlsFiles {
+            key: reader.text("rtmpServerKey", "server.key").into(),
+            certificate: reader.text("rtmpServerCert", "server.crt").into(),
+        },
+    };
+    RtmpConfig {
+        address: (encryption != Encryption::Strict).then_some(address),
+        tls: (encryption != Encryption::No).then_some(tls),
+        write_queue_units,
+        read_timeout: timeouts.read,
+        write_timeout: timeouts.write,
+    }
+}
+
+/// `rtspEncryption`, `rtmpEncryption`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum RtspEncryption {
+enum Encryption {
     No,
     Optional,
     Strict,
+}
+
+fn encryption(reader: &mut Reader<'_>, key: &str) -> Encryption {
+    reader.value(key, Encryption::No, |text| match text {
+        "no" | "false" => Ok(Encryption::No),
+        "optional" => Ok(Encryption::Optional),
+        "strict" | "yes" | "true" => Ok(Encryption::Strict),
+        _ => Err(Expected::OneOf(&["no", "optional", "strict"])),
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -364,6 +391,8 @@ fn check_addresses(config: &Config, reader: &mut Reader<'_>) {
         ("playbackAddress", config.playback.as_ref().map(|playback| playback.http.address)),
         ("rtspAddress", config.rtsp.as_ref().and_then(|rtsp| rtsp.address)),
         ("rtspsAddress", config.rtsp.as_ref().and_then(|rtsp| Some(rtsp.tls.as_ref()?.address))),
+        ("rtmpAddress", config.rtmp.as_ref().and_then(|rtmp| rtmp.address)),
+        ("rtmpsAddress", config.rtmp.as_ref().and_then(|rtmp| Some(rtmp.tls.as_ref()?.address))),
         ("webrtcLocalTCPAddress", config.webrtc.as_ref().and_then(|webrtc| webrtc.local_tcp_address)),
     ]
     .into_iter()

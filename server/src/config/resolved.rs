@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) webrtc: Option<WebRtcConfig>,
     /// Serving RTSP, key `rtsp`; on by default.
     pub(crate) rtsp: Option<RtspConfig>,
+    /// RTMP, key `rtmp`; on by default.
+    pub(crate) rtmp: Option<RtmpConfig>,
     /// Playback of recordings, key `playback`; off by default.
     pub(crate) playback: Option<PlaybackConfig>,
     /// The catalogue of recordings, key `database`; ours, default `sqlite:gtvision.db`.
@@ -265,6 +267,30 @@ pub(crate) struct RtspTls {
     /// `rtspsAddress`, default `:8322`.
     pub(crate) address: SocketAddr,
     /// `rtspServerKey` and `rtspServerCert`.
+    pub(crate) files: TlsFiles,
+}
+
+/// RTMP, `:1935`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RtmpConfig {
+    /// `rtmpAddress`, default `:1935`; `None` with `rtmpEncryption: strict`.
+    pub(crate) address: Option<SocketAddr>,
+    /// The RTMPS listener, with `rtmpEncryption: optional` or `strict`; off by default.
+    pub(crate) tls: Option<RtmpTls>,
+    /// `writeQueueSize`, default 512: access units that may wait for one reader.
+    pub(crate) write_queue_units: usize,
+    /// `readTimeout`: how long a publisher, or who has not said what it wants, may be silent.
+    pub(crate) read_timeout: Duration,
+    /// `writeTimeout`: how long a client may take nothing of what is sent.
+    pub(crate) write_timeout: Duration,
+}
+
+/// RTMPS, `:1936`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RtmpTls {
+    /// `rtmpsAddress`, default `:1936`.
+    pub(crate) address: SocketAddr,
+    /// `rtmpServerKey` and `rtmpServerCert`.
     pub(crate) files: TlsFiles,
 }
 

@@ -151,7 +151,7 @@ pub(crate) const GLOBAL: &[Field] = &[
     text("rtspServerCert", "server.crt"),
     texts("rtspAuthMethods", "['basic']"),
     texts("rtspTrustedProxies", "[]"),
-    bool("rtmp", "false"),
+    bool("rtmp", "true"),
     text("rtmpEncryption", "no"),
     text("rtmpAddress", ":1935"),
     text("rtmpsAddress", ":1936"),

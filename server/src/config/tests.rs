@@ -102,6 +102,8 @@ fn values_out_of_range_are_refused() {
         "udpMaxPayloadSize: 1500",
         "rtspTransports: [quic]",
         "rtspEncryption: perhaps",
+        "rtmpEncryption: perhaps",
+        "rtmpAddress: :8888",
         "rtspAddress: :8888",
         "rtspEncryption: strict\nrtspsAddress: :8889",
         "apiAddress: localhost",
@@ -125,6 +127,20 @@ fn values_out_of_range_are_refused() {
     }
     good("hlsVariant: fmp4\nhlsSegmentCount: 3");
     good("webrtcICEServers2: [{url: 'turn:x:3478?transport=tcp', username: AUTH_SECRET, password: s}]");
+}
+
+#[test]
+fn rtmp_is_served_as_the_keys_say() {
+    let (config, warnings) = good("writeQueueSize: 64\nreadTimeout: 5s\n");
+    let rtmp = config.rtmp.unwrap();
+    assert_eq!(rtmp.address.map(|address| address.port()), Some(1935));
+    assert_eq!((rtmp.tls, rtmp.write_queue_units, rtmp.read_timeout.as_secs()), (None, 64, 5));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let (config, _) = good("rtmpEncryption: strict\nrtmpServerKey: a.key\n");
+    let rtmp = config.rtmp.unwrap();
+    let tls = rtmp.tls.unwrap();
+    assert_eq!((rtmp.address, tls.address.port(), tls.files.key.to_str()), (None, 1936, Some("a.key")));
+    assert!(good("rtmp: no").0.rtmp.is_none() && good("rtmpDisable: yes").0.rtmp.is_none());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Snapshots are taken from the running parts; nothing here holds up media.
 
 pub(crate) mod config;
+pub(crate) mod rtmp;
 pub(crate) mod rtsp;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
 use crate::decode::pool::DecodePool;
 use crate::egress::recorder::RecordersSlot;
+use crate::egress::rtmp::stats::ConnRecord as RtmpConnRecord;
 use crate::egress::rtsp::stats::{Encryption, Role, SessionFacts, SessionRecord as RtspSessionRecord};
 use crate::egress::webrtc::stats::SessionRecord;
 use crate::hooks::Hooks;
@@ -33,6 +35,7 @@ use crate::telemetry::metrics::{
 };
 use crate::telemetry::process::ProcessMetrics;
 use crate::telemetry::recording_metrics::RecordingMetrics;
+use crate::telemetry::rtmp_metrics::RtmpMetrics;
 use crate::telemetry::rtsp_metrics::RtspMetrics;
 use crate::webhooks::Webhooks;
 
@@ -63,6 +66,7 @@ struct Audience {
     hls_bytes: HashMap<PathName, u64>,
     sessions: Vec<Arc<SessionRecord>>,
     rtsp_sessions: Vec<Arc<RtspSessionRecord>>,
+    rtmp_conns: Vec<Arc<RtmpConnRecord>>,
 }
 
 impl Observer {
@@ -70,7 +74,8 @@ impl Observer {
         let muxers = self.egress.hls().map(|hls| hls.snapshot()).unwrap_or_default();
         let hls_bytes = muxers.into_iter().map(|muxer| (muxer.path, muxer.sent_bytes)).collect();
         let rtsp_sessions = self.egress.rtsp().map(|rtsp| rtsp.sessions()).unwrap_or_default();
-        Audience { hls_bytes, sessions: self.sessions(), rtsp_sessions }
+        let rtmp_conns = self.egress.rtmp().map(|rtmp| rtmp.conns()).unwrap_or_default();
+        Audience { hls_bytes, sessions: self.sessions(), rtsp_sessions, rtmp_conns }
     }
 
     fn sessions(&self) -> Vec<Arc<SessionRecord>> {
@@ -103,7 +108,11 @@ impl Audience {
             available_since: online_since,
             online_since,
             tracks,
-            readers: muxers.chain(sessions).chain(self.rtsp_readers(stream)).collect(),
+            readers: muxers
+                .chain(sessions)
+                .chain(self.rtsp_readers(stream))
+                .chain(self.rtmp_readers(stream))
+                .collect(),
             counters: self.camera_counters(stream),
         }
     }
@@ -116,12 +125,35 @@ impl Audience {
         let publishes = |session: &&Arc<RtspSessionRecord>| {
             session.facts.path == *entry.stream.name() && session.state() == "publish"
         };
-        let facts = &self.rtsp_sessions.iter().find(publishes)?.facts;
+        let Some(session) = self.rtsp_sessions.iter().find(publishes) else {
+            return self.rtmp_source(entry.stream.name());
+        };
+        let facts = &session.facts;
         let kind = match facts.encryption {
             Encryption::None => PathSourceType::RtspSession,
             Encryption::Tls => PathSourceType::RtspsSession,
         };
         Some(PathSource { kind, id: facts.id.to_string() })
+    }
+
+    fn rtmp_source(&self, path: &PathName) -> Option<PathSource> {
+        let conn = self.rtmp_conns.iter().find(|conn| conn.is_at(path, Role::Publish))?;
+        let kind = match conn.encryption {
+            Encryption::None => PathSourceType::RtmpConn,
+            Encryption::Tls => PathSourceType::RtmpsConn,
+        };
+        Some(PathSource { kind, id: conn.id.to_string() })
+    }
+
+    fn rtmp_readers<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = PathReader> + 'a {
+        let reads = |conn: &&Arc<RtmpConnRecord>| conn.is_at(stream.name(), Role::Read);
+        self.rtmp_conns.iter().filter(reads).map(|conn| PathReader {
+            kind: match conn.encryption {
+                Encryption::None => PathReaderType::RtmpConn,
+                Encryption::Tls => PathReaderType::RtmpsConn,
+            },
+            id: conn.id.to_string(),
+        })
     }
 
     fn rtsp_readers<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = PathReader> + 'a {
@@ -151,7 +183,7 @@ impl Audience {
         }
     }
 
-    /// Bytes sent to viewers: by WebRTC and RTSP since the start, by the HLS muxer that now runs.
+    /// Bytes sent to viewers: by WebRTC, RTSP and RTMP since the start, by the HLS muxer that now runs.
     fn outbound_bytes(&self, stream: &Stream) -> u64 {
         let hls_bytes = self.hls_bytes.get(stream.name()).copied().unwrap_or(0);
         stream.counters.outbound_bytes.load(Relaxed) + hls_bytes
@@ -190,6 +222,7 @@ impl Audience {
                 ("hlsSession", count(ReaderKind::HlsMuxer)),
                 ("webRTCSession", count(ReaderKind::WebRtcSession)),
                 ("rtspSession", count(ReaderKind::RtspSession)),
+                ("rtmpConn", count(ReaderKind::RtmpConn)),
             ],
             inbound_bytes: stream.counters.inbound_bytes.load(Relaxed),
             outbound_bytes: self.outbound_bytes(stream),
@@ -248,6 +281,11 @@ impl MetricsSource for Observer {
                 sessions: rtsp.sessions(),
                 has_tls: rtsp.listens(Encryption::Tls),
                 cut: rtsp.cut_readers(),
+            }),
+            rtmp: self.egress.rtmp().map(|rtmp| RtmpMetrics {
+                conns: rtmp.conns(),
+                has_tls: rtmp.listens(Encryption::Tls),
+                cut: rtmp.cut_readers(),
             }),
             recording: self.recorders.get().map(|recorders| {
                 let ledger = recorders.ledger();

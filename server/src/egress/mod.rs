@@ -1,6 +1,8 @@
 //! Egress: moves to viewers what media-core decides.
 
 pub(crate) mod hls;
+mod outbox;
 pub(crate) mod recorder;
+pub(crate) mod rtmp;
 pub(crate) mod rtsp;
 pub(crate) mod webrtc;

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  ANNOUNCE, RECORD ─► PublishPoint::begin ─► Publication ─packets─► RtpReceiver ─► Ingest ─► Output ─► ring
+//!  RTMP publish ─────► PublishPoint::claim ─►      └──── access units ────────────────┘
 //!                           └─ the one before is ended first (overridePublisher)
 //! ```
 //!
 //! The next publisher goes on where the last one ended (-> `intake`).
 //!
-//! Belongs here: who publishes. Does not: protocols (-> egress::rtsp).
+//! Belongs here: who publishes. Does not: protocols (-> egress::rtsp, egress::rtmp).
 //! Limits: [`HANDOVER_MAX`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use media_core::gate::{Action, CameraGrant};
-use media_core::ingest::SetupError;
+use media_core::ingest::{SetupError, TrackSetup};
 use media_core::rtp::RtpPacket;
 use media_core::rtsp::{MediaKind, ReceivedRtp, ReceiverReport, RtpReceiver, SdpMedia, parse_sender_report};
 use tokio::sync::OwnedMutexGuard;
@@ -104,6 +105,23 @@ impl PublishPoint {
         origin: Origin,
         ended: &CancellationToken,
     ) -> Result<Publication, PublishError> {
+        let mut publication = self.claim(grant, origin, ended).await?;
+        publication.receivers = medias.iter().map(|media| RtpReceiver::new(media.payload_type)).collect();
+        let setups: Vec<_> = medias.iter().map(track_setup).collect();
+        publication.start(&setups)?;
+        Ok(publication)
+    }
+
+    /// The same before the tracks are known: [`Publication::start`] tells them.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        grant: &CameraGrant,
+        origin: Origin,
+        ended: &CancellationToken,
+    ) -> Result<Publication, PublishError> {
         let stream = self.intake.stream();
         debug_assert_eq!((grant.path(), grant.action()), (stream.name(), Action::Publish));
         let path = || stream.name().to_string();
@@ -123,19 +141,15 @@ impl PublishPoint {
         if self.closed.is_cancelled() {
             return Err(PublishError::Closed { path: path() });
         }
-        let mut publication = Publication {
+        stream.set_origin(origin);
+        Ok(Publication {
             stream: Arc::clone(stream),
             machine,
-            receivers: medias.iter().map(|media| RtpReceiver::new(media.payload_type)).collect(),
+            receivers: Vec::new(),
             in_order: Vec::new(),
             is_online: false,
             report_at: clock::now() + REPORT_INTERVAL,
-        };
-        let setups: Vec<_> = medias.iter().map(track_setup).collect();
-        publication.machine.ingest.start(&setups, clock::now())?;
-        stream.set_origin(origin);
-        stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
-        Ok(publication)
+        })
     }
 
     fn lock_holder(&self) -> std::sync::MutexGuard<'_, Option<CancellationToken>> {
@@ -164,6 +178,40 @@ pub(crate) struct Received {
 }
 
 impl Publication {
+    /// These are the tracks from now on; what comes is a connection of its own, with a discontinuity before it.
+    ///
+    /// # Errors
+    /// [`PublishError::Tracks`].
+    pub(crate) fn start(&mut self, setups: &[TrackSetup]) -> Result<(), PublishError> {
+        self.machine.ingest.start(setups, clock::now())?;
+        if !self.is_online {
+            self.stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
+        }
+        Ok(())
+    }
+
+    /// Takes a whole access unit of a track, stamped as RTP would.
+    pub(crate) fn unit(&mut self, track: usize, rtp_timestamp: u32, payload: Bytes) {
+        let bytes = u64::try_from(payload.len()).unwrap_or(0);
+        self.stream.counters.inbound_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let (arrival, arrival_wall) = (clock::now(), clock::wall_now());
+        let unit =
+            RtpPacket { seq: 0, rtp_timestamp, marker: true, payload, arrival, arrival_wall, lost_before: 0 };
+        if let Err(error) = self.machine.ingest.handle_unit(track, &unit) {
+            debug!(track, %error, "access unit can't be used");
+        }
+    }
+
+    /// Takes parameter sets of a track.
+    pub(crate) fn parameter_sets(&mut self, track: usize, nals: &[Bytes]) {
+        self.machine.ingest.handle_parameter_sets(track, nals);
+    }
+
+    /// Counts what its protocol could not make sense of.
+    pub(crate) fn count_malformed(&mut self) {
+        self.machine.ingest.count_malformed();
+    }
+
     /// Takes a packet of a track, by its index among the announced ones.
     pub(crate) fn packet(&mut self, track: usize, kind: MediaKind, packet: Bytes) {
         let (now, wall) = (clock::now(), clock::wall_now());

@@ -21,12 +21,13 @@ use media_core::path_name::PathName;
 use tokio::runtime::Handle;
 
 use crate::config::resolved::{
-    ApiConfig, Config, ControlConfig, HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtspConfig,
-    WebRtcConfig,
+    ApiConfig, Config, ControlConfig, HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtmpConfig,
+    RtspConfig, WebRtcConfig,
 };
 use crate::control::Observer;
 use crate::egress::hls::HlsServer;
 use crate::egress::recorder::RecordersSlot;
+use crate::egress::rtmp::RtmpServer;
 use crate::egress::rtsp::RtspServer;
 use crate::egress::rtsp::stats::Encryption;
 use crate::egress::webrtc::{HlsListener, HttpScheme, WebRtcServer};
@@ -48,6 +49,7 @@ pub(crate) struct Egress {
     hls: ArcSwapOption<HlsServer>,
     webrtc: ArcSwapOption<WebRtcServer>,
     rtsp: ArcSwapOption<RtspServer>,
+    rtmp: ArcSwapOption<RtmpServer>,
 }
 
 impl Egress {
@@ -66,6 +68,11 @@ impl Egress {
         self.rtsp.load_full()
     }
 
+    /// RTMP, when it is on.
+    pub(crate) fn rtmp(&self) -> Option<Arc<RtmpServer>> {
+        self.rtmp.load_full()
+    }
+
     /// Ends the sessions of a path that is gone; HLS sees for itself.
     pub(crate) fn end_sessions_of(&self, path: &PathName) {
         if let Some(webrtc) = self.webrtc() {
@@ -73,6 +80,9 @@ impl Egress {
         }
         if let Some(rtsp) = self.rtsp() {
             rtsp.end_sessions_of(path);
+        }
+        if let Some(rtmp) = self.rtmp() {
+            rtmp.end_conns_of(path);
         }
     }
 }
@@ -125,6 +135,7 @@ pub(crate) struct Listeners {
     hls: Option<Running<HlsConfig>>,
     webrtc: Option<Running<WebRtcConfig>>,
     rtsp: Option<Running<RtspConfig>>,
+    rtmp: Option<Running<RtmpConfig>>,
     api: Option<Running<ApiKey>>,
     metrics: Option<Running<MetricsConfig>>,
     playback: Option<Running<PlaybackConfig>>,
@@ -139,8 +150,9 @@ pub(crate) struct Listeners {
 #[derive(Clone, PartialEq)]
 struct ApiKey {
     config: ApiConfig,
-    has_rtsp: bool,
-    has_rtsps: bool,
+    /// By encryption: none, TLS.
+    has_rtsp: [bool; 2],
+    has_rtmp: [bool; 2],
 }
 
 /// The page links to the media listeners.
@@ -159,6 +171,7 @@ impl Listeners {
             hls: None,
             webrtc: None,
             rtsp: None,
+            rtmp: None,
             api: None,
             metrics: None,
             playback: None,
@@ -184,11 +197,13 @@ impl Listeners {
         faults.extend(hls.err());
         faults.extend(change(&mut self.webrtc, config.webrtc.clone(), media, WebRtc(&ground)).await.err());
         faults.extend(change(&mut self.rtsp, config.rtsp.clone(), media, Rtsp(&ground)).await.err());
-        let listens = |encryption| ground.egress.rtsp().is_some_and(|rtsp| rtsp.listens(encryption));
+        faults.extend(change(&mut self.rtmp, config.rtmp.clone(), media, Rtmp(&ground)).await.err());
+        let both = [Encryption::None, Encryption::Tls];
+        let (rtsp, rtmp) = (ground.egress.rtsp(), ground.egress.rtmp());
         let api = config.api.clone().map(|api| ApiKey {
             config: api,
-            has_rtsp: listens(Encryption::None),
-            has_rtsps: listens(Encryption::Tls),
+            has_rtsp: both.map(|encryption| rtsp.as_ref().is_some_and(|rtsp| rtsp.listens(encryption))),
+            has_rtmp: both.map(|encryption| rtmp.as_ref().is_some_and(|rtmp| rtmp.listens(encryption))),
         });
         faults.extend(change(&mut self.api, api, control, Api(&ground)).await.err());
         let metrics = config.metrics.clone();
@@ -227,6 +242,7 @@ trait Start<K> {
 struct Hls<'a>(&'a Ground);
 struct WebRtc<'a>(&'a Ground);
 struct Rtsp<'a>(&'a Ground);
+struct Rtmp<'a>(&'a Ground);
 struct Api<'a>(&'a Ground);
 struct Metrics<'a>(&'a Ground);
 struct Control<'a>(&'a Ground);

@@ -7,15 +7,17 @@ use control_api::loopback::TrustedProxies;
 use control_api::model::{Info, Time};
 
 use super::{
-    Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtsp, Start, WebRtc, hls_listener,
+    Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtmp, Rtsp, Start, WebRtc, hls_listener,
 };
 use crate::assets::{self, Assets};
 use crate::config::kept;
 use crate::config::resolved::{
-    HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtspConfig, WebRtcConfig,
+    HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtmpConfig, RtspConfig, WebRtcConfig,
 };
+use crate::control::rtmp::RtmpObserver;
 use crate::control::rtsp::RtspObserver;
 use crate::egress::hls::{HlsDeps, HlsServer};
+use crate::egress::rtmp::{RtmpDeps, RtmpServer};
 use crate::egress::rtsp::stats::Encryption;
 use crate::egress::rtsp::{RtspDeps, RtspServer};
 use crate::egress::webrtc::{WebRtcDeps, WebRtcServer};
@@ -88,6 +90,20 @@ impl Start<RtspConfig> for Rtsp<'_> {
     }
 }
 
+impl Start<RtmpConfig> for Rtmp<'_> {
+    async fn start(&self, key: &RtmpConfig, tasks: TaskSet) -> Result<(), ListenError> {
+        let (registry, gate, events) =
+            (Arc::clone(&self.0.registry), self.0.gate.clone(), self.0.events.clone());
+        let server = RtmpServer::start(key.clone(), RtmpDeps { registry, gate, events, tasks }).await?;
+        self.0.egress.rtmp.store(Some(server));
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.0.egress.rtmp.store(None);
+    }
+}
+
 impl Start<ApiKey> for Api<'_> {
     async fn start(&self, ApiKey { config, .. }: &ApiKey, tasks: TaskSet) -> Result<(), ListenError> {
         let observer = &self.0.observer;
@@ -98,6 +114,8 @@ impl Start<ApiKey> for Api<'_> {
             snapshots: Snapshots::new(&observer.registry, self.0.gate.clone(), &observer.pool),
             rtsp: RtspObserver::of(observer, Encryption::None),
             rtsps: RtspObserver::of(observer, Encryption::Tls),
+            rtmp: RtmpObserver::of(observer, Encryption::None),
+            rtmps: RtmpObserver::of(observer, Encryption::Tls),
             info: Info {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started: Time { unix_us: observer.started.unix_us() },

@@ -83,6 +83,8 @@ pub(crate) enum ReaderKind {
     WebRtcSession,
     /// One RTSP reader.
     RtspSession,
+    /// One RTMP reader.
+    RtmpConn,
     /// Waits for an on-demand source to start; not shown as a reader.
     Waiting,
     /// Is about to publish; no reader either.
@@ -94,7 +96,7 @@ pub(crate) enum ReaderKind {
 pub(crate) struct StreamCounters {
     /// Bytes received from the camera (RTSP and RTP).
     pub(crate) inbound_bytes: AtomicU64,
-    /// Bytes sent to WebRTC viewers and RTSP readers; HLS is counted by its muxer.
+    /// Bytes sent to WebRTC viewers, RTSP and RTMP readers; HLS is counted by its muxer.
     pub(crate) outbound_bytes: AtomicU64,
     /// Access units published.
     pub(crate) units: AtomicU64,

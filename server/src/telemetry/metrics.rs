@@ -6,7 +6,7 @@
 //! scraper that reads the one reads too.
 //!
 //! Filters of a request: `type` (`paths`, `hls_muxers`, `webrtc_sessions`, `rtsp_conns` ...), `path`, `hls_muxer`,
-//! `webrtc_session`, `rtsp_conn`, `rtsp_session`, `rtsps_conn`, `rtsps_session`; any but the first leaves out what it does not
+//! `webrtc_session`, `rtsp_conn`, `rtsp_session`, `rtsps_conn`, `rtsps_session`, `rtmp_conn`, `rtmps_conn`; any but the first leaves out what it does not
 //! name.
 
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
 use super::recording_metrics::{self, RecordingMetrics};
 use super::reload_metrics::{self, ReloadMetrics};
+use super::rtmp_metrics::{self, RtmpMetrics};
 use super::rtsp_metrics::{self, RtspMetrics};
 use crate::decode::pool::PoolFigures;
 use crate::egress::rtsp::stats::Encryption;
@@ -43,6 +44,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) webrtc_unroutable_datagrams: u64,
     /// RTSP clients; `None` when RTSP is off.
     pub(crate) rtsp: Option<RtspMetrics>,
+    /// RTMP clients; `None` when RTMP is off.
+    pub(crate) rtmp: Option<RtmpMetrics>,
     /// Recorders and their disks; `None` when nothing is recorded or played back.
     pub(crate) recording: Option<RecordingMetrics>,
     /// Changes of the configuration.
@@ -186,6 +189,8 @@ pub(crate) struct Filter {
     rtsp_session: String,
     rtsps_conn: String,
     rtsps_session: String,
+    rtmp_conn: String,
+    rtmps_conn: String,
 }
 
 impl Filter {
@@ -201,10 +206,12 @@ impl Filter {
     }
 
     /// The filters that name one object.
-    fn names(&self) -> [&str; 7] {
+    fn names(&self) -> [&str; 9] {
         let rtsp = [&self.rtsp_conn, &self.rtsp_session, &self.rtsps_conn, &self.rtsps_session];
         let [conn, session, tls_conn, tls_session] = rtsp.map(String::as_str);
-        [&self.path, &self.hls_muxer, &self.webrtc_session, conn, session, tls_conn, tls_session]
+        let rtmp = [&self.rtmp_conn, &self.rtmps_conn];
+        let [path, muxer, webrtc] = [&self.path, &self.hls_muxer, &self.webrtc_session];
+        [path, muxer, webrtc, conn, session, tls_conn, tls_session, rtmp[0], rtmp[1]]
     }
 }
 
@@ -297,6 +304,9 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
     if let Some(rtsp) = &snapshot.rtsp {
         write_rtsp(&mut text, rtsp, filter);
     }
+    if let Some(rtmp) = &snapshot.rtmp {
+        write_rtmp(&mut text, rtmp, filter);
+    }
     if let Some(recording) = snapshot.recording.as_ref().filter(|_| filter.shows("recordings", &filter.path))
     {
         recording_metrics::write(&mut text, recording, |path| chosen(&filter.path, path));
@@ -309,6 +319,9 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
         hook_metrics::write(&mut text, &snapshot.hooks, &snapshot.webhooks);
         if let Some(rtsp) = &snapshot.rtsp {
             rtsp_metrics::write_ours(&mut text, rtsp);
+        }
+        if let Some(rtmp) = &snapshot.rtmp {
+            rtmp_metrics::write_ours(&mut text, rtmp);
         }
     }
     text.finish()
@@ -329,6 +342,15 @@ fn write_rtsp(text: &mut Text, rtsp: &RtspMetrics, filter: &Filter) {
             session: asked("rtsps_sessions", &filter.rtsps_session).then_some(filter.rtsps_session.as_str()),
         };
         rtsp_metrics::write(text, rtsp, &tls);
+    }
+}
+
+fn write_rtmp(text: &mut Text, rtmp: &RtmpMetrics, filter: &Filter) {
+    if filter.shows("rtmp_conns", &filter.rtmp_conn) {
+        rtmp_metrics::write(text, rtmp, Encryption::None, &filter.rtmp_conn);
+    }
+    if rtmp.has_tls && filter.shows("rtmps_conns", &filter.rtmps_conn) {
+        rtmp_metrics::write(text, rtmp, Encryption::Tls, &filter.rtmps_conn);
     }
 }
 

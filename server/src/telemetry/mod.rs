@@ -8,4 +8,5 @@ mod metrics_text;
 pub(crate) mod process;
 pub(crate) mod recording_metrics;
 pub(crate) mod reload_metrics;
+pub(crate) mod rtmp_metrics;
 pub(crate) mod rtsp_metrics;

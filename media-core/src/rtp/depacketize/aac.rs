@@ -88,6 +88,18 @@ impl AacDepacketizer {
         }
     }
 
+    /// Takes a frame without headers.
+    pub(super) fn push_unit(&mut self, unit: &RtpPacket) -> Result<(), PacketError> {
+        if unit.payload.len() > FRAME_BYTES_MAX {
+            self.lose(unit.rtp_timestamp, LossReason::Oversized);
+            return Err(PacketError::Oversized { what: "bytes", limit: FRAME_BYTES_MAX });
+        }
+        if !unit.payload.is_empty() {
+            self.emit(unit.rtp_timestamp, &unit.payload, unit);
+        }
+        Ok(())
+    }
+
     /// AU-headers-length (bits, 16 bit), the headers, and the rest; the sizes are in bytes.
     fn read_headers(&self, payload: &Bytes) -> Result<(Vec<usize>, Bytes), PacketError> {
         let truncated = PacketError::Truncated { what: "au headers", len: payload.len() };

@@ -373,6 +373,13 @@ impl Assembler {
         }
     }
 
+    /// A unit that came whole has ended: no marker is needed. Without a slice it waits for the picture it belongs to.
+    pub(super) fn end_unit(&mut self, source: &mut impl PictureSource) {
+        if self.has_slice() {
+            self.finish(source);
+        }
+    }
+
     fn confirm_marker(&mut self) {
         if let MarkerTrust::Probation { confirmed } = self.trust {
             let confirmed = confirmed + 1;

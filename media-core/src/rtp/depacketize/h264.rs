@@ -16,7 +16,7 @@ use crate::codec::h264::{
     self, H264Error, NAL_AUD, NAL_IDR, NAL_PPS, NAL_SEI, NAL_SLICE, NAL_SPS, Pps, SliceHeader, SliceStart,
     Sps,
 };
-use crate::codec::nal::{annex_b, start_code, without_trailing_zeros};
+use crate::codec::nal::{annex_b, length_prefixed, start_code, without_trailing_zeros};
 use crate::codec::poc::{PocLsb, PocTracker};
 use crate::rtp::RtpPacket;
 use crate::track::{CodecConfig, H264Config};
@@ -62,6 +62,24 @@ impl H264Depacketizer {
         let result = self.push_payload(packet);
         self.assembler.end_packet(packet, &mut self.pictures);
         result
+    }
+
+    pub(super) fn push_unit(&mut self, unit: &RtpPacket) -> Result<(), PacketError> {
+        self.assembler.begin_packet(unit, &mut self.pictures);
+        let mut result = Ok(());
+        for nal in length_prefixed(&unit.payload) {
+            result = result.and(self.push_whole(unit.payload.slice_ref(nal), unit));
+        }
+        self.assembler.end_unit(&mut self.pictures);
+        result
+    }
+
+    pub(super) fn learn(&mut self, nal: &[u8]) -> Result<(), PacketError> {
+        let nal_type = h264::nal_type(nal.first().copied().unwrap_or(0));
+        if !matches!(nal_type, NAL_SPS | NAL_PPS) {
+            return Ok(());
+        }
+        self.pictures.sets.store(nal).map_err(|_| PacketError::BadParameterSet { nal_type })
     }
 
     fn push_payload(&mut self, packet: &RtpPacket) -> Result<(), PacketError> {

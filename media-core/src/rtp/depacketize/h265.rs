@@ -15,7 +15,7 @@ use crate::codec::h265::{
     self, H265Error, NAL_AUD, NAL_BLA_W_LP, NAL_CRA, NAL_IDR_N_LP, NAL_IRAP_LAST, NAL_PPS, NAL_RADL_N,
     NAL_RASL_N, NAL_RASL_R, NAL_SEI_PREFIX, NAL_SPS, NAL_VPS, Pps, Sps,
 };
-use crate::codec::nal::without_trailing_zeros;
+use crate::codec::nal::{length_prefixed, without_trailing_zeros};
 use crate::codec::poc::{PocLsb, PocTracker};
 use crate::rtp::RtpPacket;
 use crate::track::{CodecConfig, H265Config};
@@ -56,6 +56,24 @@ impl H265Depacketizer {
         let result = self.push_payload(packet);
         self.assembler.end_packet(packet, &mut self.pictures);
         result
+    }
+
+    pub(super) fn push_unit(&mut self, unit: &RtpPacket) -> Result<(), PacketError> {
+        self.assembler.begin_packet(unit, &mut self.pictures);
+        let mut result = Ok(());
+        for nal in length_prefixed(&unit.payload) {
+            result = result.and(self.push_whole(unit.payload.slice_ref(nal), unit));
+        }
+        self.assembler.end_unit(&mut self.pictures);
+        result
+    }
+
+    pub(super) fn learn(&mut self, nal: &[u8]) -> Result<(), PacketError> {
+        let nal_type = h265::nal_type(nal.first().copied().unwrap_or(0));
+        if !matches!(nal_type, NAL_VPS..=NAL_PPS) {
+            return Ok(());
+        }
+        self.pictures.sets.store(nal).map_err(|_| PacketError::BadParameterSet { nal_type })
     }
 
     fn push_payload(&mut self, packet: &RtpPacket) -> Result<(), PacketError> {

@@ -205,6 +205,32 @@ impl Depacketizer {
         }
     }
 
+    /// Takes a whole access unit in the place of packets, as FLV has it: NAL units behind lengths of 4 bytes, or one frame of sound. Poll
+    /// until `None` afterwards, whatever the result.
+    ///
+    /// # Errors
+    /// [`PacketError`], as of a packet.
+    pub fn push_unit(&mut self, unit: &RtpPacket) -> Result<(), PacketError> {
+        match self {
+            Self::H264(machine) => machine.push_unit(unit),
+            Self::H265(machine) => machine.push_unit(unit),
+            Self::Aac(machine) => machine.push_unit(unit),
+            Self::PacketPerUnit(machine) => machine.push(unit),
+        }
+    }
+
+    /// Learns a parameter set that came beside the pictures. NAL units of other types are passed over.
+    ///
+    /// # Errors
+    /// [`PacketError::BadParameterSet`].
+    pub fn learn(&mut self, nal: &[u8]) -> Result<(), PacketError> {
+        match self {
+            Self::H264(machine) => machine.learn(nal),
+            Self::H265(machine) => machine.learn(nal),
+            Self::Aac(_) | Self::PacketPerUnit(_) => Ok(()),
+        }
+    }
+
     /// The next unit that is complete, or lost.
     pub fn poll(&mut self) -> Option<Depacketized> {
         match self {

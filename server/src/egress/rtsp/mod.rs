@@ -16,7 +16,6 @@
 mod connection;
 mod feed;
 mod out;
-mod outbox;
 mod publisher;
 mod reader;
 pub(crate) mod stats;

@@ -8,8 +8,8 @@ use media_core::egress::rtsp::with_channel;
 use media_core::rtsp::server::ServerTransport;
 
 use super::feed::Block;
-use super::outbox::Outbox;
 use super::udp::UdpOut;
+use crate::egress::outbox::Outbox;
 
 /// Where answers and media wait.
 #[derive(Debug)]

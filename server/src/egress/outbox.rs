@@ -1,7 +1,7 @@
-//! Outbox: what waits to be written to one client, answers and media in one order, written many pieces at once.
+//! Outbox: what waits to be written to one client of RTSP or RTMP, answers and media in one order, written many pieces at once.
 //!
 //! The bytes are shared with the stream's other readers; what a slow reader costs is handles, up to the bound at
-//! which it is cut (-> reader).
+//! which it is cut (-> rtsp::reader, rtmp::reader).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -15,7 +15,7 @@ use tokio::io::AsyncWrite;
 /// Pieces of one write: a second of pictures, or of sound. The system takes 1024 at most.
 const PIECES_PER_WRITE: usize = 64;
 
-/// Bytes in some order, and how many packets of media they are (0 for an answer or a report).
+/// Bytes in some order, and how many packets of media they are (0 for an answer or a report; RTMP: access units).
 #[derive(Debug)]
 struct Piece {
     bytes: Bytes,
@@ -25,7 +25,7 @@ struct Piece {
 
 /// What waits for one client.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     pieces: VecDeque<Piece>,
     packets: usize,
     /// Nothing was taken since then.
@@ -34,33 +34,33 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Puts bytes behind what waits.
-    pub(super) fn push(&mut self, bytes: Bytes, packets: u32, now: Instant) {
+    pub(crate) fn push(&mut self, bytes: Bytes, packets: u32, now: Instant) {
         self.packets += usize::try_from(packets).unwrap_or(usize::MAX);
         self.pieces.push_back(Piece { bytes, packets, queued_at: now });
     }
 
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
     /// Packets of media that wait.
-    pub(super) fn packets(&self) -> usize {
+    pub(crate) fn packets(&self) -> usize {
         self.packets
     }
 
     /// How long the oldest piece has waited.
-    pub(super) fn age(&self, now: Instant) -> Duration {
+    pub(crate) fn age(&self, now: Instant) -> Duration {
         self.pieces.front().map_or(Duration::ZERO, |piece| now.saturating_duration_since(piece.queued_at))
     }
 
     /// Since when the client has taken nothing at all.
-    pub(super) fn blocked_since(&self) -> Option<Instant> {
+    pub(crate) fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since
     }
 
     /// Writes what the socket takes; says how many bytes that were. Pending with nothing written when it takes none.
-    pub(super) fn poll_write<S: AsyncWrite + Unpin>(
+    pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         socket: &mut S,
         now: Instant,
@@ -87,7 +87,7 @@ impl Outbox {
     }
 
     /// Sees to it that what an encrypting socket holds back goes out.
-    pub(super) fn poll_flush<S: AsyncWrite + Unpin>(
+    pub(crate) fn poll_flush<S: AsyncWrite + Unpin>(
         &mut self,
         socket: &mut S,
         cx: &mut Context<'_>,
