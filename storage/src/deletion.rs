@@ -9,7 +9,7 @@
 //! to be deleted (-> `upload`). A file whose copy is confirmed may leave its disk alone:
 //!
 //! ```text
-//!  noted that it leaves (unless a hold keeps the file) ─► file removed ─► noted that it is gone from there
+//!  noted that it leaves (unless a hold keeps the file) ─► file removed, folder synced ─► noted that it is gone from there
 //! ```
 //!
 //! Invariants: a file that a hold keeps is not deleted; a file is not deleted from a disk that is not there, since what
@@ -196,12 +196,12 @@ impl Deleter {
     }
 
     async fn leave_disk(&self, file: i64, name: &Path) -> Result<(), CatalogueError> {
-        match tokio::fs::remove_file(name).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        match remove_for_good(name).await {
+            Ok(()) => self.catalogue.left_disk(file).await,
+            Err(error) => {
                 tracing::error!(file = %name.display(), %error, "recording can't be removed from its disk");
                 Ok(())
             }
-            _ => self.catalogue.left_disk(file).await,
         }
     }
 
@@ -221,13 +221,7 @@ impl Deleter {
     }
 
     async fn remove(&self, deletion: i64, name: &Path) -> Result<(), CatalogueError> {
-        // For good: the next check would add what a power cut brought back to the catalogue again.
-        let owned = name.to_owned();
-        let removed = match tokio::task::spawn_blocking(move || remove_file(&owned)).await {
-            Ok(removed) => removed,
-            Err(panicked) => Err(io::Error::other(panicked)),
-        };
-        match removed {
+        match remove_for_good(name).await {
             Ok(()) => self.catalogue.unlinked(deletion).await,
             Err(error) => {
                 // The row stays 'not unlinked', and the next start tries again.
@@ -235,6 +229,16 @@ impl Deleter {
                 Ok(())
             }
         }
+    }
+}
+
+/// The next check would add what a power cut brought back to the catalogue again, and nobody would look for a file that left
+/// its disk.
+async fn remove_for_good(name: &Path) -> io::Result<()> {
+    let owned = name.to_owned();
+    match tokio::task::spawn_blocking(move || remove_file(&owned)).await {
+        Ok(removed) => removed,
+        Err(panicked) => Err(io::Error::other(panicked)),
     }
 }
 

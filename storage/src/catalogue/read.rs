@@ -77,7 +77,7 @@ impl Catalogue {
             .bind(at.unix_us())
             .fetch_optional(&self.pool)
             .await?;
-        row.as_ref().map(file_row).transpose()
+        row.as_ref().map(|row| self.readable(row)).transpose()
     }
 
     /// The same with the index of each, as far as it is known: one query for all that are closed.

@@ -3,9 +3,6 @@
 //! Nothing is kept for this beside the recording: the index says where each GOP begins, and its first sample is the key frame.
 //! So pictures are deleted, held and found with their file, whatever becomes of it.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-
 use bytes::Bytes;
 use media_core::access_unit::ACCESS_UNIT_BYTES_MAX;
 use media_core::egress::recorder::index::place;
@@ -17,6 +14,7 @@ use media_core::time::WallTime;
 
 use super::{PlaybackError, Recordings, fault, gops_of, malformed};
 use crate::catalogue::FileRow;
+use crate::source::{ReadAt as _, Source};
 use crate::walk::part_at;
 
 /// Where a key frame lies.
@@ -59,7 +57,7 @@ impl PicturePlace {
     /// [`PlaybackError`] when the file can't be read or is not what the catalogue says.
     pub fn read(&self, _grant: &CameraGrant) -> Result<Option<KeyFrame>, PlaybackError> {
         let row = &self.row;
-        let file = match File::open(&row.name) {
+        let file = match Source::open(row) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(|error| fault(row, error))?,
         };
@@ -74,7 +72,7 @@ impl PicturePlace {
     }
 
     /// The first sample of the leading track.
-    fn first_sample(&self, file: &File) -> Result<Option<Bytes>, PlaybackError> {
+    fn first_sample(&self, file: &Source) -> Result<Option<Bytes>, PlaybackError> {
         let row = &self.row;
         let part = part_at(file, self.offset, row.extent.bytes).map_err(|error| fault(row, error))?;
         let Some(lead) = part.and_then(|part| part.head.tracks.into_iter().next()) else { return Ok(None) };
