@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use media_core::path_name::PathName;
-use regex::Regex;
+use regex::bytes::Regex;
 
 use super::Warning;
 use super::check::is_default;

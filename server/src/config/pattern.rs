@@ -8,12 +8,13 @@
 //! `$G1`, `$G2` ... in `source` are the groups of the regular expression. Names are path names, whose characters can end
 //! neither host nor credentials of a URL, but for the slash: in front of the URL's own path a group must not hold one, or
 //! whoever asks for a path would choose the camera's host (correctness: S2).
+//! Names are ASCII, and so are `\d`, `\w` and `(?i)` here, as in Go: the expression is held against bytes.
 //! Limits: [`COMPILED_BYTES_MAX`].
 
 use std::fmt;
 
 use media_core::path_name::PathName;
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::resolved::{PathConfig, PathSource, RecordConfig};
 use super::source_url::{Secret, SourceUrl, split_scheme};
@@ -41,7 +42,7 @@ pub(crate) fn is_all(name: &str) -> bool {
 /// What is wrong with it, in a line.
 pub(crate) fn compile(name: &str) -> Result<Regex, String> {
     let expression = if is_all(name) { "^.*$" } else { name.strip_prefix('~').unwrap_or(name) };
-    let compiled = RegexBuilder::new(expression).size_limit(COMPILED_BYTES_MAX).build();
+    let compiled = RegexBuilder::new(expression).unicode(false).size_limit(COMPILED_BYTES_MAX).build();
     compiled.map_err(|error| {
         // The library draws the expression over several lines and names the fault in the last.
         let text = error.to_string();
@@ -124,7 +125,7 @@ impl PathPattern {
 
     /// Whether it stands for a name.
     pub(crate) fn takes(&self, name: &PathName) -> bool {
-        self.regex.is_match(name.as_str())
+        self.regex.is_match(name.as_str().as_bytes())
     }
 
     /// The settings of a path of this name; `None` when the pattern is not for it.
@@ -132,10 +133,11 @@ impl PathPattern {
     /// # Errors
     /// Why its source can't be made of the name.
     pub(crate) fn instance(&self, name: &PathName) -> Option<Result<PathConfig, Expected>> {
-        let groups = self.regex.captures(name.as_str())?;
+        let groups = self.regex.captures(name.as_str().as_bytes())?;
         let mut config = self.config.clone();
         if let (PathSource::Rtsp(source), Some(template)) = (&mut config.source, &self.template) {
-            let group = |number: usize| groups.get(number).map_or("", |group| group.as_str());
+            let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+            let group = |number: usize| groups.get(number).map_or("", |group| text(group.as_bytes()));
             let made = fill_in(template.expose(), group).and_then(|text| SourceUrl::parse(&text));
             match made {
                 Ok(url) => source.url = url,
@@ -211,11 +213,24 @@ mod tests {
     }
 
     #[test]
+    fn classes_and_cases_are_those_of_go() {
+        for (name, taken, refused) in [
+            (r"~^site/cam_(\d+)$", "site/cam_12", "site/cam_x"),
+            (r"~^\w+-[a-f]$", "cam_1-f", "cam-g"),
+            ("~(?i)^LOBBY", "lobby/2", "hall"),
+            (r"~^([^/]+)/\S+$", "a/b", "/b"),
+        ] {
+            let regex = compile(name).unwrap();
+            assert!(regex.is_match(taken.as_bytes()) && !regex.is_match(refused.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
     fn expressions_that_are_wrong_or_too_large_are_told_in_a_line() {
         for name in ["~^(a$", "~a{9999}{9999}"] {
             let error = compile(name).unwrap_err();
             assert!(!error.is_empty() && !error.contains('\n'), "{error:?}");
         }
-        assert!(compile("all_others").unwrap().is_match("anything/at/all"));
+        assert!(compile("all_others").unwrap().is_match(b"anything/at/all"));
     }
 }
