@@ -69,12 +69,8 @@ fn publish(clip: &Path, url: &str) -> anyhow::Result<Process> {
     Process::start("ffmpeg", command.args(["-c", "copy", "-f", "rtsp", "-rtsp_transport", "tcp", url]))
 }
 
-#[tokio::test]
-async fn every_hook_runs_with_mediamtxs_environment() -> anyhow::Result<()> {
-    let _machine = machine::shared().await;
-    let clip = USUAL.file().await?;
-    let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
-    let (seen, archive) = (Seen::new()?, Archive::new()?);
+/// Every hook there is: of the server, of all paths, and `runOnInit` of one that is recorded.
+fn every_hook(seen: &Seen, archive: &Archive, camera: &str) -> String {
     let hook = |name: &str| seen.command(name);
     let mut config = format!("runOnConnect: {}\nrunOnDisconnect: {}\n", hook("connect"), hook("disconnect"));
     config +=
@@ -94,9 +90,32 @@ async fn every_hook_runs_with_mediamtxs_environment() -> anyhow::Result<()> {
     config += &format!(
         "paths:\n  cam_1:\n    source: {}\n    rtspTransport: tcp\n    record: yes\n    runOnInit: {} again\n    \
          runOnInitRestart: yes\n  '~^pushed/(\\w+)_(\\d+)$':\n",
-        simulator.url("cam_1"),
+        camera,
         hook("init"),
     );
+    config
+}
+
+/// A recorded file is told of when it begins and when it is complete.
+async fn check_segments(seen: &Seen, archive: &Archive) -> anyhow::Result<()> {
+    seen.wait("create").await?;
+    seen.wait("complete").await?;
+    let complete = seen.environment("complete")?;
+    let file = PathBuf::from(&complete["MTX_SEGMENT_PATH"]);
+    ensure!(archive.files("cam_1")?.contains(&file), "{complete:?}");
+    let seconds: f64 = complete["MTX_SEGMENT_DURATION"].parse()?;
+    // Files are whole GOPs of 2 s.
+    ensure!((1.9..6.1).contains(&seconds), "{seconds} s");
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_hook_runs_with_mediamtxs_environment() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = USUAL.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
+    let (seen, archive) = (Seen::new()?, Archive::new()?);
+    let config = every_hook(&seen, &archive, &simulator.url("cam_1"));
     let server = Server::start(&config).await?;
     let port = server.ports.rtsp.to_string();
     let of_path =
@@ -125,14 +144,7 @@ async fn every_hook_runs_with_mediamtxs_environment() -> anyhow::Result<()> {
         "another connection"
     );
 
-    seen.wait("create").await?;
-    seen.wait("complete").await?;
-    let complete = seen.environment("complete")?;
-    let file = PathBuf::from(&complete["MTX_SEGMENT_PATH"]);
-    ensure!(archive.files("cam_1")?.contains(&file), "{complete:?}");
-    let seconds: f64 = complete["MTX_SEGMENT_DURATION"].parse()?;
-    // Files are whole GOPs of 2 s.
-    ensure!((1.9..6.1).contains(&seconds), "{seconds} s");
+    check_segments(&seen, &archive).await?;
 
     let mut publisher = publish(&clip, &format!("{}?key=7", server.rtsp("pushed/gate_12")))?;
     let groups = [("G1", "gate"), ("G2", "12"), ("MTX_SOURCE_TYPE", "rtspSession"), ("MTX_QUERY", "key%3D7")];
