@@ -128,6 +128,13 @@ impl Events {
         Self(Arc::new(Shared { hooks, webhooks, settings, paths }))
     }
 
+    /// Nobody listens.
+    #[cfg(test)]
+    pub(crate) fn unheard(tasks: &crate::runtime::tasks::TaskSet) -> Self {
+        let home = tokio::runtime::Handle::current();
+        Self::new(&Hooks::new(tasks, &home), &Arc::new(Webhooks::new(tasks, &home)))
+    }
+
     /// Takes over the settings of the whole server.
     pub(crate) fn configure(&self, config: &Config) {
         self.0.webhooks.configure(&config.webhooks);

@@ -433,7 +433,7 @@ mod tests {
         fn new(test: &str) -> Self {
             let (registry, cameras) = (Arc::new(Registry::default()), TaskSet::new("test"));
             let shards = Shards::start().unwrap();
-            let paths = Paths::new(&registry, &cameras, shards.placer());
+            let paths = Paths::new(&registry, &cameras, shards.placer(), &Events::unheard(&cameras));
             let folder = std::env::temp_dir().join(format!("gtvision-paths-{test}-{}", std::process::id()));
             std::fs::create_dir_all(&folder).unwrap();
             Self { registry, paths, cameras, shards, folder }

@@ -273,9 +273,10 @@ impl Stream {
         self.readers.subscribe()
     }
 
-    /// How many read it now, without those who wait.
+    /// How many read it now, without those who wait, to read or to publish.
     pub(crate) fn readers(&self) -> usize {
-        self.readers.borrow().iter().filter(|kind| **kind != ReaderKind::Waiting).count()
+        let is_reader = |kind: &&ReaderKind| !matches!(kind, ReaderKind::Waiting | ReaderKind::Publishing);
+        self.readers.borrow().iter().filter(is_reader).count()
     }
 
     /// Keeps an on-demand source running until the seat is dropped, without reading.
