@@ -139,10 +139,12 @@ impl Hooks {
     }
 
     async fn attend(&self, pair: &HookPair, environment: &Environment, ended: &CancellationToken) {
-        tokio::select! {
-            () = self.opened.cancelled() => {}
-            // It came and went before anything could run.
-            () = ended.cancelled() => return,
+        if !self.opened.is_cancelled() {
+            tokio::select! {
+                () = self.opened.cancelled() => {}
+                // It came and went before anything could run.
+                () = ended.cancelled() => return,
+            }
         }
         if let Some(command) = &pair.begin {
             self.keep_running(command, environment, ended).await;
