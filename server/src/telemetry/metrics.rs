@@ -627,6 +627,7 @@ mod tests {
             webrtc_sessions: Some(Vec::new()),
             recording: None,
             rtsp: None,
+            rtmp: None,
             webrtc_unroutable_datagrams: 0,
             reloads: ReloadMetrics::default(),
             process: ProcessMetrics { open_fds: Some(12), ..ProcessMetrics::default() },
