@@ -207,7 +207,7 @@ async fn enhanced_rtmp_goes_in_and_out_and_a_slow_reader_is_cut() -> anyhow::Res
         publisher.send(message.kind, message.timestamp_ms, &message.payload).await?;
     }
     let state = server.wait_online("new").await?;
-    ensure!(state["tracks"].to_string() == "[\"H265\",\"Opus\"]", "{state}");
+    ensure!(state["tracks"] == serde_json::json!(["H265", "Opus"]), "{state}");
     let (mut reader, _) = RawClient::open(port, "play", "new").await?;
     let (mut stuck, _) = RawClient::open(port, "play", "new").await?;
     stuck.message().await?;
