@@ -40,7 +40,7 @@ async fn copies(url: &str, options: &[&str], clip: &[UnitHash]) -> anyhow::Resul
         &["-t", RECORDED_S, "-map", "0:v", "-c", "copy", "-f", "h264", &*video_text][..],
         &["-t", RECORDED_S, "-map", "0:a", "-c", "copy", &*sound_text],
     ];
-    let output = ffmpeg::ffmpeg(&[&input[..], &outputs.concat()].concat()).await?;
+    let output = ffmpeg::ffmpeg(&[&input[..], &outputs.concat()[..]].concat()).await?;
     ensure!(output.success, "ffmpeg {url}: {}", output.stderr);
     let received = bitstream::of_byte_stream(Kind::H264, &std::fs::read(&video)?);
     bitstream::check_same(clip, &received).with_context(|| url.to_owned())?;
@@ -156,12 +156,12 @@ async fn the_api_tells_of_connections_and_ends_them() -> anyhow::Result<()> {
         ("play", "nobody", "NetStream.Play.StreamNotFound"),
         ("play", "../etc", "NetStream.Play.StreamNotFound"),
         ("publish", "nobody", "NetStream.Publish.BadName"),
-        ("publish", "kept", "NetStream.Publish.Start"),
     ] {
         let (_client, code) = RawClient::open(port, command, path).await?;
         ensure!(code.starts_with(expected), "{command} {path}: {code}");
     }
-    let (_first, _) = RawClient::open(port, "publish", "kept").await?;
+    let (_first, code) = RawClient::open(port, "publish", "kept").await?;
+    ensure!(code.starts_with("NetStream.Publish.Start"), "{code}");
     let (mut second, code) = RawClient::open(port, "publish", "kept").await?;
     ensure!(code.starts_with("NetStream.Publish.BadName"), "{code}");
     second.drain().await?;
@@ -207,7 +207,7 @@ async fn enhanced_rtmp_goes_in_and_out_and_a_slow_reader_is_cut() -> anyhow::Res
         publisher.send(message.kind, message.timestamp_ms, &message.payload).await?;
     }
     let state = server.wait_online("new").await?;
-    ensure!(state["tracks"].to_string() == "[\"H265\",\"Opus\"]", "{state}");
+    ensure!(state["tracks"] == serde_json::json!(["H265", "Opus"]), "{state}");
     let (mut reader, _) = RawClient::open(port, "play", "new").await?;
     let (mut stuck, _) = RawClient::open(port, "play", "new").await?;
     stuck.message().await?;

@@ -218,7 +218,7 @@ impl EnhancedClip {
         }
         messages.sort_by_key(|message| message.timestamp_ms);
         let record = [&b"\x90hvc1"[..], of_box(&init_bytes, b"hvcC")?].concat();
-        let head = [&b"\x90OpusOpusHead\x01\x02\0\0\x80\xbb\0\0\0\0\0"[..]].concat();
+        let head = b"\x90OpusOpusHead\x01\x02\0\0\x80\xbb\0\0\0\0\0".to_vec();
         let start = |kind, payload: Vec<u8>| Message { kind, timestamp_ms: 0, payload: payload.into() };
         Ok(Self { starts: [start(VIDEO, record), start(AUDIO, head)], media: messages })
     }

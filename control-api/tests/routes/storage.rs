@@ -40,6 +40,8 @@ pub(crate) async fn ask(fake: &Fake, method: Method, uri: &str, body: Option<Val
         trusted_proxies: TrustedProxies::default(),
         rtsp: None,
         rtsps: None,
+        rtmp: None,
+        rtmps: None,
     });
     let text = body.map(|body| body.to_string()).unwrap_or_default();
     let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");

@@ -643,6 +643,7 @@ mod tests {
             webrtc_sessions: Some(Vec::new()),
             recording: None,
             rtsp: None,
+            rtmp: None,
             webrtc_unroutable_datagrams: 0,
             reloads: ReloadMetrics::default(),
             decode: PoolFigures::default(),
