@@ -123,7 +123,12 @@ pub(crate) fn part_at(file: &impl ReadAt, offset: u64, end: u64) -> io::Result<O
 
 /// Whether a part is what was written, by its seal and that of the part before. What a power cut left of it is not, zeros or half
 /// a picture, nor is one whose seal did not reach the disk.
-pub(crate) fn is_sealed(file: &impl ReadAt, offset: u64, part: &PartOnDisk, before: Seal) -> io::Result<bool> {
+pub(crate) fn is_sealed(
+    file: &impl ReadAt,
+    offset: u64,
+    part: &PartOnDisk,
+    before: Seal,
+) -> io::Result<bool> {
     let Some(seal) = part.seal else { return Ok(false) };
     let mut bytes = vec![0; usize::try_from(part.len_bytes - SEAL_BYTES).unwrap_or(0)];
     file.read_exact_at(&mut bytes, offset)?;

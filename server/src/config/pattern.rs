@@ -14,7 +14,7 @@
 use std::fmt;
 
 use media_core::path_name::PathName;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{Match, Regex, RegexBuilder};
 
 use super::resolved::{PathConfig, PathSource, RecordConfig};
 use super::source_url::{Secret, SourceUrl, split_scheme};
@@ -108,9 +108,10 @@ impl PathPattern {
 
     /// What the groups of its expression match in a name.
     pub(crate) fn groups(&self, name: &PathName) -> Vec<String> {
-        let groups = self.regex.captures(name.as_str());
+        let groups = self.regex.captures(name.as_str().as_bytes());
         let matched = groups.iter().flat_map(|groups| groups.iter().skip(1));
-        matched.map(|group| group.map_or_else(String::new, |group| group.as_str().to_owned())).collect()
+        let text = |group: Match<'_>| String::from_utf8_lossy(group.as_bytes()).into_owned();
+        matched.map(|group| group.map_or_else(String::new, text)).collect()
     }
 
     /// How its instances are recorded.
