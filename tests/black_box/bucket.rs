@@ -336,7 +336,7 @@ async fn an_upload_in_parts_that_was_killed_is_made_anew_leaves_nothing_behind_a
     server.kill()?;
 
     let server = Server::start(&format!("{archived}{}{paths}", store.config(&[])?)).await?;
-    let waiting = archive.ask("SELECT object_id FROM objects").await?.len();
+    let waiting = archive.ask("SELECT CAST(object_id AS TEXT) FROM objects").await?.len();
     let arrived = wait_stored(&archive, &server, waiting.max(1)).await?;
     ensure!(store.parts_of(&upload)? == 0, "parts of the killed upload are kept");
     for stored in &arrived {

@@ -695,7 +695,7 @@ mod tests {
         {
             assert!(samples(&text).contains(&line), "{line} is not in\n{text}");
         }
-        assert!(!text.contains("webrtc_sessions") && !text.contains("gtvision_"), "{text}");
+        assert!(!text.contains("webrtc_sessions") && !text.contains("gtvision_source"), "{text}");
     }
 
     #[test]

@@ -257,13 +257,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("catalogue.db").display());
         let catalogue = Catalogue::open(&url).await.unwrap();
-        limit_pages(&catalogue, 1).await;
         let gap = |path: &str| {
             let path = PathName::parse(path).unwrap();
             Update::Gap(path, Gap { from: WallTime(0), until: None, reason: GapReason::Disk })
         };
         let many: Vec<Update> = (0..2000).map(|number| gap(&format!("cam_{number}"))).collect();
         for _ in 0..2 * CONNECTIONS_MAX {
+            // Each time: a connection that failed so is not used again.
+            limit_pages(&catalogue, 1).await;
             assert!(catalogue.apply(&many).await.unwrap_err().is_disk_full());
         }
         limit_pages(&catalogue, u32::MAX - 1).await;
