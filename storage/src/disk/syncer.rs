@@ -62,6 +62,11 @@ impl Grown {
         Self { file: Arc::clone(&file.file), stream: Arc::clone(stream), update }
     }
 
+    /// Whether its first GOP is not complete: its name is new too.
+    fn is_new(&self) -> bool {
+        self.update.gops_before == 0
+    }
+
     /// What its recorder is told, when no more than `synced` of it is on the disk.
     fn failure(&self, synced: Option<Extent>) -> Failure {
         let FileFacts { continuity, timescale, .. } = &self.update.facts;
@@ -122,6 +127,12 @@ impl Syncer {
         let mut synced = Vec::new();
         let mut updates: Vec<Update> = gaps.into_iter().map(|(path, gap)| Update::Gap(path, gap)).collect();
         updates.extend(self.cut_back());
+        // Markers first: the name of a file may come to the disk at any time, with another's in its folder. Once its bytes are
+        // there too it must have a marker, since the catalogue has not heard of it.
+        let unmarked = match files.values().any(Grown::is_new) {
+            true => marker::folders(&self.root.folder).iter().find_map(|folder| sync_folder(folder).err()),
+            false => None,
+        };
         for grown in files.into_values() {
             if self.standing.broken.contains_key(&grown.update.facts.name) {
                 self.leave(grown);
@@ -137,24 +148,19 @@ impl Syncer {
                 self.leave(grown);
                 continue;
             }
-            // The first GOP of a file: its name is new too.
-            if grown.update.gops_before == 0 {
+            if grown.is_new() {
                 folders.extend(self.folders_of(&grown));
             }
             synced.push(grown);
         }
         let sync = |folder: PathBuf| sync_folder(&folder).err().zip(Some(folder));
-        // Markers first: a file that is there though the catalogue has not heard of it must have one.
-        let markers = marker::folders(&self.root.folder).into_iter().filter(|_| !folders.is_empty());
-        let unmarked: Vec<(io::Error, PathBuf)> = markers.filter_map(sync).collect();
         let unsynced: Vec<(io::Error, PathBuf)> = folders.into_iter().filter_map(sync).collect();
         for grown in synced {
             // Its name may be lost with the power: the catalogue does not learn it.
-            let is_new = grown.update.gops_before == 0;
             let its = |folder: &PathBuf| self.folders_of(&grown).any(|one| one == *folder);
-            let lost = unmarked.first().or_else(|| unsynced.iter().find(|(_, folder)| its(folder)));
-            match lost.filter(|_| is_new) {
-                Some((error, _)) => self.sync_failed(grown, error),
+            let unnamed = unsynced.iter().find(|(_, folder)| its(folder)).map(|(error, _)| error);
+            match unmarked.as_ref().or(unnamed).filter(|_| grown.is_new()) {
+                Some(error) => self.sync_failed(grown, error),
                 None => updates.push(Update::File(self.noted(grown))),
             }
         }
