@@ -322,8 +322,11 @@ async fn a_clock_that_is_set_ahead_or_back_is_told_and_no_file_has_a_wrong_time_
     ensure!(near(third, 0), "set back: begins {third} s from now");
     llhls::count(&server.hls("cam_1"), Duration::from_secs(3), USUAL.fps).await.context("live, set back")?;
 
-    let metrics = server.metrics().await?;
-    ensure!(metrics.sum("gtvision_source_clock_steps_total", &[]) == Some(2.0), "steps are not counted");
+    wait::until("both steps, counted", SOON, async || {
+        let metrics = server.metrics().await?;
+        Ok((metrics.sum("gtvision_source_clock_steps_total", &[]) == Some(2.0)).then_some(()))
+    })
+    .await?;
     let told = server.log_lines().iter().filter(|line| line.contains("clock was set")).count();
     ensure!(told == 2, "{told} lines in the log: {}", server.log_tail());
     let gaps = archive
