@@ -35,8 +35,10 @@ pub enum Value {
     Boolean(bool),
     /// A text.
     Text(String),
-    /// Values by name, in their order; keyed arrays too.
+    /// Values by name, in their order; what is read as such may have been a keyed array.
     Object(Vec<(String, Value)>),
+    /// The same as metadata has it: players look for this type. Only written.
+    KeyedArray(Vec<(String, Value)>),
     /// Values in their order.
     Array(Vec<Value>),
     /// Nothing.
@@ -199,11 +201,12 @@ fn write(out: &mut BytesMut, value: &Value) {
         }
         Value::Object(entries) => {
             out.put_u8(OBJECT);
-            for (name, value) in entries {
-                write_text(out, name);
-                write(out, value);
-            }
-            out.put_slice(&[0, 0, OBJECT_END]);
+            write_entries(out, entries);
+        }
+        Value::KeyedArray(entries) => {
+            out.put_u8(KEYED_ARRAY);
+            out.put_u32(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+            write_entries(out, entries);
         }
         Value::Array(values) => {
             out.put_u8(ARRAY);
@@ -212,6 +215,14 @@ fn write(out: &mut BytesMut, value: &Value) {
         }
         Value::Null => out.put_u8(NULL),
     }
+}
+
+fn write_entries(out: &mut BytesMut, entries: &[(String, Value)]) {
+    for (name, value) in entries {
+        write_text(out, name);
+        write(out, value);
+    }
+    out.put_slice(&[0, 0, OBJECT_END]);
 }
 
 fn write_text(out: &mut BytesMut, text: &str) {

@@ -189,6 +189,9 @@ fn values_come_back_and_hostile_ones_are_refused() {
     ];
     let bytes = amf0::write_all(&values);
     assert_eq!(amf0::read_all(&bytes).unwrap(), values);
+    let entries = vec![("width".to_owned(), Value::Number(1.0))];
+    let keyed = amf0::write_all(&[Value::KeyedArray(entries.clone())]);
+    assert_eq!((keyed[0], amf0::read_all(&keyed).unwrap()), (8, vec![Value::Object(entries)]));
     // A keyed array whose count is wrong, and a date.
     let keyed = [&[8, 0, 0, 0, 99, 0, 1, b'a', 11][..], &1.5_f64.to_be_bytes(), &[0, 0, 0, 0, 9]].concat();
     assert_eq!(amf0::read_all(&keyed).unwrap(), [object_of([("a", Value::Number(1.5))])]);

@@ -139,7 +139,7 @@ fn metadata(tracks: &[(&TrackInfo, Carried)]) -> Value {
             say("height", height);
         }
     }
-    Value::Object(entries)
+    Value::KeyedArray(entries)
 }
 
 /// What a decoder of this track needs first.
