@@ -50,6 +50,9 @@ async fn width(server: &Server, path: &str, width: u64) -> anyhow::Result<()> {
 
 /// One path gets another camera, one comes, one goes with `cut`, its viewer; then a broken file is saved.
 async fn change(server: &Server, after: &str, cut: RawClient) -> anyhow::Result<()> {
+    // Who watches the path that changes has seen some of it.
+    let is_watched = |path: &serde_json::Value| path["outboundBytes"].as_u64() > Some(150_000);
+    server.wait_path("changed", "is watched", Duration::from_secs(20), is_watched).await?;
     server.reconfigure(after).await?;
     width(server, "changed", 480).await?;
     server.wait_online("added").await?;

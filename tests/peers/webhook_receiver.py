@@ -45,13 +45,14 @@ def main():
             if arguments.redirect:
                 self.send_header("location", arguments.redirect)
             self.end_headers()
-            print(json.dumps({
+            # In one write: requests are answered by threads.
+            print(end=json.dumps({
                 "target": self.path,
                 "id": self.headers.get("webhook-id"),
                 "signed": fault(self.headers, body, arguments.secret) or "yes",
                 "status": status,
                 "body": json.loads(body),
-            }), flush=True)
+            }) + "\n", flush=True)
 
         def log_message(self, *_):
             pass

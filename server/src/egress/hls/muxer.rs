@@ -133,8 +133,11 @@ impl Muxer {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Since the last request.
+    /// Since the last request; no time while one waits.
     pub(super) fn idle(&self, now: WallTime) -> Duration {
+        if self.version.receiver_count() > 0 {
+            return Duration::ZERO;
+        }
         let us = now.us_since(WallTime(self.last_request_us.load(Ordering::Relaxed)));
         Duration::from_micros(u64::try_from(us).unwrap_or(0))
     }

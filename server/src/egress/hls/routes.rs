@@ -207,6 +207,8 @@ impl HlsServer {
             },
             () = muxer.token.cancelled() => return Err(unavailable()),
         }
+        // It may have waited longer than `hlsMuxerCloseAfter`.
+        muxer.touch();
         Ok(muxer)
     }
 }
