@@ -115,7 +115,10 @@ async fn events_reach_a_receiver_in_order_signed_and_through_its_outage() -> any
     }
     // What was refused came again, as it was, before anything else.
     ensure!(posts[0]["id"] == posts[1]["id"] && posts[1]["id"] == posts[2]["id"], "{posts:?}");
-    let of_path: Vec<Value> = receiver.events()?.iter().map(|body| body["event"].clone()).collect();
+    // One whose answer did not come in time comes again, under its id.
+    let mut events = receiver.events()?;
+    events.dedup_by_key(|body| body["id"].clone());
+    let of_path: Vec<Value> = events.iter().map(|body| body["event"].clone()).collect();
     let states: Vec<&str> =
         of_path.iter().filter_map(Value::as_str).filter(|name| name.starts_with("path.")).collect();
     ensure!(states == ["path.online", "path.offline", "path.online", "path.offline"], "{states:?}");
