@@ -138,11 +138,12 @@ fn take_left(files: &[RecordedFile], listed: &mut [Vec<Segment>], from: WallTime
     for (file, segments) in files.iter().zip(listed).filter(|(_, segments)| !segments.is_empty()) {
         let is_left = |segment: &&Segment| segment.start.plus_us(segment.duration_us) <= from;
         let count = segments.iter().take_while(is_left).count();
+        // Before what is listed first no tag is written, so it counts as gone with what it stood behind.
+        left.discontinuities += usize::from(before.is_some_and(|before| !continues(before, file)));
         if count == 0 {
             break;
         }
         left.segments += count;
-        left.discontinuities += usize::from(before.is_some_and(|before| !continues(before, file)));
         segments.drain(..count);
         if !segments.is_empty() {
             break;
