@@ -175,6 +175,7 @@ fn invalid(why: String) -> ApiError {
 fn keep_secrets(settings: &mut Settings, tree: &Node) {
     keep_secret(settings, tree, "authInternalUsers", ("user", "pass"));
     keep_secret(settings, tree, "webhooks", ("url", "secret"));
+    keep_secret(settings, tree, "webrtcICEServers2", ("url", "password"));
 }
 
 /// The secrets of a list, whose items are told apart by `name`.

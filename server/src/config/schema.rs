@@ -296,7 +296,7 @@ const MEMBERS: &[(&str, &[Field])] = &[
 const PERMISSION: &[Field] = &[text("action", ""), text("path", "")];
 
 /// Texts that are never shown: users' passwords, as in MediaMTX, and what webhooks are signed with.
-const SECRETS: [&str; 4] = ["pass", "publishPass", "readPass", "secret"];
+const SECRETS: [&str; 5] = ["pass", "publishPass", "readPass", "secret", "password"];
 
 /// What stands in their place.
 pub(crate) const REDACTED: &str = "<redacted>";
@@ -525,6 +525,9 @@ mod tests {
         let global = shown(GLOBAL, &[&root], &["paths"]);
         assert_eq!(global["authInternalUsers"][0]["pass"], REDACTED);
         assert_eq!(global["authInternalUsers"][0]["ips"], serde_json::json!([]));
+        let turn =
+            Node::parse("webrtcICEServers2: [{url: 'turn:h', username: u, password: hunter2}]\n").unwrap();
+        assert_eq!(shown(GLOBAL, &[&turn], &[])["webrtcICEServers2"][0]["password"], REDACTED);
         let path = shown(PATH, &[root.get("paths").unwrap().get("a").unwrap()], &[]);
         assert_eq!((&path["readPass"], &path["source"]), (&REDACTED.into(), &"rtsp://u:p@h/".into()));
     }
