@@ -41,11 +41,8 @@ def main():
             body = self.rfile.read(int(self.headers["content-length"]))
             status = 307 if arguments.redirect else 503 if left[0] > 0 else 204
             left[0] -= 1
-            self.send_response(status)
-            if arguments.redirect:
-                self.send_header("location", arguments.redirect)
-            self.end_headers()
-            # In one write: requests are answered by threads.
+            # Before the answer, so that what is printed comes in the order of what was sent, and nothing is still to be printed when the
+            # sender has ended. In one write: requests are answered by threads.
             print(end=json.dumps({
                 "target": self.path,
                 "id": self.headers.get("webhook-id"),
@@ -53,6 +50,10 @@ def main():
                 "status": status,
                 "body": json.loads(body),
             }) + "\n", flush=True)
+            self.send_response(status)
+            if arguments.redirect:
+                self.send_header("location", arguments.redirect)
+            self.end_headers()
 
         def log_message(self, *_):
             pass

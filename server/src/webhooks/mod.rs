@@ -44,7 +44,7 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3600);
 
 /// What waits when the server ends is sent in this time, or never.
-const GRACE_AT_END: Duration = Duration::from_secs(1);
+const GRACE_AT_END: Duration = Duration::from_secs(2);
 
 /// What can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
