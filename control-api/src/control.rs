@@ -1,9 +1,9 @@
 //! Control: the page on `:8080`, its files, and the API it reads.
 //!
 //! ```text
-//!  GET /              index.html
-//!  GET /_/{file}      any other file of the page
-//!  GET /api/cameras   what the page shows
+//!  GET /              index.html, for those who may watch some camera
+//!  GET /_/{file}      any other file of the page, for anyone
+//!  GET /api/cameras   what the page shows: the cameras that the caller may watch
 //!  GET /api/health    200 as long as the server serves
 //! ```
 
@@ -18,9 +18,11 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use http::{HeaderValue, header};
 
-use crate::error::ApiError;
+use crate::access::{self, Access, Caller, Denied, Visible};
+use crate::error::{ApiError, CHALLENGE};
 use crate::host_guard::{self, HostGuard};
 use crate::model::{Camera, CameraItem, CameraItems};
+use crate::proxies::TrustedProxies;
 use crate::{BODY_BYTES_MAX, Cameras, bound_and_sign};
 
 /// The page loads its own scripts and styles and nobody else's; video and camera lists may come
@@ -56,6 +58,8 @@ pub struct ListenerUrl {
 /// What the page's router needs.
 #[derive(Clone)]
 pub struct ControlDeps {
+    /// Who may watch which camera.
+    pub access: Arc<dyn Access>,
     /// The cameras.
     pub cameras: Arc<dyn Cameras>,
     /// The page's files.
@@ -101,8 +105,28 @@ async fn secure(request: Request, next: Next) -> Response {
     response
 }
 
-async fn index(State(deps): State<ControlDeps>) -> Result<Response, ApiError> {
-    asset(&deps, "index.html")
+async fn index(State(deps): State<ControlDeps>, request: Request) -> Result<Response, ApiError> {
+    let caller = caller(&request);
+    let names = deps.cameras.list(0, usize::MAX).items.into_iter().map(|camera| camera.name).collect();
+    match visible(&deps, caller, names).await {
+        Ok(_) => asset(&deps, "index.html"),
+        // A person who mistyped a password is asked again.
+        Err(Denied::Wrong) => {
+            let mut response = ApiError::Denied(Denied::Wrong).into_response();
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
+            Ok(response)
+        }
+        Err(denied) => Err(ApiError::Denied(denied)),
+    }
+}
+
+/// Who asks. No proxy's word is taken on this port.
+fn caller(request: &Request) -> Option<Caller> {
+    access::caller(request, &TrustedProxies::default())
+}
+
+async fn visible(deps: &ControlDeps, caller: Option<Caller>, names: Vec<String>) -> Result<Visible, Denied> {
+    deps.access.visible(caller.ok_or(Denied::Wrong)?, names).await
 }
 
 async fn file(State(deps): State<ControlDeps>, UrlPath(path): UrlPath<String>) -> Result<Response, ApiError> {
@@ -120,16 +144,19 @@ async fn health() -> Response {
     Json(serde_json::json!({ "status": "ok" })).into_response()
 }
 
-async fn cameras(State(deps): State<ControlDeps>, request: Request) -> Json<CameraItems> {
+async fn cameras(State(deps): State<ControlDeps>, request: Request) -> Result<Json<CameraItems>, ApiError> {
     let host = host_guard::requested(&request);
     let host = host.as_ref().map(|host| host.host());
-    let items =
-        deps.cameras.list(0, usize::MAX).items.into_iter().map(|camera| item(camera, &deps, host)).collect();
-    Json(CameraItems {
-        items,
+    let all = deps.cameras.list(0, usize::MAX).items;
+    let names = all.iter().map(|camera| camera.name.clone()).collect();
+    let visible = visible(&deps, caller(&request), names).await.map_err(ApiError::Denied)?;
+    let seen = all.into_iter().filter(|camera| visible.names.contains(&camera.name));
+    Ok(Json(CameraItems {
+        items: seen.map(|camera| item(camera, &deps, host)).collect(),
         hls_port: deps.hls.map(|listener| listener.port),
         webrtc_port: deps.webrtc.map(|listener| listener.port),
-    })
+        session: visible.session,
+    }))
 }
 
 fn item(camera: Camera, deps: &ControlDeps, host: Option<&str>) -> CameraItem {

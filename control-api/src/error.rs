@@ -2,8 +2,10 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+
+use crate::access::Denied;
 
 /// Why a request is not answered. The text is what the caller reads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,9 +34,9 @@ pub enum ApiError {
     /// There is an entry of this name. 400, with MediaMTX's words.
     #[error("path already exists")]
     PathExists,
-    /// The caller is not on this machine. 403: no credentials would help yet.
-    #[error("authentication error: until users can sign in, this API answers to its own machine only")]
-    NotLocal,
+    /// The caller may not have this. 401 with MediaMTX's words, and its challenge when nothing was shown; 429.
+    #[error("{}", denial(.0))]
+    Denied(Denied),
     /// No such endpoint. 404.
     #[error("not found")]
     NoSuchEndpoint,
@@ -111,7 +113,8 @@ impl ApiError {
             | Self::InvalidBody { .. }
             | Self::InvalidConfiguration { .. }
             | Self::PathExists => StatusCode::BAD_REQUEST,
-            Self::NotLocal => StatusCode::FORBIDDEN,
+            Self::Denied(Denied::TooManyTries { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Denied(_) => StatusCode::UNAUTHORIZED,
             Self::NoSuchEndpoint
             | Self::PathNotFound
             | Self::Offline { .. }
@@ -131,6 +134,16 @@ impl ApiError {
     }
 }
 
+/// MediaMTX's: a browser asks its user for a name and a password.
+pub(crate) const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"mediamtx\"");
+
+fn denial(denied: &Denied) -> &'static str {
+    match denied {
+        Denied::CredentialsWanted | Denied::Wrong => "authentication error",
+        Denied::TooManyTries { .. } => "too many failed tries from this address; come again later",
+    }
+}
+
 /// MediaMTX's error object.
 #[derive(Serialize)]
 struct ErrorBody {
@@ -141,6 +154,17 @@ struct ErrorBody {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = ErrorBody { status: "error", error: self.to_string() };
-        (self.status(), Json(body)).into_response()
+        let mut response = (self.status(), Json(body)).into_response();
+        match self {
+            Self::Denied(Denied::CredentialsWanted) => {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
+            }
+            Self::Denied(Denied::TooManyTries { again_after }) => {
+                let secs = HeaderValue::from(again_after.as_secs());
+                response.headers_mut().insert(header::RETRY_AFTER, secs);
+            }
+            _ => {}
+        }
+        response
     }
 }

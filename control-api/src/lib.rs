@@ -1,27 +1,28 @@
 //! Control API: HTTP routers that tell what the cameras do, with the types they answer in.
 //!
 //! ```text
-//!  :9997 ─► router ─────────► CORS ─► caller on this machine? ─► /v3/... (MediaMTX's API), /v1/... (ours)
-//!  :8080 ─► control_router ─► Host check ─► /api/..., / and /_/... (the page)
+//!  :9997 ─► router ─────────► CORS ─► may it? ─► /v3/... (MediaMTX's API), /v1/... (ours)
+//!  :8080 ─► control_router ─► Host check ─► what may it watch? ─► /api/..., / and /_/... (the page)
 //!                                             │
-//!            trait Cameras, trait Storage, trait Snapshots, trait ConfigStore, trait Assets (the server's)
+//!      trait Access, trait Cameras, trait Storage, trait Snapshots, trait ConfigStore, trait Assets (the server's)
 //! ```
 //!
 //! Belongs here: routes, answers, their errors and headers. Does not: sockets, TLS, connection
-//! limits (-> `server`), who may watch a camera (-> the gate in `media-core`).
+//! limits (-> `server`), the rules of who may do what (-> the gate in `media-core`, by [`access::Access`]).
 //!
 //! The listener must put the peer's address into each request as `ConnectInfo<SocketAddr>`;
-//! without it `router` refuses everybody.
+//! without it everybody is refused.
 //! Limits: [`BODY_BYTES_MAX`], [`REQUEST_TIME_MAX`], `paging::ITEMS_PER_PAGE_MAX`.
 
+pub mod access;
 pub mod config;
 pub mod control;
 pub mod cors;
 mod error;
 pub mod host_guard;
-pub mod loopback;
 pub mod model;
 pub mod paging;
+pub mod proxies;
 pub mod rtmp;
 pub mod rtsp;
 pub mod snapshot;
@@ -36,6 +37,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, header};
 
+pub use access::Access;
 pub use config::{ConfigChange, ConfigStore, Settings};
 pub use control::{Asset, Assets, ControlDeps, ListenerUrl, control_router};
 pub use error::ApiError;

@@ -338,4 +338,8 @@ pub struct CameraItems {
     pub hls_port: Option<u16>,
     /// The WebRTC listener's port; `null` when it is off.
     pub webrtc_port: Option<u16>,
+    /// Where some of them are not open to anyone: what lets this caller's HLS players at them, as the folder
+    /// `session={this}` below a camera's address. For players, not for people: it stands in for a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }

@@ -3,13 +3,12 @@
 //! A path may itself be called `.../snapshot`: then the answer is about that path.
 //! `Picture-Time` says when the picture was taken.
 
-use std::net::{IpAddr, SocketAddr};
-
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Deserialize;
 
+use crate::access::Caller;
 use crate::error::ApiError;
 use crate::model::Time;
 use crate::storage::Answer;
@@ -32,8 +31,8 @@ pub struct Snapshot {
 
 /// What the route asks of the server.
 pub trait Snapshots: Send + Sync {
-    /// The newest picture of a path, at most so wide, for somebody at an address.
-    fn newest(&self, path: String, width: Option<u32>, caller: IpAddr) -> Answer<'_, Snapshot>;
+    /// The newest picture of a path, at most so wide, for a caller who may watch it.
+    fn newest(&self, path: String, width: Option<u32>, caller: Caller) -> Answer<'_, Snapshot>;
 }
 
 /// The parameters as texts: their faults are ours to word.
@@ -47,7 +46,7 @@ pub(crate) async fn snapshot(
     deps: &ApiDeps,
     path: &str,
     wanted: SnapshotQuery,
-    (peer, headers): (SocketAddr, &HeaderMap),
+    caller: Caller,
 ) -> Result<Response, ApiError> {
     let width = match wanted.width.as_deref().filter(|text| !text.is_empty()) {
         None => None,
@@ -56,7 +55,6 @@ pub(crate) async fn snapshot(
             Some(text.parse().map_err(|_| ApiError::InvalidParameter { name: "width", why })?)
         }
     };
-    let caller = deps.trusted_proxies.caller(peer.ip(), headers).ok_or(ApiError::NotLocal)?;
     Ok(deps.snapshots.newest(path.to_owned(), width, caller).await?.into_response())
 }
 

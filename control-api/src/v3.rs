@@ -3,22 +3,23 @@
 //! Unknown endpoints, and known ones with another method, are 404 as in MediaMTX. Endpoints of what
 //! is not implemented do not exist.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path as UrlPath, Query, State};
+use axum::extract::{DefaultBodyLimit, Path as UrlPath, Query, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
+use serde_json::{Value, json};
 
+use crate::access::{self, Access, Denied, Guard, Service};
 use crate::config::{self, ConfigStore};
 use crate::cors::{self, Cors};
 use crate::error::ApiError;
-use crate::loopback::{self, TrustedProxies};
 use crate::model::{Info, Page, Path};
 use crate::paging::{Paging, Piece, query};
+use crate::proxies::TrustedProxies;
 use crate::rtmp::{self, RtmpClients};
 use crate::rtsp::{self, RtspClients};
 use crate::snapshot::{self, SnapshotQuery, Snapshots};
@@ -28,6 +29,8 @@ use crate::{BODY_BYTES_MAX, Cameras, bound_and_sign};
 /// What the API needs.
 #[derive(Clone)]
 pub struct ApiDeps {
+    /// Who may use it.
+    pub access: Arc<dyn Access>,
     /// The cameras.
     pub cameras: Arc<dyn Cameras>,
     /// The recordings.
@@ -59,7 +62,11 @@ pub fn router(deps: ApiDeps) -> Router {
         methods: "OPTIONS, GET, POST, PATCH, DELETE",
         headers: "Authorization, Content-Type",
     };
-    let proxies = deps.trusted_proxies.clone();
+    let guard = Guard {
+        access: Arc::clone(&deps.access),
+        proxies: deps.trusted_proxies.clone(),
+        service: Service::Api,
+    };
     let clients = [("rtsp", deps.rtsp.clone()), ("rtsps", deps.rtsps.clone())];
     let clients = clients.into_iter().filter_map(|(prefix, clients)| Some(rtsp::routes(prefix, clients?)));
     let conns = [("rtmp", deps.rtmp.clone()), ("rtmps", deps.rtmps.clone())];
@@ -68,6 +75,7 @@ pub fn router(deps: ApiDeps) -> Router {
         .chain(conns)
         .fold(Router::new(), Router::merge)
         .route("/v3/info", get(info))
+        .route("/v3/auth/jwks/refresh", post(refresh_keys))
         .route("/v3/paths/list", get(list_paths))
         .route("/v3/paths/get/{*name}", get(get_path))
         .merge(config::routes())
@@ -75,7 +83,7 @@ pub fn router(deps: ApiDeps) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(proxies, loopback::require))
+        .layer(middleware::from_fn_with_state(guard, access::require))
         .layer(middleware::from_fn_with_state(cors, cors::apply))
         .layer(middleware::from_fn(bound_and_sign))
         .with_state(deps)
@@ -83,6 +91,11 @@ pub fn router(deps: ApiDeps) -> Router {
 
 async fn not_found() -> ApiError {
     ApiError::NoSuchEndpoint
+}
+
+async fn refresh_keys(State(deps): State<ApiDeps>) -> Json<Value> {
+    deps.access.refresh_keys().await;
+    Json(json!({ "status": "ok" }))
 }
 
 async fn info(State(deps): State<ApiDeps>) -> Json<Info> {
@@ -115,8 +128,7 @@ async fn get_path(
     State(deps): State<ApiDeps>,
     name: Result<UrlPath<String>, PathRejection>,
     wanted: Result<Query<SnapshotQuery>, QueryRejection>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let UrlPath(name) = name.map_err(|_| ApiError::PathNotFound)?;
     if let Some(camera) = deps.cameras.get(&name) {
@@ -124,5 +136,6 @@ async fn get_path(
     }
     // The rest of the URL is the path's name, which may hold slashes: the router can't tell the two apart.
     let path = name.strip_suffix(snapshot::SUFFIX).ok_or(ApiError::PathNotFound)?;
-    snapshot::snapshot(&deps, path, query(wanted)?, (peer, &headers)).await
+    let caller = access::caller(&request, &deps.trusted_proxies).ok_or(ApiError::Denied(Denied::Wrong))?;
+    snapshot::snapshot(&deps, path, query(wanted)?, caller).await
 }

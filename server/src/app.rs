@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use media_core::gate::Gate;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, info_span, warn};
 
+use crate::access::Access;
 use crate::cli::Exit;
 use crate::config::{Loaded, Source};
 use crate::control::Observer;
@@ -68,7 +68,7 @@ fn run(source: Source, loaded: Loaded, log: LogControl) -> anyhow::Result<Exit> 
         let tasks = Tasks::new();
         let pool = DecodePool::start().context("start decode threads")?;
         let (reconciler, orders) =
-            assemble(source, loaded, log, (&tasks, control.handle(), shards.placer(), &pool));
+            assemble(source, loaded, log, (&tasks, control.handle(), shards.placer(), &pool))?;
         // Once, for as long as the server runs.
         Box::pin(serve(reconciler, orders, signals, (tasks, pool))).await
     });
@@ -110,7 +110,8 @@ fn assemble(
     loaded: Loaded,
     log: LogControl,
     (tasks, control, placer, pool): (&Tasks, &Handle, Placer, &Arc<DecodePool>),
-) -> (Reconciler, mpsc::Receiver<Order>) {
+) -> anyhow::Result<(Reconciler, mpsc::Receiver<Order>)> {
+    let access = Access::new(&loaded.config.access, &tasks.media).context("set up access")?;
     let registry = Arc::new(Registry::default());
     let hooks = Hooks::new(&tasks.hooks, control);
     let webhooks = Arc::new(Webhooks::new(&tasks.hooks, control));
@@ -119,6 +120,7 @@ fn assemble(
     tasks.cameras.spawn(info_span!("paths"), Arc::clone(&paths).tend());
     let (recorders, egress, reloads) = (RecordersSlot::default(), Arc::default(), Arc::default());
     let observer = Arc::new(Observer {
+        access: access.clone(),
         registry: Arc::clone(&registry),
         egress: Arc::<Egress>::clone(&egress),
         recorders: recorders.clone(),
@@ -132,7 +134,7 @@ fn assemble(
     let (desk, orders) = ConfigDesk::new(&tree);
     let ground = Ground {
         registry,
-        gate: Gate::default(),
+        access: access.clone(),
         events: events.clone(),
         recorders: recorders.clone(),
         egress: Arc::clone(&egress),
@@ -156,6 +158,7 @@ fn assemble(
         file_paths: loaded.file_paths,
         is_layer_known: false,
         log,
+        access,
         paths,
         events,
         hooks,
@@ -165,7 +168,7 @@ fn assemble(
         reloads,
         due: None,
     };
-    (reconciler, orders)
+    Ok((reconciler, orders))
 }
 
 async fn serve(

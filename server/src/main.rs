@@ -1,5 +1,6 @@
 //! The `gtvision` binary: video server for city surveillance.
 
+mod access;
 mod administration;
 mod app;
 mod assets;
@@ -22,6 +23,7 @@ mod runtime;
 mod snapshot;
 mod stream;
 mod telemetry;
+mod tls_client;
 mod verify;
 mod webhooks;
 

@@ -3,17 +3,19 @@
 //! A path whose source runs only for readers is started as for a viewer. Pictures of an earlier time are not live: a path
 //! that is offline has no snapshot, whatever its ring still holds.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use control_api::ApiError;
+use control_api::access::Caller;
 use control_api::model::Time;
 use control_api::storage::Answer;
-use media_core::gate::{Action, Caller, CameraGrant, Gate};
+use media_core::gate::{Action, CameraGrant};
 use media_core::key_frame::KeyFrame;
 use media_core::path_name::PathName;
 
+use crate::access::Access;
+use crate::control::access::denied;
 use crate::decode::cache::{PictureKey, Pictures};
 use crate::decode::pool::{DecodePool, Purpose};
 use crate::decode::{Jpeg, NotNow, PictureError, Wanted, Width};
@@ -43,16 +45,16 @@ enum SnapshotError {
 /// Makes snapshots.
 pub(crate) struct Snapshots {
     registry: Arc<Registry>,
-    gate: Gate,
+    access: Access,
     pool: Arc<DecodePool>,
     pictures: Pictures,
 }
 
 impl Snapshots {
     /// Of the paths of a registry.
-    pub(crate) fn new(registry: &Arc<Registry>, gate: Gate, pool: &Arc<DecodePool>) -> Arc<Self> {
+    pub(crate) fn new(registry: &Arc<Registry>, access: Access, pool: &Arc<DecodePool>) -> Arc<Self> {
         let (registry, pool) = (Arc::clone(registry), Arc::clone(pool));
-        Arc::new(Self { registry, gate, pool, pictures: Pictures::default() })
+        Arc::new(Self { registry, access, pool, pictures: Pictures::default() })
     }
 
     /// The newest picture; media bytes, so only with a grant (correctness: S1).
@@ -103,15 +105,16 @@ fn offline(stream: &Stream) -> SnapshotError {
 }
 
 impl control_api::Snapshots for Snapshots {
-    fn newest(&self, path: String, width: Option<u32>, caller: IpAddr) -> Answer<'_, control_api::Snapshot> {
+    fn newest(&self, path: String, width: Option<u32>, caller: Caller) -> Answer<'_, control_api::Snapshot> {
         Box::pin(async move {
             let path = PathName::parse(&path).map_err(|_| ApiError::PathNotFound)?;
             let why = "write a number of pixels from 16 to 1920";
             let width = width.map_or(Some(Width::MAX), Width::new);
             let width = width.ok_or(ApiError::InvalidParameter { name: "width", why })?;
-            let grant = self.gate.authorize(&Caller { ip: caller }, Action::Read, &path);
-            let grant = grant.map_err(|_| ApiError::PathNotFound)?;
-            let jpeg = self.jpeg(&grant, width).await.map_err(api_error)?;
+            let visitor = self.access.http_visitor(caller.ip, None, &caller.headers, &caller.query);
+            let admitted = self.access.camera(&visitor, Action::Read, &path).await;
+            let admitted = admitted.map_err(|refused| ApiError::Denied(denied(refused)))?;
+            let jpeg = self.jpeg(&admitted.grant, width).await.map_err(api_error)?;
             let taken = Time { unix_us: jpeg.taken.unix_us() };
             Ok(control_api::Snapshot { jpeg: jpeg.bytes, taken })
         })

@@ -1,6 +1,10 @@
 //! Black box: the shipped programs against real peers, one module per promise.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
+mod access_live;
+#[cfg(test)]
 mod archive;
 #[cfg(test)]
 mod bucket;

@@ -2,7 +2,7 @@
 //
 //   node glass.mjs --browser chrome|firefox --url URL --seconds N --frames FRAMES_IN_CLIP
 //                  [--first SECONDS] [--screenshot FILE] [--end-session-after SECONDS]
-//                  [--sent URL --gop FRAMES --begin-at FRAME]
+//                  [--sent URL --gop FRAMES --begin-at FRAME] [--user NAME --password WORD]
 //
 // A picture is read back from the screen side (requestVideoFrameCallback + canvas), and its
 // frame number from the bar code in its top rows (fixtures/barcode.js). Prints one line of
@@ -15,7 +15,7 @@ import { installed, read, root } from './arguments.mjs';
 
 const args = read({
   browser: 'chrome', url: undefined, seconds: '10', frames: '0', first: '30', screenshot: '',
-  'end-session-after': '', sent: '', gop: '0', 'begin-at': '0',
+  'end-session-after': '', sent: '', gop: '0', 'begin-at': '0', user: '', password: '',
 });
 
 const LAUNCH = {
@@ -121,6 +121,8 @@ async function main() {
   const errors = [];
   try {
     const page = await browser.newPage();
+    // What a person would write into the browser's own dialogue.
+    if (args.user !== '') await page.authenticate({ username: args.user, password: args.password });
     page.on('pageerror', (error) => errors.push(String(error)));
     page.on('console', (message) => {
       if (message.type() === 'error') errors.push(message.text());

@@ -3,6 +3,7 @@
 //! HTTP/1.1 without TLS, decompression or redirects: what the server sent is what the
 //! test sees. HTTP/2 and TLS are asked with curl.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -109,7 +110,31 @@ pub async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> anyhow::Result<Response> {
-    let mut request = CLIENT.request(method, url).body(reqwest::Body::from(body.into()));
+    send_with(&CLIENT, (method, url), headers, body.into()).await
+}
+
+/// The same from another of this machine's own addresses (127.0.0.0/8), over a connection of its own.
+///
+/// # Errors
+/// As [`send`].
+pub async fn send_from(
+    source: Ipv4Addr,
+    (method, url): (Method, &str),
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> anyhow::Result<Response> {
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let client = builder.timeout(REQUEST_LIMIT).local_address(IpAddr::V4(source)).build()?;
+    send_with(&client, (method, url), headers, body.into()).await
+}
+
+async fn send_with(
+    client: &reqwest::Client,
+    (method, url): (Method, &str),
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> anyhow::Result<Response> {
+    let mut request = client.request(method, url).body(reqwest::Body::from(body));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

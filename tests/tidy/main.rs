@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod arrows;
 #[cfg(test)]
+mod gate;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod sources;

@@ -55,11 +55,12 @@ const STATES = /** @type {Record<string, CameraState>} */ ({
 export function camerasFrom(answer, here) {
   const list = record(answer);
   const ports = { hls: port(list.hlsPort, HLS_PORT), webrtc: port(list.webrtcPort, WEBRTC_PORT) };
+  const folder = sessionFolder(list.session);
   const items = Array.isArray(list.items) ? list.items : [];
   const cameras = new Map();
   for (const item of items.slice(0, CAMERAS_MAX)) {
     const camera = cameraFrom(record(item), here, ports);
-    if (camera !== null) cameras.set(camera.name, camera);
+    if (camera !== null) cameras.set(camera.name, { ...camera, playlistUrl: camera.playlistUrl + folder });
   }
   const byName = new Intl.Collator(undefined, { numeric: true });
   return [...cameras.values()].sort((a, b) => byName.compare(a.name, b.name));
@@ -136,6 +137,15 @@ function builtUrl(here, port, name) {
 function webUrl(value) {
   const text = string(value);
   return /^https?:\/\//i.test(text) && URL.canParse(text) ? new URL(text).href : null;
+}
+
+/**
+ * Where players find the playlists of cameras that are not open to anyone: this page was let in, and its players with it.
+ * @param {unknown} value
+ */
+function sessionFolder(value) {
+  const key = string(value);
+  return /^[0-9a-f]{32}$/.test(key) ? `session=${key}/` : '';
 }
 
 /** @param {unknown} value @param {number} fallback */

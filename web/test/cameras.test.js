@@ -48,6 +48,16 @@ describe('list', () => {
     assert.equal(camera.pageUrl, 'http://city.example:8889/city/s%C3%A3o%201/cam%231/');
   });
 
+  test('players get the session that the server gave to the page, and links do not', () => {
+    const session = '0123456789abcdef0123456789abcdef';
+    const [camera] = camerasFrom({ items: [{ name: 'a' }], session }, HERE);
+    assert.equal(camera.playlistUrl, `http://city.example:8888/a/session=${session}/`);
+    assert.equal(camera.pageUrl, 'http://city.example:8889/a/');
+    for (const odd of ['', '../', session.toUpperCase(), 7]) {
+      assert.equal(camerasFrom({ items: [{ name: 'a' }], session: odd }, HERE)[0].playlistUrl, 'http://city.example:8888/a/');
+    }
+  });
+
   test('an address that is not http is not used', () => {
     for (const webrtcUrl of ['javascript:alert(1)', 'data:text/html,x', '//evil.example/', 'http://[', 7]) {
       const [camera] = camerasFrom({ items: [{ name: 'a', webrtcUrl }] }, HERE);

@@ -1,8 +1,9 @@
 //! Fake: recordings and configuration of a server that has one hold, one deletion, one file and one path, and writes down what
-//! it is asked.
+//! it is asked; and a door that lets in its own machine and who shows [`RIGHT`].
 
 use std::sync::{Arc, Mutex};
 
+use control_api::access::{Caller, Decision, Denied, Service, Visible};
 use control_api::model::Time;
 use control_api::paging::{PageWanted, Piece};
 use control_api::storage::{Answer, DeletionsWanted, HoldWanted, HoldsWanted, Switch};
@@ -185,5 +186,44 @@ impl control_api::Storage for Fake {
             _ => Ok(()),
         };
         self.answer(format!("{path} {} by {by}", start.unix_us), answer)
+    }
+}
+
+/// The right credentials.
+pub(crate) const RIGHT: &str = "Bearer right";
+
+/// See the module's header.
+pub(crate) struct Door;
+
+impl Door {
+    fn check(caller: &Caller) -> Result<(), Denied> {
+        let shown = caller.headers.get("authorization").map(|value| value.to_str().unwrap());
+        match shown {
+            _ if caller.ip.is_loopback() => Ok(()),
+            None => Err(Denied::CredentialsWanted),
+            Some(RIGHT) => Ok(()),
+            Some(_) if caller.ip.to_string().ends_with(".9") => {
+                Err(Denied::TooManyTries { again_after: std::time::Duration::from_secs(7) })
+            }
+            Some(_) => Err(Denied::Wrong),
+        }
+    }
+}
+
+impl control_api::Access for Door {
+    fn may_use(&self, _service: Service, caller: Caller) -> Decision<'_, ()> {
+        Box::pin(async move { Self::check(&caller) })
+    }
+
+    fn visible(&self, caller: Caller, cameras: Vec<String>) -> Decision<'_, Visible> {
+        Box::pin(async move {
+            Self::check(&caller)?;
+            let session = (!caller.ip.is_loopback()).then(|| "c0ffee".to_owned());
+            Ok(Visible { names: cameras.into_iter().filter(|name| name != "vault").collect(), session })
+        })
+    }
+
+    fn refresh_keys(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {})
     }
 }

@@ -14,12 +14,12 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use control_api::host_guard::HostGuard;
-use control_api::loopback::TrustedProxies;
 use control_api::model::{
     Camera, CameraCounters, CameraState, CodecProps, Info, PathReader, PathReaderType, PathSource,
     PathSourceType, PathTrack, Time,
 };
 use control_api::paging::Piece;
+use control_api::proxies::TrustedProxies;
 use control_api::{ApiDeps, Asset, Assets, Cameras, ControlDeps, ListenerUrl, control_router, router};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -92,6 +92,7 @@ fn camera(name: &str) -> Camera {
 
 fn api(names: &[&str], origins: &[&str]) -> Router {
     router(ApiDeps {
+        access: Arc::new(fake::Door),
         cameras: Arc::new(Fixed(names.iter().map(|name| camera(name)).collect())),
         storage: Arc::new(fake::Fake::default()),
         config: Arc::new(fake::Fake::default()),
@@ -108,7 +109,8 @@ fn api(names: &[&str], origins: &[&str]) -> Router {
 
 fn control(host_guard: HostGuard) -> Router {
     control_router(ControlDeps {
-        cameras: Arc::new(Fixed(vec![camera("city/cam_1")])),
+        access: Arc::new(fake::Door),
+        cameras: Arc::new(Fixed(vec![camera("city/cam_1"), camera("vault")])),
         assets: Arc::new(Page),
         hls: Some(ListenerUrl { scheme: "http", port: 8888 }),
         webrtc: None,
@@ -218,17 +220,58 @@ async fn lists_come_in_pages() {
     }
 }
 
+// correctness: S1
 #[tokio::test]
-async fn the_api_answers_to_its_own_machine_only() {
+async fn the_api_answers_to_those_who_may_use_it() {
+    let ask = async |peer: &str, headers: &[(&str, &str)]| {
+        let request = headers
+            .iter()
+            .fold(Request::get("/v3/info"), |request, (name, value)| request.header(*name, *value));
+        let (status, headers, body) = send(api(&[], &["*"]), peer, request).await;
+        let text = serde_json::from_slice::<Value>(&body).unwrap()["error"].clone();
+        (status.as_u16(), headers, text)
+    };
     for peer in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-        assert_eq!(send(api(&[], &["*"]), peer, Request::get("/v3/info")).await.0, StatusCode::OK, "{peer}");
+        assert_eq!(ask(peer, &[]).await.0, 200, "{peer}");
     }
-    for peer in ["192.0.2.1:1", "[2001:db8::1]:1", "10.0.0.1:1"] {
-        let forged = Request::get("/v3/info").header("x-forwarded-for", "127.0.0.1");
-        assert_eq!(send(api(&[], &["*"]), peer, forged).await.0, StatusCode::FORBIDDEN, "{peer}");
-    }
+    let (status, headers, text) = ask("192.0.2.1:1", &[("x-forwarded-for", "127.0.0.1")]).await;
+    assert_eq!((status, text), (401, json!("authentication error")));
+    assert_eq!(headers["www-authenticate"], "Basic realm=\"mediamtx\"");
+    assert_eq!(headers["access-control-allow-origin"], "*");
+    assert_eq!(ask("192.0.2.1:1", &[("authorization", fake::RIGHT)]).await.0, 200);
+    let (status, headers, _) = ask("192.0.2.1:1", &[("authorization", "Basic x")]).await;
+    assert!(status == 401 && !headers.contains_key("www-authenticate"));
+    let (status, headers, _) = ask("192.0.2.9:1", &[("authorization", "Basic x")]).await;
+    assert_eq!((status, headers["retry-after"].to_str().unwrap()), (429, "7"));
     let without_peer = Request::get("/v3/info").body(Body::empty()).unwrap();
-    assert_eq!(api(&[], &["*"]).oneshot(without_peer).await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(api(&[], &["*"]).oneshot(without_peer).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+}
+
+// correctness: S1
+#[tokio::test]
+async fn the_page_is_for_those_who_may_watch_and_shows_what_they_may() {
+    let ask = async |uri: &str, authorization: Option<&str>| {
+        let request = Request::get(uri).header("host", "localhost:8080");
+        let request = match authorization {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        };
+        send(control(loopback_guard()), "192.0.2.1:5", request).await
+    };
+    for uri in ["/", "/api/cameras"] {
+        let (status, headers, _) = ask(uri, None).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{uri}");
+        assert_eq!(headers["www-authenticate"], "Basic realm=\"mediamtx\"");
+    }
+    let (status, headers, _) = ask("/", Some("Basic x")).await;
+    assert!(status == StatusCode::UNAUTHORIZED && headers.contains_key("www-authenticate"), "asked again");
+    assert!(!ask("/api/cameras", Some("Basic x")).await.1.contains_key("www-authenticate"));
+    assert_eq!(ask("/_/grid/tile.js", None).await.0, StatusCode::OK);
+    assert_eq!(ask("/", Some(fake::RIGHT)).await.0, StatusCode::OK);
+    let (_, _, body) = ask("/api/cameras", Some(fake::RIGHT)).await;
+    let list: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list}");
+    assert_eq!((&list["items"][0]["name"], &list["session"]), (&json!("city/cam_1"), &json!("c0ffee")));
 }
 
 #[tokio::test]

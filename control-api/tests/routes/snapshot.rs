@@ -1,8 +1,7 @@
 //! Snapshots as a client sees them.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
+use control_api::access::Caller;
 use control_api::{ApiError, Snapshot, Snapshots};
 use http::{Request, StatusCode};
 
@@ -16,12 +15,12 @@ impl Snapshots for Pictures {
         &self,
         path: String,
         width: Option<u32>,
-        caller: IpAddr,
+        caller: Caller,
     ) -> control_api::storage::Answer<'_, Snapshot> {
         Box::pin(async move {
             match path.as_str() {
                 "city/cam_1" => {
-                    let jpeg = Bytes::from(format!("{path} {width:?} {caller}"));
+                    let jpeg = Bytes::from(format!("{path} {width:?} {} {}", caller.ip, caller.query));
                     Ok(Snapshot { jpeg, taken: SINCE })
                 }
                 "cam_2" => Err(ApiError::Offline { why: "path is offline".to_owned() }),
@@ -35,7 +34,7 @@ impl Snapshots for Pictures {
 async fn a_snapshot_is_a_picture_with_its_time() {
     let uri = "/v3/paths/get/city/cam_1/snapshot?width=640";
     let (status, headers, body) = send(api(&["city/cam_1"], &["*"]), "127.0.0.1:5", Request::get(uri)).await;
-    assert_eq!((status, &body[..]), (StatusCode::OK, &b"city/cam_1 Some(640) 127.0.0.1"[..]));
+    assert_eq!((status, &body[..]), (StatusCode::OK, &b"city/cam_1 Some(640) 127.0.0.1 width=640"[..]));
     assert_eq!(headers["content-type"], "image/jpeg");
     assert_eq!(headers["cache-control"], "no-store");
     assert_eq!(headers["picture-time"], "2026-01-02T03:04:05.5Z");

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use control_api::loopback::TrustedProxies;
 use control_api::model::{Camera, Info};
 use control_api::paging::Piece;
+use control_api::proxies::TrustedProxies;
 use control_api::{ApiDeps, Cameras, router};
 
 use http::{Method, Request, StatusCode};
@@ -15,7 +15,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::fake::{Fake, TIME};
+use crate::fake::{Door, Fake, TIME};
 
 struct NoCameras;
 
@@ -31,6 +31,7 @@ impl Cameras for NoCameras {
 
 pub(crate) async fn ask(fake: &Fake, method: Method, uri: &str, body: Option<Value>) -> (StatusCode, Value) {
     let router = router(ApiDeps {
+        access: Arc::new(Door),
         cameras: Arc::new(NoCameras),
         storage: Arc::new(fake.clone()),
         config: Arc::new(fake.clone()),

@@ -20,8 +20,6 @@ pub(crate) enum Support {
     RenamedTo(&'static str),
     /// An older name with the opposite meaning (`hlsDisable`).
     NegatedAs(&'static str),
-    /// Access rules, which are refused unless they leave reading open (-> `resolve`).
-    Access,
     /// Understood where it stands, silently without effect: it tunes what does not exist here.
     Moot,
 }
@@ -109,10 +107,6 @@ const fn negated(name: &'static str, of: &'static str) -> Key {
     Key { name, support: Support::NegatedAs(of) }
 }
 
-const fn access(name: &'static str) -> Key {
-    Key { name, support: Support::Access }
-}
-
 const fn moot(name: &'static str) -> Key {
     Key { name, support: Support::Moot }
 }
@@ -147,17 +141,17 @@ pub(crate) const GLOBAL: &[Key] = &[
     works("runOnConnectRestart"),
     works("runOnDisconnect"),
     // Authentication.
-    access("authMethod"),
-    access("authInternalUsers"),
-    access("authHTTPAddress"),
-    moot("authHTTPFingerprint"),
-    moot("authHTTPExclude"),
-    access("authJWTJWKS"),
-    moot("authJWTJWKSFingerprint"),
-    moot("authJWTClaimKey"),
-    moot("authJWTExclude"),
-    moot("authJWTIssuer"),
-    moot("authJWTAudience"),
+    works("authMethod"),
+    works("authInternalUsers"),
+    works("authHTTPAddress"),
+    works("authHTTPFingerprint"),
+    works("authHTTPExclude"),
+    works("authJWTJWKS"),
+    works("authJWTJWKSFingerprint"),
+    works("authJWTClaimKey"),
+    works("authJWTExclude"),
+    works("authJWTIssuer"),
+    works("authJWTAudience"),
     // Control API, metrics, profiling, playback.
     works("api"),
     works("apiAddress"),
@@ -204,7 +198,7 @@ pub(crate) const GLOBAL: &[Key] = &[
     later("multicastSRTCPPort", Area::RtspServer, "8007"),
     works("rtspServerKey"),
     works("rtspServerCert"),
-    later("rtspAuthMethods", Area::RtspServer, "[basic]"),
+    works("rtspAuthMethods"),
     later("rtspTrustedProxies", Area::RtspServer, "[]"),
     // RTMP, SRT, MoQ.
     works("rtmp"),
@@ -271,8 +265,8 @@ pub(crate) const GLOBAL: &[Key] = &[
     negated("webrtcDisable", "webrtc"),
     negated("rtspDisable", "rtsp"),
     negated("rtmpDisable", "rtmp"),
-    access("externalAuthenticationURL"),
-    moot("authJWTInHTTPQuery"),
+    works("externalAuthenticationURL"),
+    works("authJWTInHTTPQuery"),
     moot("readBufferCount"),
     moot("pprofAllowOrigin"),
     renamed("protocols", "rtspTransports"),
@@ -370,12 +364,12 @@ pub(crate) const PATH: &[Key] = &[
     // Names of older versions.
     later("fallback", Area::OtherSources, ""),
     later("playback", Area::Playback, "true"),
-    access("publishUser"),
-    moot("publishPass"),
-    access("publishIPs"),
-    access("readUser"),
-    moot("readPass"),
-    access("readIPs"),
+    works("publishUser"),
+    works("publishPass"),
+    works("publishIPs"),
+    works("readUser"),
+    works("readPass"),
+    works("readIPs"),
     negated("disablePublisherOverride", "overridePublisher"),
     renamed("sourceProtocol", "rtspTransport"),
     renamed("sourceAnyPortEnable", "rtspAnyPort"),

@@ -91,6 +91,8 @@ impl Layer {
     ) -> Result<Self, ApiError> {
         let exists = |name: &str| tree.get("paths").is_some_and(|paths| paths.get(name).is_some());
         let path = |settings| checked(settings, keys::PATH, schema::PATH);
+        let whole = |settings| path(settings).and_then(written_out);
+        let part = |settings| path(settings).map(but_redacted);
         match &change {
             ConfigChange::AddPath(name, _) if exists(name) => return Err(ApiError::PathExists),
             ConfigChange::PatchPath(name, _) | ConfigChange::DeletePath(name) if !exists(name) => {
@@ -112,16 +114,16 @@ impl Layer {
                         "\"database\" can't be set here: it is where this is kept".to_owned(),
                     ));
                 }
-                keep_secrets(&mut settings, tree);
+                keep_secrets(&mut settings, tree)?;
                 layer.global.extend(settings);
             }
-            ConfigChange::PathDefaults(settings) => layer.path_defaults.extend(path(settings)?),
+            ConfigChange::PathDefaults(settings) => layer.path_defaults.extend(part(settings)?),
             ConfigChange::AddPath(name, settings) | ConfigChange::ReplacePath(name, settings) => {
-                layer.paths.insert(name, PathLayer { mode: Mode::Whole, settings: path(settings)? });
+                layer.paths.insert(name, PathLayer { mode: Mode::Whole, settings: whole(settings)? });
             }
             ConfigChange::PatchPath(name, settings) => {
                 let new = || PathLayer { mode: Mode::Over, settings: Settings::new() };
-                layer.paths.entry(name).or_insert_with(new).settings.extend(path(settings)?);
+                layer.paths.entry(name).or_insert_with(new).settings.extend(part(settings)?);
             }
             ConfigChange::DeletePath(name) if file_paths.contains(&name) => {
                 layer.paths.insert(name, PathLayer { mode: Mode::Gone, settings: Settings::new() });
@@ -172,25 +174,50 @@ fn invalid(why: String) -> ApiError {
 }
 
 /// Who sends back what was shown means the secrets that are there.
-fn keep_secrets(settings: &mut Settings, tree: &Node) {
-    keep_secret(settings, tree, "authInternalUsers", ("user", "pass"));
-    keep_secret(settings, tree, "webhooks", ("url", "secret"));
-    keep_secret(settings, tree, "webrtcICEServers2", ("url", "password"));
+fn keep_secrets(settings: &mut Settings, tree: &Node) -> Result<(), ApiError> {
+    keep_secret(settings, tree, "authInternalUsers", ("user", "pass"))?;
+    keep_secret(settings, tree, "webhooks", ("url", "secret"))?;
+    keep_secret(settings, tree, "webrtcICEServers2", ("url", "password"))
+}
+
+/// The same for some settings of a path: those that stay as they are are not written.
+fn but_redacted(mut settings: Settings) -> Settings {
+    settings.retain(|_, value| value != REDACTED);
+    settings
+}
+
+/// All settings of a path, of which none stays as it is.
+fn written_out(settings: Settings) -> Result<Settings, ApiError> {
+    match settings.iter().find(|(_, value)| *value == REDACTED) {
+        Some((name, _)) => Err(not_shown(name)),
+        None => Ok(settings),
+    }
+}
+
+fn not_shown(name: &str) -> ApiError {
+    invalid(format!("\"{name}\" must be written out: {REDACTED} stands for what is not shown"))
 }
 
 /// The secrets of a list, whose items are told apart by `name`.
-fn keep_secret(settings: &mut Settings, tree: &Node, list: &str, (name, secret): (&str, &str)) {
-    let Some(Json::Array(items)) = settings.get_mut(list) else { return };
+fn keep_secret(
+    settings: &mut Settings,
+    tree: &Node,
+    list: &str,
+    (name, secret): (&str, &str),
+) -> Result<(), ApiError> {
+    let Some(Json::Array(items)) = settings.get_mut(list) else { return Ok(()) };
     let before = tree.get(list).map(Node::items).unwrap_or_default();
     for item in items {
         if item.get(secret).and_then(Json::as_str) == Some(REDACTED) {
             let named = item.get(name).and_then(Json::as_str).unwrap_or_default();
             let same =
                 before.iter().find(|old| old.get(name).and_then(Node::text).unwrap_or_default() == named);
-            let kept = same.and_then(|old| old.get(secret)?.text()).unwrap_or_default();
+            // One without a secret would be open to anyone.
+            let kept = same.and_then(|old| old.get(secret)?.text()).ok_or_else(|| not_shown(secret))?;
             item[secret] = Json::String(kept.to_owned());
         }
     }
+    Ok(())
 }
 
 /// Changes the value of a key of a map, made if it is not there; `of` tells whose it is then.
@@ -342,10 +369,18 @@ mod tests {
         let mut desk = desk();
         let file = "authInternalUsers: [{user: ana, pass: hunter2}]\nwebhooks: [{url: 'http://h/', secret: hunter2}]\n";
         desk.file = Node::parse(file).unwrap();
-        let users = json!({"authInternalUsers": [{"user": "ana", "pass": REDACTED}, {"user": "x", "pass": REDACTED}]});
+        let users = json!({"authInternalUsers": [{"user": "ana", "pass": REDACTED}]});
         desk.change(ConfigChange::Global(settings(users))).unwrap();
         assert_eq!(desk.layer.global["authInternalUsers"][0]["pass"], "hunter2");
-        assert_eq!(desk.layer.global["authInternalUsers"][1]["pass"], "");
+        let unknown = json!({"authInternalUsers": [{"user": "x", "pass": REDACTED}]});
+        let refused = desk.change(ConfigChange::Global(settings(unknown))).unwrap_err().to_string();
+        assert!(refused.contains("must be written out"), "{refused}");
+        let readers = || settings(json!({"readUser": "ana", "readPass": REDACTED}));
+        desk.change(ConfigChange::PathDefaults(readers())).unwrap();
+        assert_eq!(desk.layer.path_defaults.keys().collect::<Vec<_>>(), ["readUser"]);
+        let refused =
+            desk.change(ConfigChange::AddPath("new".to_owned(), readers())).unwrap_err().to_string();
+        assert!(refused.contains("must be written out"), "{refused}");
         let webhooks = json!({"webhooks": [{"url": "http://h/", "events": [], "secret": REDACTED}]});
         desk.change(ConfigChange::Global(settings(webhooks))).unwrap();
         assert_eq!(desk.layer.global["webhooks"][0]["secret"], "hunter2");

@@ -12,7 +12,7 @@
 //! Limits: `tree::CONFIG_BYTES_MAX`, `paths::PATHS_MAX`, `fault::FAULTS_MAX` and those named in
 //! `tree` and `resolve`; a file beyond one is refused.
 
-mod access;
+pub(crate) mod access;
 mod check;
 mod env;
 mod fault;
@@ -90,13 +90,8 @@ pub(crate) enum Warning {
     PathsLeftOut(Vec<(String, String)>),
     /// `MTX_` and `GTV_` variables that name no setting.
     UnknownVariables(Vec<String>),
-    /// Other rules in `authInternalUsers` than that anyone may read.
-    UsersWithoutEffect,
-    /// An access rule that `allowUnauthenticated` sets aside.
-    AccessRuleIgnored {
-        /// The rule's key.
-        key: String,
-    },
+    /// `allowUnauthenticated` beside access rules, which older versions set aside.
+    RulesAreEnforced,
     /// A certificate's fingerprint where there is no certificate.
     FingerprintWithoutTls {
         /// The path.
@@ -129,13 +124,10 @@ impl fmt::Display for Warning {
             Self::UnknownVariables(names) => {
                 write!(f, "environment variables that name no setting: {}", names.join(", "))
             }
-            Self::UsersWithoutEffect => f.write_str(
-                "authInternalUsers lets anyone read, which is so; its other rules have no effect yet \
-                 (api and metrics answer to this machine only)",
+            Self::RulesAreEnforced => f.write_str(
+                "allowUnauthenticated has no effect any more: access rules are enforced. To let anyone in, \
+                 give \"user: any\" the permissions",
             ),
-            Self::AccessRuleIgnored { key } => {
-                write!(f, "{key} restricts access and is set aside by allowUnauthenticated: anyone can watch")
-            }
             Self::FingerprintWithoutTls { path } => {
                 write!(
                     f,
@@ -337,6 +329,12 @@ fn understand(text: &str, variables: &[(String, String)], layer: &Layer) -> Resu
 /// A duration as configurations write it, for other places where MediaMTX takes one.
 pub(crate) fn duration_value(text: &str) -> Option<std::time::Duration> {
     values::duration(text).ok()
+}
+
+/// Access as it is when nothing is written, for tests.
+#[cfg(test)]
+pub(crate) fn default_access() -> access::AccessConfig {
+    understand("", &[], &Layer::default()).unwrap().config.access
 }
 
 fn find_file() -> Option<PathBuf> {

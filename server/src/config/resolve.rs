@@ -35,7 +35,7 @@ pub(crate) fn resolve(
     warnings: &mut Vec<Warning>,
     faults: &mut Faults,
 ) -> Config {
-    access::check(root, warnings, faults);
+    let access = access::resolve(root, warnings, faults);
     let paths = paths::resolve(root, warnings, faults);
     let s3 = s3::resolve(root, variables, faults);
     let mut reader = Reader::new(root, None, faults);
@@ -53,6 +53,7 @@ pub(crate) fn resolve(
     let config = Config {
         logging: logging(&mut reader, warnings),
         timeouts,
+        access,
         api: reader.off("api").then_some(ApiConfig { http: api }),
         metrics: reader.off("metrics").then_some(MetricsConfig { http: metrics }),
         control: reader.on("control").then_some(control),
@@ -237,6 +238,7 @@ fn rtsp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig, warnings: &mut Vec<Wa
         address: (encryption != Encryption::Strict).then_some(address),
         tls: (encryption != Encryption::No).then_some(tls),
         transports,
+        digest: access::rtsp_auth_methods(reader),
         write_queue_packets,
         packet_bytes_max,
         read_timeout: timeouts.read,

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use media_core::gate::Digest;
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
 use storage::{BucketConfig, DiskLevels, RecordPath};
 
+use super::access::AccessConfig;
 use super::hooks::{HookPair, PathHooks};
 use super::pattern::PathPattern;
 use super::source_url::{Secret, SourceUrl};
@@ -28,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) logging: LoggingConfig,
     /// Network time-outs.
     pub(crate) timeouts: TimeoutsConfig,
+    /// Who may do what, keys `auth*`; by default anyone with cameras, and this machine with the API and metrics.
+    pub(crate) access: AccessConfig,
     /// MediaMTX's API, key `api`; off by default.
     pub(crate) api: Option<ApiConfig>,
     /// Prometheus metrics, key `metrics`; off by default.
@@ -159,7 +163,7 @@ pub(crate) struct PlaybackConfig {
 /// The page and our own API. Ours: not in MediaMTX.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ControlConfig {
-    /// `controlAddress`, default `127.0.0.1:8080`: loopback, since sign-in comes later.
+    /// `controlAddress`, default `127.0.0.1:8080`: loopback, like what shows more than one camera at MediaMTX.
     pub(crate) address: SocketAddr,
     /// `controlAllowedHosts`: further names that the `Host` header may hold while the listener
     /// is on loopback (against DNS rebinding); default none.
@@ -233,6 +237,8 @@ pub(crate) struct RtspConfig {
     pub(crate) tls: Option<RtspTls>,
     /// `rtspTransports`.
     pub(crate) transports: RtspTransports,
+    /// `rtspAuthMethods`, default `[basic]`: how clients show who they are.
+    pub(crate) digest: Digest,
     /// `writeQueueSize`, default 512, a power of two: packets that may wait for one reader.
     pub(crate) write_queue_packets: usize,
     /// `udpMaxPayloadSize`, default 1452: the longest RTP packet, over TCP too.

@@ -272,6 +272,18 @@ pub(crate) const PATH: &[Field] = &[
     size("recordQuota", "0"),
 ];
 
+/// Settings of older versions, shown where they are written.
+const OLDER: &[Field] = &[
+    text("externalAuthenticationURL", ""),
+    bool("authJWTInHTTPQuery", "false"),
+    text("publishUser", ""),
+    text("publishPass", ""),
+    texts("publishIPs", "[]"),
+    text("readUser", ""),
+    text("readPass", ""),
+    texts("readIPs", "[]"),
+];
+
 /// What the objects of a list have.
 const MEMBERS: &[(&str, &[Field])] = &[
     (
@@ -303,7 +315,8 @@ pub(crate) const REDACTED: &str = "<redacted>";
 
 /// The type of a setting; [`Kind::Any`] of one that is not listed.
 pub(crate) fn kind_of(table: &[Field], name: &str) -> Kind {
-    table.iter().find(|field| field.name == name).map_or(Kind::Any, |field| field.kind)
+    let mut fields = table.iter().chain(OLDER);
+    fields.find(|field| field.name == name).map_or(Kind::Any, |field| field.kind)
 }
 
 /// All settings of a table, from the first of `maps` that says something, and else by default; then what the first one has
@@ -320,7 +333,7 @@ pub(crate) fn shown(table: &[Field], maps: &[&Node], hidden: &[&str]) -> Map<Str
     for entry in maps.iter().flat_map(|map| map.entries()) {
         let name = entry.key.as_str();
         if !shown.contains_key(name) && !hidden.contains(&name) {
-            shown.insert(name.to_owned(), to_json(name, Kind::Any, &entry.node));
+            shown.insert(name.to_owned(), to_json(name, kind_of(table, name), &entry.node));
         }
     }
     if let Some(Json::String(database)) = shown.get_mut("database")

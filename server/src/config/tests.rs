@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use media_core::gate::Action;
+use media_core::path_name::PathName;
+
 use super::pattern::PathPattern;
 use super::resolved::{
     HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, Replacing, RtspTransport,
 };
-use super::{Config, ConfigError, Fault, Layer, Loaded, understand};
+use super::{Config, ConfigError, Fault, Layer, Loaded, access, understand};
 
 fn understood(yaml: &str, variables: &[(String, String)]) -> Result<Loaded, Vec<Fault>> {
     understand(yaml, variables, &Layer::default())
@@ -158,7 +161,7 @@ fn rtsp_is_served_as_the_keys_say() {
     assert!(good("rtsp: no").0.rtsp.is_none());
     let (config, _) = good("paths: {a: {overridePublisher: no}, b: {disablePublisherOverride: yes}}");
     for path in ["a", "b"] {
-        let path = &config.paths[&media_core::path_name::PathName::parse(path).unwrap()];
+        let path = &config.paths[&PathName::parse(path).unwrap()];
         assert_eq!(path.source, PathSource::Publisher(Replacing::Refused));
     }
 }
@@ -189,6 +192,9 @@ fn no_message_shows_a_password() {
         "paths:\n  a:\n    runOnInit: curl -u 'me:hunter2\n",
         "webhooks:\n- url: http://me:hunter2@h/\n",
         "webhooks: [{url: http://h/, secret: hunter2, nope: 1}]\n",
+        "authInternalUsers:\n- user: a\n  pass: [hunter2]\n  nope: 1\n",
+        "authInternalUsers: [{user: a, pass: hunter2, nope: 1}]\n",
+        "authMethod: http\nauthHTTPAddress: ftp://u:hunter2@h/\n",
     ] {
         let text = bad(yaml);
         assert!(!text.contains("hunter2"), "{text}");
@@ -215,7 +221,7 @@ fn hooks_and_webhooks_are_read_and_their_secrets_never_shown() {
     let available = hooks("b").available.begin.clone().unwrap();
     assert_eq!((available.name, available.restarts), ("runOnAvailable", true));
     assert!(hooks("b").init.begin.is_some() && config.connect_hooks.begin.is_some());
-    let name = media_core::path_name::PathName::parse("x").unwrap();
+    let name = PathName::parse("x").unwrap();
     let instance = config.patterns[0].instance(&name).unwrap().unwrap();
     assert!(instance.hooks.init.begin.is_none(), "patterns begin with a reader");
     let [first, second] = config.webhooks.as_slice() else { panic!("{:?}", config.webhooks) };
@@ -233,24 +239,81 @@ fn hooks_and_webhooks_are_read_and_their_secrets_never_shown() {
 
 // correctness: S1
 #[test]
-fn access_rules_that_nothing_enforces_are_refused_unless_openness_is_wanted() {
-    let rules = [
-        "authMethod: http\nauthHTTPAddress: http://x/\n",
-        "authInternalUsers: [{user: admin, pass: x, permissions: [{action: read}]}]\n",
-        "authInternalUsers: []\n",
-        "authInternalUsers: [{user: any, ips: [10.0.0.0/8], permissions: [{action: read}]}]\n",
-        "authInternalUsers: [{user: any, permissions: [{action: read, path: lobby}]}]\n",
-        "paths: {a: {readUser: u, readPass: p}}\n",
-        "pathDefaults: {readIPs: [10.0.0.0/8]}\n",
-    ];
-    for yaml in rules {
-        assert!(bad(yaml).contains("restricts access"), "{yaml}");
-        let (_, warnings) = good(&format!("{yaml}allowUnauthenticated: true\n"));
-        assert!(warnings.iter().any(|warning| warning.contains("anyone can watch")), "{warnings:?}");
+fn access_rules_are_taken_as_mediamtx_writes_them() {
+    use media_core::gate::{Caller, Evidence, Gate};
+    let may = |yaml: &str, (from, user, password): (&str, &str, &str), action, path: &str| {
+        let gate = Gate::new(good(yaml).0.access.policy);
+        let credentials = media_core::gate::Credentials::plain(user, password);
+        let caller = Caller { ip: from.parse().unwrap(), credentials };
+        let path = PathName::parse(path).unwrap();
+        gate.camera(&caller, action, &path, &Evidence::default()).is_ok()
+    };
+    let (read, publish) = (Action::Read, Action::Publish);
+    let stranger = ("192.0.2.1", "", "");
+    assert!(may("", stranger, read, "a") && may("", stranger, publish, "a"));
+    assert!(!may("authInternalUsers: []\n", stranger, read, "a"));
+    let admin = "authInternalUsers: [{user: admin, pass: x, permissions: [{action: read}]}]\n";
+    assert!(may(admin, ("192.0.2.1", "admin", "x"), read, "a"));
+    assert!(!may(admin, ("192.0.2.1", "admin", "y"), read, "a") && !may(admin, stranger, read, "a"));
+    assert!(!may(admin, ("192.0.2.1", "admin", "x"), publish, "a"));
+    let inside =
+        "authInternalUsers: [{user: any, ips: [10.0.0.0/8], permissions: [{action: read, path: ~^lo}]}]\n";
+    assert!(may(inside, ("10.1.1.1", "", ""), read, "lobby") && !may(inside, stranger, read, "lobby"));
+    assert!(!may(inside, ("10.1.1.1", "", ""), read, "hall"));
+    let older = "pathDefaults: {publishIPs: [10.0.0.1]}\npaths: {a: {readUser: u, readPass: p}, b: }\n";
+    assert!(may(older, ("192.0.2.1", "u", "p"), read, "a") && !may(older, stranger, read, "a"));
+    assert!(may(older, stranger, read, "b") && !may(older, stranger, publish, "b"));
+    assert!(may(older, ("10.0.0.1", "", ""), publish, "b") && may(older, stranger, Action::Playback, "a"));
+    let patterns = "paths: {'~^cam': {readUser: u, readPass: p}, lobby: }\n";
+    assert!(may(patterns, ("192.0.2.1", "u", "p"), read, "cam_7") && !may(patterns, stranger, read, "cam_7"));
+    assert!(may(patterns, stranger, read, "lobby"));
+    let all = "paths: {all_others: {readUser: u, readPass: p}}\n";
+    assert!(may(all, ("192.0.2.1", "u", "p"), read, "x") && !may(all, stranger, read, "x"));
+    let (config, _) = good("authMethod: http\nauthHTTPAddress: http://127.0.0.1:9/x\n");
+    assert!(matches!(config.access.authority, Some(access::Authority::Server(_))));
+    let (config, _) = good("externalAuthenticationURL: http://127.0.0.1:9/x\n");
+    assert!(matches!(config.access.authority, Some(access::Authority::Server(_))));
+    let (config, _) = good("authMethod: jwt\nauthJWTJWKS: https://id.example/certs\nauthJWTAudience: gtv\n");
+    let Some(access::Authority::Tokens(tokens)) = config.access.authority else { panic!() };
+    assert_eq!((tokens.claim.as_str(), tokens.audience.as_deref()), ("mediamtx_permissions", Some("gtv")));
+    let open = "allowUnauthenticated: yes\nauthInternalUsers: []\n";
+    assert!(good(open).1.iter().any(|warning| warning.contains("no effect any more")));
+    assert_eq!(good("allowUnauthenticated: yes\n").1.len(), 0);
+}
+
+// correctness: S1
+#[test]
+fn access_rules_that_make_no_sense_are_refused() {
+    let argon2 =
+        "'argon2:$argon2id$v=19$m=4096,t=3,p=1$MTIzNDU2Nzg$OGGO0eCMN0ievb4YGSzvS/H+Vajx1pcbUmtLp2tRqRU'";
+    for yaml in [
+        "authMethod: oauth\n",
+        "authMethod: http\n",
+        "authMethod: http\nauthHTTPAddress: ftp://x/\n",
+        "authMethod: jwt\n",
+        "authMethod: jwt\nauthJWTJWKS: http://x/\nauthJWTClaimKey: ''\n",
+        "authInternalUsers: [{user: admin, pass: x, permissions: [{action: fly}]}]\n",
+        "authInternalUsers: [{user: admin, pass: x, permissions: [{path: a}]}]\n",
+        "authInternalUsers: [{user: admin, pass: x, permissions: [{action: read, path: '~['}]}]\n",
+        "authInternalUsers: [{user: admin, pass: x, ips: [here]}]\n",
+        "authInternalUsers: [{user: any, pass: x}]\n",
+        "authInternalUsers: [{pass: x}]\n",
+        "authInternalUsers: [{user: a, pass: 'sha256:x'}]\n",
+        "authInternalUsers: [{user: a, pass: 'argon2:x'}]\n",
+        "authInternalUsers: [{user: a, password: x}]\n",
+        "authInternalUsers: anyone\n",
+        "authInternalUsers: []\npaths: {a: {readUser: u}}\n",
+        "paths: {a: {readUser: u, readPass: p}, all_others: }\n",
+        "paths: {'~^a': {readUser: u, readPass: p}, '~^ab': }\n",
+        "rtspAuthMethods: [ntlm]\n",
+        &format!("rtspAuthMethods: [digest]\nauthInternalUsers: [{{user: a, pass: {argon2}}}]\n"),
+        "rtspAuthMethods: [basic, digest]\nauthMethod: http\nauthHTTPAddress: http://x/\n",
+    ] {
+        bad(yaml);
     }
-    let open =
-        "authInternalUsers: [{user: any, pass: '', ips: [], permissions: [{action: read, path: ''}]}]\n";
-    assert_eq!(good(open).1.len(), 1);
+    good(&format!("authInternalUsers: [{{user: a, pass: {argon2}}}]\n"));
+    let (config, _) = good("rtspAuthMethods: [basic, digest]\n");
+    assert_eq!(config.rtsp.unwrap().digest, media_core::gate::Digest::Offered);
 }
 
 #[test]
@@ -287,12 +350,12 @@ fn patterns_are_tried_by_name_and_the_one_for_all_others_last() {
     assert_eq!(warnings, Vec::<String>::new());
     let names: Vec<_> = config.patterns.iter().map(PathPattern::name).collect();
     assert_eq!(names, ["~^cam_", "~^cam_(\\d+)$", "all_others"]);
-    let name = media_core::path_name::PathName::parse("cam_7").unwrap();
+    let name = PathName::parse("cam_7").unwrap();
     let made = config.patterns[1].instance(&name).unwrap().unwrap();
     let PathSource::Rtsp(source) = made.source else { panic!("a camera") };
     assert_eq!(source.url.to_string(), "rtsp://***@10.0.0.7/7");
     assert!(config.patterns[2].takes(&name) && config.patterns[2].is_published_to());
-    assert!(config.patterns[1].instance(&media_core::path_name::PathName::parse("cam_x").unwrap()).is_none());
+    assert!(config.patterns[1].instance(&PathName::parse("cam_x").unwrap()).is_none());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Snapshots are taken from the running parts; nothing here holds up media.
 
+pub(crate) mod access;
 pub(crate) mod config;
 pub(crate) mod rtmp;
 pub(crate) mod rtsp;
@@ -19,6 +20,7 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
+use crate::access::Access;
 use crate::decode::pool::DecodePool;
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtmp::stats::ConnRecord as RtmpConnRecord;
@@ -41,6 +43,8 @@ use crate::webhooks::Webhooks;
 
 /// Looks at everything that runs.
 pub(crate) struct Observer {
+    /// Who may do what.
+    pub(crate) access: Access,
     /// The paths.
     pub(crate) registry: Arc<Registry>,
     /// What serves media.
@@ -291,6 +295,7 @@ impl MetricsSource for Observer {
                 let ledger = recorders.ledger();
                 RecordingMetrics::of(recorders.snapshot(), ledger.recent_figures(), ledger.bucket_figures())
             }),
+            access: self.access.snapshot(),
             reloads: self.reloads.snapshot(),
             decode: self.pool.figures(),
             hooks: self.hooks.snapshot(),

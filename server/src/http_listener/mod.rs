@@ -30,6 +30,7 @@ use tower::ServiceExt as _;
 
 use crate::config::resolved::TlsFiles;
 use crate::runtime::tasks::TaskSet;
+use crate::tls_client::SetupError;
 use stall::StallGuard;
 
 /// Connections at once; further ones wait in the listener's queue.
@@ -78,6 +79,9 @@ pub(crate) enum ListenError {
         /// What wanted to listen.
         name: &'static str,
     },
+    /// Whoever is to be asked about callers can't be.
+    #[error("access rules cannot be in force: {0}")]
+    Access(#[from] SetupError),
     /// Certificate and key don't fit together or are not usable.
     #[error("certificate cannot be used: {0}")]
     Tls(#[from] rustls::Error),

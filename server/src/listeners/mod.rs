@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use control_api::{ConfigStore, ListenerUrl};
-use media_core::gate::Gate;
 use media_core::path_name::PathName;
 use tokio::runtime::Handle;
 
+use crate::access::Access;
 use crate::config::resolved::{
     ApiConfig, Config, ControlConfig, HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtmpConfig,
     RtspConfig, WebRtcConfig,
@@ -93,7 +93,7 @@ pub(crate) struct Ground {
     /// The paths.
     pub(crate) registry: Arc<Registry>,
     /// Who may do what.
-    pub(crate) gate: Gate,
+    pub(crate) access: Access,
     /// Who wants to know what happens.
     pub(crate) events: Events,
     /// Recording, when something is recorded or played back.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use control_api::host_guard::HostGuard;
-use control_api::loopback::TrustedProxies;
 use control_api::model::{Info, Time};
+use control_api::proxies::TrustedProxies;
 
 use super::{
     Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtmp, Rtsp, Start, WebRtc, hls_listener,
@@ -34,7 +34,7 @@ impl Start<HlsConfig> for Hls<'_> {
         let recorders = self.0.recorders.clone();
         let deps = HlsDeps {
             registry: Arc::clone(&self.0.registry),
-            gate: Arc::new(self.0.gate.clone()),
+            access: self.0.access.clone(),
             tasks,
             pages: Arc::new(Assets),
             recordings: Arc::new(move || recorders.get().map(|recorders| recorders.recordings())),
@@ -58,7 +58,7 @@ impl Start<WebRtcConfig> for WebRtc<'_> {
         let egress = Arc::clone(&self.0.egress);
         let deps = WebRtcDeps {
             registry: Arc::clone(&self.0.registry),
-            gate: self.0.gate.clone(),
+            access: self.0.access.clone(),
             pages: Box::new(assets::webrtc_page),
             hls: Box::new(move || egress.hls().map(|hls| hls_listener(hls.listener()))),
             tasks: tasks.clone(),
@@ -78,9 +78,9 @@ impl Start<WebRtcConfig> for WebRtc<'_> {
 
 impl Start<RtspConfig> for Rtsp<'_> {
     async fn start(&self, key: &RtspConfig, tasks: TaskSet) -> Result<(), ListenError> {
-        let (registry, gate, events) =
-            (Arc::clone(&self.0.registry), self.0.gate.clone(), self.0.events.clone());
-        let server = RtspServer::start(key.clone(), RtspDeps { registry, gate, events, tasks }).await?;
+        let (registry, access, events) =
+            (Arc::clone(&self.0.registry), self.0.access.clone(), self.0.events.clone());
+        let server = RtspServer::start(key.clone(), RtspDeps { registry, access, events, tasks }).await?;
         self.0.egress.rtsp.store(Some(server));
         Ok(())
     }
@@ -92,9 +92,9 @@ impl Start<RtspConfig> for Rtsp<'_> {
 
 impl Start<RtmpConfig> for Rtmp<'_> {
     async fn start(&self, key: &RtmpConfig, tasks: TaskSet) -> Result<(), ListenError> {
-        let (registry, gate, events) =
-            (Arc::clone(&self.0.registry), self.0.gate.clone(), self.0.events.clone());
-        let server = RtmpServer::start(key.clone(), RtmpDeps { registry, gate, events, tasks }).await?;
+        let (registry, access, events) =
+            (Arc::clone(&self.0.registry), self.0.access.clone(), self.0.events.clone());
+        let server = RtmpServer::start(key.clone(), RtmpDeps { registry, access, events, tasks }).await?;
         self.0.egress.rtmp.store(Some(server));
         Ok(())
     }
@@ -108,10 +108,11 @@ impl Start<ApiKey> for Api<'_> {
     async fn start(&self, ApiKey { config, .. }: &ApiKey, tasks: TaskSet) -> Result<(), ListenError> {
         let observer = &self.0.observer;
         let deps = control_api::ApiDeps {
+            access: Arc::new(self.0.access.clone()),
             cameras: Arc::clone(observer) as Arc<dyn control_api::Cameras>,
             storage: Arc::clone(observer) as Arc<dyn control_api::Storage>,
             config: Arc::clone(&self.0.config),
-            snapshots: Snapshots::new(&observer.registry, self.0.gate.clone(), &observer.pool),
+            snapshots: Snapshots::new(&observer.registry, self.0.access.clone(), &observer.pool),
             rtsp: RtspObserver::of(observer, Encryption::None),
             rtsps: RtspObserver::of(observer, Encryption::Tls),
             rtmp: RtmpObserver::of(observer, Encryption::None),
@@ -130,6 +131,7 @@ impl Start<ApiKey> for Api<'_> {
 impl Start<MetricsConfig> for Metrics<'_> {
     async fn start(&self, key: &MetricsConfig, tasks: TaskSet) -> Result<(), ListenError> {
         let deps = MetricsDeps {
+            access: Arc::new(self.0.access.clone()),
             source: Arc::clone(&self.0.observer) as Arc<dyn MetricsSource>,
             allow_origins: key.http.allow_origins.clone().into(),
             trusted_proxies: TrustedProxies(key.http.trusted_proxies.clone().into()),
@@ -142,7 +144,7 @@ impl Start<PlaybackConfig> for Playback<'_> {
     async fn start(&self, key: &PlaybackConfig, tasks: TaskSet) -> Result<(), ListenError> {
         let Some(recorders) = self.ground.recorders.get() else { return Ok(()) };
         let thumbnails = Thumbnails::new(recorders.recordings(), &self.ground.observer.pool);
-        let router = playback::router(key, self.ground.gate.clone(), thumbnails, self.exports.clone());
+        let router = playback::router(key, self.ground.access.clone(), thumbnails, self.exports.clone());
         control_listen(self.ground, "playback", &key.http, router, tasks).await
     }
 }
@@ -156,6 +158,7 @@ impl Start<ControlKey> for Control<'_> {
             HostGuard::Anyone
         };
         let deps = control_api::ControlDeps {
+            access: Arc::new(self.0.access.clone()),
             cameras: Arc::clone(&self.0.observer) as Arc<dyn control_api::Cameras>,
             assets: Arc::new(Assets),
             hls: key.hls,

@@ -1,14 +1,13 @@
 //! Export routes: from a request to a job and its file.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use media_core::gate::CameraGrant;
 use media_core::path_name::PathName;
 use serde_json::json;
@@ -18,7 +17,7 @@ use uuid::Uuid;
 
 use super::export::{ExportRequest, Exports};
 use super::request::BadRequest;
-use super::{PlaybackDeps, Refusal};
+use super::{Asker, PlaybackDeps, Refusal};
 use crate::byte_range::ByteRange;
 
 /// The routes of `/export`.
@@ -35,40 +34,35 @@ impl PlaybackDeps {
         self.exports.as_ref().ok_or(Refusal::NoExports)
     }
 
-    fn authorize_all(
-        &self,
-        cameras: &[PathName],
-        peer: SocketAddr,
-        headers: &HeaderMap,
-    ) -> Result<Vec<CameraGrant>, Refusal> {
-        cameras.iter().map(|path| self.authorize(path, peer, headers)).collect()
+    async fn authorize_all(&self, cameras: &[PathName], asker: &Asker) -> Result<Vec<CameraGrant>, Refusal> {
+        let mut grants = Vec::with_capacity(cameras.len());
+        for path in cameras {
+            grants.push(self.authorize(path, asker).await?);
+        }
+        Ok(grants)
     }
 
     /// A job that the caller may know of.
-    fn job(&self, id: &str, peer: SocketAddr, headers: &HeaderMap) -> Result<(Uuid, &Arc<Exports>), Refusal> {
+    async fn job(&self, id: &str, asker: &Asker) -> Result<(Uuid, &Arc<Exports>), Refusal> {
         let exports = self.exports()?;
         let id = Uuid::parse_str(id).map_err(|_| Refusal::NoJob)?;
         let cameras = exports.cameras(id).ok_or(Refusal::NoJob)?;
-        self.authorize_all(&cameras, peer, headers)?;
+        self.authorize_all(&cameras, asker).await?;
         Ok((id, exports))
     }
 }
 
-async fn begin(
-    State(deps): State<PlaybackDeps>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Refusal> {
+async fn begin(State(deps): State<PlaybackDeps>, asker: Asker, body: Bytes) -> Result<Response, Refusal> {
     // A page of another site can't send this type without asking first.
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind =
+        asker.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.starts_with("application/json") {
         return Err(BadRequest::Body("send application/json".to_owned()).into());
     }
     let request: ExportRequest =
         serde_json::from_slice(&body).map_err(|error| BadRequest::Body(error.to_string()))?;
     let parsed = request.parse().map_err(BadRequest::Body)?;
-    let grants = deps.authorize_all(&parsed.cameras, peer, &headers)?;
+    let grants = deps.authorize_all(&parsed.cameras, &asker).await?;
     let exports = deps.exports()?;
     let id = exports.begin(request, &parsed, grants).map_err(|full| Refusal::Full(full.to_string()))?;
     let location = HeaderValue::from_str(&format!("/export/{id}")).map_err(|_| Refusal::Failed)?;
@@ -78,21 +72,19 @@ async fn begin(
 
 async fn describe(
     State(deps): State<PlaybackDeps>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    asker: Asker,
 ) -> Result<Response, Refusal> {
-    let (id, exports) = deps.job(&id, peer, &headers)?;
+    let (id, exports) = deps.job(&id, &asker).await?;
     Ok(Json(exports.describe(id).ok_or(Refusal::NoJob)?).into_response())
 }
 
 async fn delete(
     State(deps): State<PlaybackDeps>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    asker: Asker,
 ) -> Result<Response, Refusal> {
-    let (id, exports) = deps.job(&id, peer, &headers)?;
+    let (id, exports) = deps.job(&id, &asker).await?;
     exports.delete(id);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -104,11 +96,10 @@ async fn key(State(deps): State<PlaybackDeps>) -> Result<Response, Refusal> {
 
 async fn result(
     State(deps): State<PlaybackDeps>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    asker: Asker,
 ) -> Result<Response, Refusal> {
-    let (id, exports) = deps.job(&id, peer, &headers)?;
+    let (id, exports) = deps.job(&id, &asker).await?;
     let name = exports.result(id).ok_or(Refusal::NoJob)?;
     let failed = |error: std::io::Error| {
         tracing::error!(%id, %error, "export can't be read");
@@ -117,7 +108,7 @@ async fn result(
     let mut file = tokio::fs::File::open(name).await.map_err(failed)?;
     let total = file.metadata().await.map_err(failed)?.len();
     let mut answer = Response::new(Body::empty());
-    let (from, to) = match ByteRange::asked(&headers, total) {
+    let (from, to) = match ByteRange::asked(&asker.headers, total) {
         ByteRange::Whole => (0, total),
         ByteRange::Part { from, to } => {
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;

@@ -24,14 +24,15 @@ mod timeline;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, RawQuery, State};
+use axum::extract::{ConnectInfo, FromRequestParts, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use control_api::cors::{self, Cors};
-use control_api::loopback::TrustedProxies;
+use control_api::proxies::TrustedProxies;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use media_core::gate::{Action, Caller, CameraGrant, Gate};
+use media_core::gate::{Action, CameraGrant};
 use media_core::path_name::PathName;
 use serde::Serialize;
 use storage::{Clip, PlaybackError, Recordings, Span};
@@ -40,6 +41,7 @@ use url::form_urlencoded;
 use self::export::Exports;
 use self::request::{BadRequest, GetRequest, ListRequest, rfc3339};
 use self::thumbnail::Thumbnails;
+use crate::access::{Access, Refused};
 use crate::byte_range::ByteRange;
 use crate::config::resolved::PlaybackConfig;
 
@@ -48,7 +50,7 @@ use crate::config::resolved::PlaybackConfig;
 pub(crate) struct PlaybackDeps {
     recordings: Recordings,
     thumbnails: Arc<Thumbnails>,
-    gate: Arc<Gate>,
+    access: Access,
     trusted_proxies: TrustedProxies,
     scheme: &'static str,
     exports: Option<Arc<Exports>>,
@@ -57,14 +59,14 @@ pub(crate) struct PlaybackDeps {
 /// The router for `playbackAddress`.
 pub(crate) fn router(
     config: &PlaybackConfig,
-    gate: Gate,
+    access: Access,
     thumbnails: Arc<Thumbnails>,
     exports: Option<Arc<Exports>>,
 ) -> Router {
     let deps = PlaybackDeps {
         recordings: thumbnails.recordings.clone(),
         thumbnails,
-        gate: Arc::new(gate),
+        access,
         trusted_proxies: TrustedProxies(config.http.trusted_proxies.clone().into()),
         scheme: if config.http.tls.is_some() { "https" } else { "http" },
         exports,
@@ -90,8 +92,8 @@ pub(crate) fn router(
 enum Refusal {
     #[error("{0}")]
     Bad(#[from] BadRequest),
-    #[error("authentication error")]
-    Denied,
+    #[error("{0}")]
+    Denied(#[from] Refused),
     #[error("no recordings found")]
     NotFound,
     #[error("no such export, or it is not finished")]
@@ -110,7 +112,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Bad(_) => StatusCode::BAD_REQUEST,
-            Self::Denied => StatusCode::UNAUTHORIZED,
+            Self::Denied(refused) => refused.status(),
             Self::NotFound | Self::NoJob => StatusCode::NOT_FOUND,
             Self::NoExports | Self::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoPicture(_) | Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
@@ -127,7 +129,11 @@ impl Refusal {
 impl axum::response::IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = serde_json::json!({ "status": "error", "error": self.to_string() });
-        (self.status(), Json(body)).into_response()
+        let mut response = (self.status(), Json(body)).into_response();
+        if let Self::Denied(refused) = self {
+            response.headers_mut().extend(refused.header());
+        }
+        response
     }
 }
 
@@ -139,6 +145,24 @@ struct Entry {
     url: String,
 }
 
+/// Who asks: what of a request the gate wants to see.
+#[derive(Debug)]
+struct Asker {
+    peer: SocketAddr,
+    headers: HeaderMap,
+    query: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for Asker {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().ok_or(Refusal::Failed)?.0;
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        Ok(Self { peer, headers: parts.headers.clone(), query })
+    }
+}
+
 impl PlaybackDeps {
     /// What URLs of this server begin with, as its caller writes them.
     fn base(&self, headers: &HeaderMap) -> String {
@@ -146,31 +170,22 @@ impl PlaybackDeps {
         format!("{}://{host}", self.scheme)
     }
 
-    fn authorize(
-        &self,
-        path: &PathName,
-        peer: SocketAddr,
-        headers: &HeaderMap,
-    ) -> Result<CameraGrant, Refusal> {
-        let ip = self.trusted_proxies.caller(peer.ip(), headers).ok_or(Refusal::Denied)?;
-        self.gate.authorize(&Caller { ip }, Action::Playback, path).map_err(|_| Refusal::Denied)
+    async fn authorize(&self, path: &PathName, asker: &Asker) -> Result<CameraGrant, Refusal> {
+        let ip = self.trusted_proxies.caller(asker.peer.ip(), &asker.headers).ok_or(Refused::Wrong)?;
+        let visitor = self.access.http_visitor(ip, None, &asker.headers, &asker.query);
+        Ok(self.access.camera(&visitor, Action::Playback, path).await?.grant)
     }
 }
 
-async fn list(
-    State(deps): State<PlaybackDeps>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let request = ListRequest::parse(&query.unwrap_or_default())?;
-    let grant = deps.authorize(&request.path, peer, &headers)?;
+async fn list(State(deps): State<PlaybackDeps>, asker: Asker) -> Result<Response, Refusal> {
+    let request = ListRequest::parse(&asker.query)?;
+    let grant = deps.authorize(&request.path, &asker).await?;
     let spans = deps.recordings.spans(&grant, request.start, request.end).await;
     let spans = spans.map_err(|error| Refusal::failed(&error.into()))?;
     if spans.is_empty() {
         return Err(Refusal::NotFound);
     }
-    let base = format!("{}/get?", deps.base(&headers));
+    let base = format!("{}/get?", deps.base(&asker.headers));
     let entries: Vec<Entry> = spans.iter().map(|span| entry(&base, &request.path, span)).collect();
     Ok(Json(entries).into_response())
 }
@@ -185,14 +200,9 @@ fn entry(base: &str, path: &PathName, span: &Span) -> Entry {
     Entry { start, duration, url: format!("{base}{query}") }
 }
 
-async fn clip(
-    State(deps): State<PlaybackDeps>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let request = GetRequest::parse(&query.unwrap_or_default())?;
-    let grant = deps.authorize(&request.path, peer, &headers)?;
+async fn clip(State(deps): State<PlaybackDeps>, asker: Asker) -> Result<Response, Refusal> {
+    let request = GetRequest::parse(&asker.query)?;
+    let grant = deps.authorize(&request.path, &asker).await?;
     let plan = deps.recordings.plan_clip(&grant, request.clip).await;
     let plan = plan.map_err(|error| Refusal::failed(&error.into()))?.ok_or(Refusal::NotFound)?;
     let looked = tokio::task::spawn_blocking(move || plan.clip(&grant).map(|clip| (clip, grant))).await;
@@ -202,7 +212,7 @@ async fn clip(
         Err(_) => return Err(Refusal::Failed),
     };
     let clip = Arc::new(clip.ok_or(Refusal::NotFound)?);
-    media(&deps, &grant, clip, &headers).await
+    media(&deps, &grant, clip, &asker.headers).await
 }
 
 /// A clip, or the range of it that was asked for.

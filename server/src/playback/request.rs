@@ -50,7 +50,7 @@ const LIMIT_DEFAULT: usize = 1000;
 /// Thumbnails of a timeline are no closer.
 const THUMBNAILS_EVERY_MIN: Duration = Duration::from_secs(1);
 
-/// Credentials of MediaMTX's clients: not read yet, and not refused.
+/// Credentials in URLs: whether they count is for `access` to say.
 const CREDENTIALS: [&str; 4] = ["jwt", "token", "user", "pass"];
 
 /// `/list`.

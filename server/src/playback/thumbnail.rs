@@ -4,10 +4,9 @@
 //! cost most of a core around the clock, and nearly none is ever looked at. `Picture-Time` says when it was taken; `/timeline`
 //! lists times that a page of them can be asked for.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use control_api::snapshot::PICTURE_TIME;
 use http::{HeaderMap, HeaderValue, header};
@@ -15,7 +14,7 @@ use media_core::gate::CameraGrant;
 use storage::{PicturePlace, PlaybackError, Recordings};
 
 use super::request::{ThumbnailRequest, rfc3339};
-use super::{PlaybackDeps, Refusal};
+use super::{Asker, PlaybackDeps, Refusal};
 use crate::decode::cache::{PictureKey, Pictures};
 use crate::decode::pool::{DecodePool, Purpose};
 use crate::decode::{Jpeg, NotNow, PictureError, Wanted};
@@ -75,14 +74,9 @@ impl Thumbnails {
     }
 }
 
-pub(super) async fn thumbnail(
-    State(deps): State<PlaybackDeps>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let request = ThumbnailRequest::parse(&query.unwrap_or_default())?;
-    let grant = deps.authorize(&request.path, peer, &headers)?;
+pub(super) async fn thumbnail(State(deps): State<PlaybackDeps>, asker: Asker) -> Result<Response, Refusal> {
+    let request = ThumbnailRequest::parse(&asker.query)?;
+    let grant = deps.authorize(&request.path, &asker).await?;
     let place = deps.thumbnails.recordings.picture_at(&grant, request.time).await;
     let place = place.map_err(|error| Refusal::failed(&error))?.ok_or(Refusal::NotFound)?;
     let caching = if place.wall == request.time { FOR_EVER } else { ONCE };

@@ -5,19 +5,17 @@
 //! everyone.
 
 use axum::Json;
-use axum::extract::{ConnectInfo, RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::HeaderMap;
 use media_core::egress::recorder::Gap;
 use media_core::time::WallTime;
 use serde::Serialize;
-use std::net::SocketAddr;
 use std::time::Duration;
 use storage::{Hold, Span};
 use url::form_urlencoded;
 
 use super::request::{TimelineRequest, rfc3339};
-use super::{PlaybackDeps, Refusal};
+use super::{Asker, PlaybackDeps, Refusal};
 
 #[derive(Debug, Serialize)]
 struct Timeline {
@@ -65,14 +63,9 @@ struct HoldEntry {
     reason: String,
 }
 
-pub(super) async fn timeline(
-    State(deps): State<PlaybackDeps>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let request = TimelineRequest::parse(&query.unwrap_or_default())?;
-    let grant = deps.authorize(&request.path, peer, &headers)?;
+pub(super) async fn timeline(State(deps): State<PlaybackDeps>, asker: Asker) -> Result<Response, Refusal> {
+    let request = TimelineRequest::parse(&asker.query)?;
+    let grant = deps.authorize(&request.path, &asker).await?;
     let (from, until) = (Some(request.start), Some(request.end));
     let spans = deps.recordings.spans(&grant, from, until).await;
     let spans = spans.map_err(|error| Refusal::failed(&error.into()))?;
@@ -80,7 +73,7 @@ pub(super) async fn timeline(
     let gaps = gaps.map_err(|error| Refusal::failed(&error.into()))?;
     let holds = deps.recordings.holds(&grant, from, until).await;
     let holds = holds.map_err(|error| Refusal::failed(&error.into()))?;
-    Ok(Json(page(&request, (&spans, &gaps, &holds), &deps.base(&headers))).into_response())
+    Ok(Json(page(&request, (&spans, &gaps, &holds), &deps.base(&asker.headers))).into_response())
 }
 
 /// Everything before the first of what does not fit; URLs begin with `base`.

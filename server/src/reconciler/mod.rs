@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  file changed, SIGHUP ─► load ─┬─ wrong: the log says why, nothing changes
-//!  API ─► consider ─► keep ──────┴─► apply ─► paths, recording, listeners: each compares and changes what differs
+//!  API ─► consider ─► keep ──────┴─► apply ─► access, paths, recording, listeners: each compares and changes what differs
 //!  paths made, gone; time to try again ─► recording
 //! ```
 //!
@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 pub(crate) use self::file_watch::FileWatch;
 use self::reloads::Reloads;
+use crate::access::Access;
 use crate::config::resolved::Config;
 use crate::config::tree::Node;
 use crate::config::{ConfigError, Loaded, Source, kept};
@@ -49,6 +50,7 @@ pub(crate) struct Reconciler {
     /// Whether it is known what was set through the API.
     pub(crate) is_layer_known: bool,
     pub(crate) log: LogControl,
+    pub(crate) access: Access,
     pub(crate) paths: Arc<Paths>,
     pub(crate) events: Events,
     pub(crate) hooks: Arc<Hooks>,
@@ -68,6 +70,7 @@ impl Reconciler {
     pub(crate) async fn start(&mut self) -> Result<(), ListenError> {
         self.read_layer().await;
         self.log.set_level(self.in_force.logging.level);
+        self.access.replace(&self.in_force.access)?;
         self.events.configure(&self.in_force);
         self.paths.apply(&self.in_force);
         info!(paths = self.in_force.paths.len(), patterns = self.in_force.patterns.len(), "paths configured");
@@ -164,6 +167,8 @@ impl Reconciler {
         if wanted.logging.level != self.in_force.logging.level {
             self.log.set_level(wanted.logging.level);
         }
+        // Before the paths that the rules may be about.
+        let mut faults: Vec<ListenError> = self.apply_access(&wanted).err().into_iter().collect();
         self.events.configure(&wanted);
         for gone in self.paths.apply(&wanted) {
             self.egress.end_sessions_of(&gone);
@@ -171,10 +176,11 @@ impl Reconciler {
         self.in_force = wanted;
         self.listeners.release_hls(&self.in_force);
         self.record().await;
-        let faults = self.listeners.apply(&self.in_force).await;
-        for fault in &faults {
+        let listeners = self.listeners.apply(&self.in_force).await;
+        for fault in &listeners {
             error!("listener stays as it was: {fault}");
         }
+        faults.extend(listeners);
         if faults.is_empty() {
             self.reloads.applied();
             info!(paths = self.in_force.paths.len(), "configuration changed");
@@ -182,6 +188,13 @@ impl Reconciler {
             self.reloads.refused();
         }
         faults
+    }
+
+    /// Has other access rules in force; the connections and sessions there are go on.
+    fn apply_access(&self, wanted: &Config) -> Result<(), ListenError> {
+        let replaced = self.access.replace(&wanted.access);
+        replaced.inspect_err(|error| error!("access rules stay as they were: {error}"))?;
+        Ok(())
     }
 
     /// Has recorded what should be.
@@ -201,6 +214,8 @@ impl Reconciler {
             let before = self.in_force.clone();
             self.read_layer().await;
             if self.in_force != before {
+                // What is wrong is in the log.
+                self.apply_access(&self.in_force).ok();
                 self.events.configure(&self.in_force);
                 for gone in self.paths.apply(&self.in_force) {
                     self.egress.end_sessions_of(&gone);

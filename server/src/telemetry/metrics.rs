@@ -15,11 +15,13 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
+use control_api::access::{self, Access, Guard, Service};
 use control_api::cors::{self, Cors};
-use control_api::loopback::{self, TrustedProxies};
+use control_api::proxies::TrustedProxies;
 use http::header;
 use serde::Deserialize;
 
+use super::access_metrics;
 use super::decode_metrics;
 use super::hook_metrics::{self, HookMetrics, WebhookMetrics};
 use super::metrics_text::{Family, Kind, Number, Text};
@@ -28,6 +30,7 @@ use super::recording_metrics::{self, RecordingMetrics};
 use super::reload_metrics::{self, ReloadMetrics};
 use super::rtmp_metrics::{self, RtmpMetrics};
 use super::rtsp_metrics::{self, RtspMetrics};
+use crate::access::AccessSnapshot;
 use crate::decode::pool::PoolFigures;
 use crate::egress::rtsp::stats::Encryption;
 
@@ -48,6 +51,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) rtmp: Option<RtmpMetrics>,
     /// Recorders and their disks; `None` when nothing is recorded or played back.
     pub(crate) recording: Option<RecordingMetrics>,
+    /// Who was refused.
+    pub(crate) access: AccessSnapshot,
     /// Changes of the configuration.
     pub(crate) reloads: ReloadMetrics,
     /// Pictures made of key frames.
@@ -218,6 +223,8 @@ impl Filter {
 /// What the metrics listener needs.
 #[derive(Clone)]
 pub(crate) struct MetricsDeps {
+    /// Who may read them.
+    pub(crate) access: Arc<dyn Access>,
     /// The numbers.
     pub(crate) source: Arc<dyn MetricsSource>,
     /// `metricsAllowOrigins`.
@@ -226,14 +233,18 @@ pub(crate) struct MetricsDeps {
     pub(crate) trusted_proxies: TrustedProxies,
 }
 
-/// The router for `metricsAddress`; answers to this machine only, MediaMTX's default.
+/// The router for `metricsAddress`.
 pub(crate) fn metrics_router(deps: MetricsDeps) -> Router {
     let origins = Arc::clone(&deps.allow_origins);
     let cors = Cors { origins, methods: "OPTIONS, GET", headers: "Authorization" };
-    let proxies = deps.trusted_proxies.clone();
+    let guard = Guard {
+        access: Arc::clone(&deps.access),
+        proxies: deps.trusted_proxies.clone(),
+        service: Service::Metrics,
+    };
     Router::new()
         .route("/metrics", get(metrics))
-        .layer(middleware::from_fn_with_state(proxies, loopback::require))
+        .layer(middleware::from_fn_with_state(guard, access::require))
         .layer(middleware::from_fn_with_state(cors, cors::apply))
         .with_state(deps)
 }
@@ -315,6 +326,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
         decode_metrics::write(&mut text, &snapshot.decode);
         write_columns(&mut text, PROCESS, &[&snapshot.process], Empty::Silent, |_| Vec::new());
         write_columns(&mut text, SERVER, &[snapshot], Empty::Silent, |_| Vec::new());
+        access_metrics::write(&mut text, &snapshot.access);
         reload_metrics::write(&mut text, &snapshot.reloads);
         hook_metrics::write(&mut text, &snapshot.hooks, &snapshot.webhooks);
         if let Some(rtsp) = &snapshot.rtsp {
@@ -645,6 +657,7 @@ mod tests {
             rtsp: None,
             rtmp: None,
             webrtc_unroutable_datagrams: 0,
+            access: AccessSnapshot::default(),
             reloads: ReloadMetrics::default(),
             decode: PoolFigures::default(),
             hooks: HookMetrics::default(),
@@ -726,7 +739,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_endpoint_answers_to_this_machine_only() {
+    async fn the_endpoint_answers_to_those_who_may_read_metrics() {
         use std::net::SocketAddr;
 
         use axum::body::Body;
@@ -742,10 +755,11 @@ mod tests {
         }
         for (peer, uri, status) in [
             ("127.0.0.1:1", "/metrics?type=paths", 200),
-            ("192.0.2.1:1", "/metrics", 403),
+            ("192.0.2.1:1", "/metrics", 401),
             ("127.0.0.1:1", "/", 404),
         ] {
             let deps = MetricsDeps {
+                access: Arc::new(crate::access::Access::by_default()),
                 source: Arc::new(Fixed),
                 allow_origins: ["*".to_owned()].into(),
                 trusted_proxies: TrustedProxies::default(),

@@ -1,5 +1,6 @@
 //! Telemetry: what the server tells of itself: log lines and metrics.
 
+mod access_metrics;
 mod decode_metrics;
 pub(crate) mod hook_metrics;
 pub(crate) mod logging;

@@ -8,14 +8,13 @@ use quick_m3u8::tag::{KnownTag, hls};
 use quick_m3u8::{HlsLine, Reader};
 
 use super::*;
-use crate::gate::{Action, Caller, CameraGrant, Gate};
+use crate::gate::{Action, CameraGrant, Gate};
 use crate::path_name::PathName;
 use crate::remux::fmp4::synth::{self, Camera, START};
 use crate::remux::fmp4::{Event, Segmenter, SegmenterConfig};
 
 fn grant() -> CameraGrant {
-    let caller = Caller { ip: "127.0.0.1".parse().unwrap() };
-    Gate::default().authorize(&caller, Action::Read, &PathName::parse("cam").unwrap()).unwrap()
+    Gate::on_own_behalf(Action::Read, &PathName::parse("cam").unwrap())
 }
 
 fn window_config(variant: Variant) -> WindowConfig {

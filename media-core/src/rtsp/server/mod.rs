@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use rtsp_types::headers::{self, HeaderName};
 use rtsp_types::{Method, Request, Response, ResponseBuilder, StatusCode, Version};
+use url::Url;
 
 pub use self::request::{Mode, TRANSPORT_OFFERS_MAX, Target, TransportOffer, track_control};
 use super::client::MediaKind;
@@ -169,12 +170,15 @@ pub struct RtpInfo {
 }
 
 /// Why the driver refuses a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Makes no sense: 400.
     BadRequest,
     /// The gate says no: 401.
-    Unauthorized,
+    Unauthorized {
+        /// What the client may answer, one a header; none when it has answered wrongly.
+        challenges: Vec<String>,
+    },
     /// No such path or track, or no stream on it: 404.
     NotFound,
     /// Not with this path: 405.
@@ -190,10 +194,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    fn status(self) -> StatusCode {
+    fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BadRequest,
-            Self::Unauthorized => StatusCode::Unauthorized,
+            Self::Unauthorized { .. } => StatusCode::Unauthorized,
             Self::NotFound => StatusCode::NotFound,
             Self::MethodNotAllowed => StatusCode::MethodNotAllowed,
             Self::NotEnoughBandwidth => StatusCode::NotEnoughBandwidth,
@@ -245,6 +249,18 @@ struct Pending {
     /// As it was written, without credentials: the base of what is described.
     url: String,
     purpose: Purpose,
+    signature: Signature,
+}
+
+/// What a request shows of its sender, and what that is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// Its method.
+    pub method: &'static str,
+    /// Its URL.
+    pub url: Url,
+    /// Its Authorization header.
+    pub authorization: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -270,6 +286,19 @@ pub struct ServerConnection {
     heard: Instant,
     has_asked: bool,
     user_agent: String,
+}
+
+impl Purpose {
+    fn method(&self) -> &'static str {
+        match self {
+            Self::Describe => "DESCRIBE",
+            Self::Setup { .. } => "SETUP",
+            Self::Play => "PLAY",
+            Self::Pause => "PAUSE",
+            Self::Announce { .. } => "ANNOUNCE",
+            Self::Record => "RECORD",
+        }
+    }
 }
 
 impl ServerConnection {
@@ -365,6 +394,11 @@ impl ServerConnection {
         Ok(None)
     }
 
+    /// What the request shows that waits for an answer.
+    pub fn signature(&self) -> Option<&Signature> {
+        self.pending.as_ref().map(|pending| &pending.signature)
+    }
+
     /// Answers DESCRIBE.
     pub fn described(&mut self, sdp: &str) {
         let Some(pending) = self.pending.take() else { return };
@@ -433,10 +467,22 @@ impl ServerConnection {
     }
 
     /// Answers any request with a refusal; nothing else changes.
-    pub fn refuse(&mut self, refusal: Refusal) {
-        if let Some(pending) = self.pending.take() {
-            self.refuse_with(&pending.cseq, refusal.status());
+    pub fn refuse(&mut self, refusal: &Refusal) {
+        let Some(pending) = self.pending.take() else { return };
+        let response = self.response(&pending.cseq, refusal.status()).build(Vec::new());
+        let mut bytes = Vec::with_capacity(256);
+        if response.write(&mut bytes).is_err() {
+            return;
         }
+        if let Refusal::Unauthorized { challenges } = refusal {
+            // The library joins headers of one name into a list, which most players don't take apart.
+            bytes.truncate(bytes.len().saturating_sub(2));
+            for challenge in challenges {
+                bytes.extend_from_slice(format!("WWW-Authenticate: {challenge}\r\n").as_bytes());
+            }
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.out.push_back(bytes.into());
     }
 
     fn set_state(&mut self, state: State) {
@@ -482,8 +528,16 @@ impl ServerConnection {
                 Some(Event::Teardown)
             }
             Ok(Checked::Asks(purpose, event)) => {
-                let url = request.request_uri().map(without_credentials).unwrap_or_default();
-                self.pending = Some(Pending { cseq, url, purpose });
+                let Some(asked) = request.request_uri() else {
+                    self.refuse_with(&cseq, StatusCode::BadRequest);
+                    return None;
+                };
+                let signature = Signature {
+                    method: purpose.method(),
+                    url: asked.clone(),
+                    authorization: header(request, &headers::AUTHORIZATION).map(str::to_owned),
+                };
+                self.pending = Some(Pending { cseq, url: without_credentials(asked), purpose, signature });
                 Some(event)
             }
             Err(status) => {
@@ -694,7 +748,7 @@ fn check_aggregate(session: &Session, target: &Target) -> Result<(), StatusCode>
     }
 }
 
-fn without_credentials(url: &url::Url) -> String {
+fn without_credentials(url: &Url) -> String {
     let mut url = url.clone();
     // An error means a URL that can have none.
     let _cleared = url.set_username("").and_then(|()| url.set_password(None));

@@ -178,7 +178,7 @@ fn requests_sent_ahead_wait_for_the_answer_before_them() {
     assert!(matches!(dialogue.server.next_event(&mut buf, now), Ok(Some(Event::Describe(_)))));
     assert_eq!(dialogue.server.next_event(&mut buf, now), Ok(None));
     assert_eq!(dialogue.server.poll_transmit(), None);
-    dialogue.server.refuse(Refusal::NotFound);
+    dialogue.server.refuse(&Refusal::NotFound);
     assert_eq!(dialogue.server.next_event(&mut buf, now), Ok(None));
     let answers: Vec<Bytes> = std::iter::from_fn(|| dialogue.server.poll_transmit()).collect();
     assert!(answers[0].starts_with(b"RTSP/1.0 404"), "{answers:?}");
@@ -241,4 +241,28 @@ fn a_publisher_announces_sets_up_and_records() {
     dialogue.now += Duration::from_secs(10);
     let silent = ServerError::Silent(Duration::from_secs(10));
     assert_eq!(dialogue.server.handle_timeout(dialogue.now), Err(silent));
+}
+
+#[test]
+fn each_challenge_is_a_header_of_its_own() {
+    let mut dialogue = Dialogue::new();
+    let authorization = "Authorization: Basic abc\r\n";
+    let (event, status, _) = dialogue.ask("DESCRIBE rtsp://user:word@h/cam?x=y", authorization);
+    assert!(matches!((event, status), (Some(Event::Describe(_)), 0)));
+    let signature = dialogue.server.signature().unwrap();
+    assert_eq!((signature.method, signature.url.path()), ("DESCRIBE", "/cam"));
+    assert_eq!(signature.authorization.as_deref(), Some("Basic abc"));
+    let challenges = vec!["Digest realm=\"r\", nonce=\"n\"".to_owned(), "Basic realm=\"r\"".to_owned()];
+    dialogue.server.refuse(&Refusal::Unauthorized { challenges });
+    let (status, answer) = dialogue.answer();
+    assert_eq!(status, 401);
+    let end = "\r\nWWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\nWWW-Authenticate: Basic realm=\"r\"\r\n\r\n";
+    assert!(answer.ends_with(end), "{answer:?}");
+    dialogue.ask("DESCRIBE rtsp://h/cam", "");
+    dialogue.server.refuse(&Refusal::Unauthorized { challenges: Vec::new() });
+    let (status, answer) = dialogue.answer();
+    assert!(
+        status == 401 && !answer.contains("WWW-Authenticate") && answer.ends_with("\r\n\r\n"),
+        "{answer:?}"
+    );
 }

@@ -27,7 +27,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use media_core::gate::Gate;
 use storage::Recordings;
 use tracing::info_span;
 
@@ -35,6 +34,7 @@ pub(crate) use muxer::MuxerSnapshot;
 use muxers::Muxers;
 
 use self::body::ChunkBody;
+use crate::access::Access;
 use crate::config::resolved::{HlsConfig, HttpConfig};
 use crate::http_listener::{self, Answer, Endpoint, ListenError};
 use crate::registry::Registry;
@@ -63,7 +63,7 @@ pub(crate) struct HlsDeps {
     /// The configured paths.
     pub(crate) registry: Arc<Registry>,
     /// Who may watch.
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) access: Access,
     /// Owns every task of the server.
     pub(crate) tasks: TaskSet,
     /// What is recorded, where something is: recording may begin late.

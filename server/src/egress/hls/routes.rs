@@ -6,7 +6,11 @@
 //!  /{path}/{prefix}_{init,seg,part}...mp4     media                      /_/{asset}
 //!  /{path}/index.m3u8?start=                  what is recorded           /{path}/recorded{,_init}.mp4?file=
 //!  /{path}/index.m3u8?dvr=                    up to now                  /{path}/recorded.m3u8?dvr=&first=
+//!  /{path}/session={key}/{any of these}       the same for a viewer who was let in before
 //! ```
+//!
+//! A viewer whose credentials were needed is sent from a playlist to its session's folder: what the playlist names lies there
+//! too, so players need not know, and the playlist stays the same bytes for all.
 //!
 //! Playlists may wait for a camera on demand, for a first segment and for the part asked for; a camera that was ever
 //! seen gets 503 when nothing comes, never 404 or 401.
@@ -19,7 +23,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use media_core::egress::hls::multivariant::MEDIA_PLAYLIST;
 use media_core::egress::hls::{Answer, Directives, MediaAnswer, MediaName};
-use media_core::gate::{Action, Caller, CameraGrant};
+use media_core::gate::{Action, Admission, Basis, CameraGrant};
 use media_core::path_name::PathName;
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
@@ -31,6 +35,7 @@ use super::muxer::{self, Muxer};
 use super::muxers::FIRST_PLAYLIST_WAIT;
 use super::recorded::{self, RecordedMedia};
 use super::response::{self, PlaylistCache, Retry};
+use crate::access::{Protocol, Refused, Visitor, session_of};
 use crate::registry::AcquireError;
 
 /// The longest request target answered.
@@ -55,6 +60,13 @@ pub(super) enum Target<'a> {
     /// Init segments and segments of recordings.
     RecordedMedia(PathName, RecordedMedia),
     Unknown,
+}
+
+impl Target<'_> {
+    /// Whether players begin here.
+    fn is_playlist(&self) -> bool {
+        matches!(self, Self::Multivariant(_) | Self::Recorded(_) | Self::Dvr(_))
+    }
 }
 
 impl HlsServer {
@@ -82,8 +94,10 @@ impl HlsServer {
         if uri.path().len() > TARGET_BYTES_MAX {
             return response::error(StatusCode::URI_TOO_LONG, "request target is too long", Retry::Never);
         }
+        let query = uri.query().unwrap_or_default();
         let decoded = percent_decode_str(uri.path()).decode_utf8_lossy();
-        let target = recorded::target(target(&decoded), uri.query().unwrap_or_default());
+        let (decoded, session) = session_of(&decoded);
+        let target = recorded::target(target(&decoded), query);
         let path = match &target {
             Target::Asset(name) => return self.asset(name),
             Target::Redirect => return redirect_to_page(uri),
@@ -104,8 +118,19 @@ impl HlsServer {
             _ => Action::Read,
         };
         let ip = caller_ip(request.headers(), peer, &self.config.http.trusted_proxies);
-        let Ok(grant) = self.deps.gate.authorize(&Caller { ip }, action, path) else {
-            return response::error(StatusCode::UNAUTHORIZED, "authentication error", Retry::Never);
+        let access = &self.deps.access;
+        let grant = match session.and_then(|key| access.of_session(key, ip, (action, path))) {
+            Some(grant) => grant,
+            None => {
+                let visitor = access.http_visitor(ip, Some(Protocol::Hls), request.headers(), query);
+                match access.camera(&visitor, action, path).await {
+                    Ok(Admission { grant, basis: Basis::Known(_) }) if target.is_playlist() => {
+                        return self.to_session(&visitor, grant);
+                    }
+                    Ok(admission) => admission.grant,
+                    Err(refused) => return refusal(refused, &target),
+                }
+            }
         };
         match target {
             Target::Multivariant(_) => self.multivariant(&grant, request).await,
@@ -116,6 +141,18 @@ impl HlsServer {
             Target::RecordedMedia(_, kind) => self.recorded_media(&grant, kind, request).await,
             Target::Media(_, file) => self.media(&grant, &file, request.headers()).await,
             _ => self.page(&grant),
+        }
+    }
+
+    /// Sends a viewer to its session's folder.
+    fn to_session(&self, visitor: &Visitor<'_>, grant: CameraGrant) -> Response<ChunkBody> {
+        let path = grant.path().clone();
+        match self.deps.access.open_session(visitor, grant) {
+            Ok(key) => {
+                let query = if visitor.query.is_empty() { "" } else { "?" };
+                response::redirect(&format!("/{path}/session={key}/index.m3u8{query}{}", visitor.query))
+            }
+            Err(full) => response::error(StatusCode::SERVICE_UNAVAILABLE, &full.to_string(), Retry::Soon),
         }
     }
 
@@ -280,6 +317,16 @@ fn caller_ip(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet]) -> IpA
 
 fn counted(muxer: &Muxer, response: Response<ChunkBody>) -> Response<ChunkBody> {
     response.map(|body| body.counted([Arc::clone(&muxer.sent_bytes)]))
+}
+
+fn refusal(refused: Refused, target: &Target<'_>) -> Response<ChunkBody> {
+    let mut response = response::error(refused.status(), &refused.to_string(), Retry::Never);
+    let header = match target {
+        Target::Page(_) => refused.page_header(),
+        _ => refused.header(),
+    };
+    response.headers_mut().extend(header);
+    response
 }
 
 pub(super) fn not_found(reason: &str) -> Response<ChunkBody> {

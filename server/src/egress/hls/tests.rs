@@ -12,7 +12,6 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use media_core::access_unit::AccessUnit;
-use media_core::gate::Gate;
 use media_core::path_name::PathName;
 use media_core::ring::Retention;
 use media_core::time::{Timescale, WallTime};
@@ -20,6 +19,7 @@ use media_core::track::{AacConfig, CodecConfig, H264Config, SharedFormat, Stream
 
 use super::body::ChunkBody;
 use super::{Asset, HlsDeps, HlsServer, Pages};
+use crate::access::Access;
 use crate::config::resolved::{HlsConfig, HlsMuxers, HlsVariant, HttpConfig, TlsFiles};
 use crate::registry::{PathEntry, Registry};
 use crate::runtime::clock;
@@ -84,7 +84,7 @@ impl Bench {
         let tasks = TaskSet::new("hls_test");
         let deps = HlsDeps {
             registry: Arc::clone(&registry),
-            gate: Arc::new(Gate::default()),
+            access: Access::open(),
             tasks: tasks.clone(),
             recordings: Arc::new(|| None),
             pages: Arc::new(TestPages),

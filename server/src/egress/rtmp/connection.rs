@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use media_core::egress::rtmp::is_carried;
-use media_core::gate::{Action, Caller, CameraGrant};
+use media_core::gate::{Action, CameraGrant};
 use media_core::path_name::PathName;
 use media_core::ring::JoinAt;
 use media_core::rtmp::{Event, Refusal, ServerConnection, ServerError, Target};
@@ -313,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Somebody wants to send: asks the gate, and whether the path is one to send to.
     async fn publish(&mut self, target: &Target) -> Result<(), Refusal> {
-        let grant = self.authorize(target, Action::Publish)?;
+        let grant = self.authorize(target, Action::Publish).await?;
         let point = self.server.deps.registry.publish_point(grant.path()).map_err(|refused| {
             debug!(path = %grant.path(), ?refused, "publisher refused");
             Refusal::NotPublishable
@@ -333,7 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Somebody wants to watch: asks the gate, and starts an on-demand camera.
     async fn play(&mut self, target: &Target) -> Result<(), Refusal> {
-        let grant = self.authorize(target, Action::Read)?;
+        let grant = self.authorize(target, Action::Read).await?;
         let stream = self.server.deps.registry.acquire(&grant, &target.query).await.map_err(|error| {
             debug!(%error, "nothing to read");
             Refusal::NotFound
@@ -349,10 +349,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    fn authorize(&self, target: &Target, action: Action) -> Result<CameraGrant, Refusal> {
+    /// Asks the gate with what the URL shows of its sender.
+    async fn authorize(&mut self, target: &Target, action: Action) -> Result<CameraGrant, Refusal> {
         let path = PathName::parse(&target.path).map_err(|_| Refusal::NotFound)?;
-        let caller = Caller { ip: self.record.remote_addr.ip() };
-        self.server.deps.gate.authorize(&caller, action, &path).map_err(|_| Refusal::Unauthorized)
+        let about = (self.record.id, target.query.as_str(), self.dialogue.user_agent());
+        let access = &self.server.deps.access;
+        let visitor = access.rtmp_visitor(self.record.remote_addr.ip(), about);
+        access.camera(&visitor, action, &path).await.map(|admission| admission.grant).map_err(|refused| {
+            debug!(%refused, %path, "client refused");
+            Refusal::Unauthorized
+        })
     }
 
     /// This client, as events name it.

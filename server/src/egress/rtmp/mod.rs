@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use media_core::gate::Gate;
 use media_core::path_name::PathName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,6 +30,7 @@ use uuid::Uuid;
 use self::connection::Connection;
 use self::stats::ConnRecord;
 use super::rtsp::stats::Encryption;
+use crate::access::Access;
 use crate::config::resolved::RtmpConfig;
 use crate::events::{Events, Lasting};
 use crate::http_listener::{self, ListenError};
@@ -52,7 +52,7 @@ pub(crate) struct RtmpDeps {
     /// Where streams are found.
     pub(crate) registry: Arc<Registry>,
     /// Who may read and publish.
-    pub(crate) gate: Gate,
+    pub(crate) access: Access,
     /// Who wants to know of connections.
     pub(crate) events: Events,
     /// Owns the listeners' and the connections' tasks.

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use media_core::gate::{Action, Caller, CameraGrant};
+use media_core::gate::{Action, CameraGrant, Challenger, Credentials, Shown};
 use media_core::path_name::PathName;
 use media_core::ring::JoinAt;
 use media_core::rtsp::server::{
@@ -40,6 +40,7 @@ use super::publisher::Publisher;
 use super::reader::{Reader, ReaderEnd, ReaderParts};
 use super::stats::{ConnRecord, Encryption, Role, SessionFacts, SessionRecord};
 use super::udp::UdpOut;
+use crate::access::Refused;
 use crate::events;
 use crate::registry::{AcquireError, NotPublishable};
 use crate::runtime::clock;
@@ -87,6 +88,7 @@ pub(super) struct Connection<S> {
     server: Arc<RtspServer>,
     record: Arc<ConnRecord>,
     dialogue: ServerConnection,
+    challenger: Challenger,
     buf: BytesMut,
     out: Out,
     source: Option<Source>,
@@ -120,6 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             server: Arc::clone(server),
             record: Arc::clone(record),
             dialogue: ServerConnection::new(config, clock::now()),
+            challenger: Challenger::new(server.config.digest, nonce(), clock::now()),
             buf: BytesMut::new(),
             out: Out::new(record.remote_addr.ip()),
             source: None,
@@ -327,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Ok(())
             }
-            Event::Announce { target, medias } => self.announce(target, medias),
+            Event::Announce { target, medias } => self.announce(target, medias).await,
             Event::Record => self.record().await,
             Event::Data { track, kind, packet } => {
                 match (&mut self.publisher, &self.session) {
@@ -338,7 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         };
         if let Err(refusal) = answer {
-            self.dialogue.refuse(refusal);
+            self.dialogue.refuse(&refusal);
         }
     }
 
@@ -415,11 +418,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Somebody wants to send: asks the gate, and whether the path is one to send to.
-    fn announce(&mut self, target: Target, medias: Vec<SdpMedia>) -> Result<(), Refusal> {
+    async fn announce(&mut self, target: Target, medias: Vec<SdpMedia>) -> Result<(), Refusal> {
         let path = PathName::parse(&target.path).map_err(|_| Refusal::NotFound)?;
-        let caller = Caller { ip: self.record.remote_addr.ip() };
-        let grant = self.server.deps.gate.authorize(&caller, Action::Publish, &path);
-        let grant = grant.map_err(|_| Refusal::Unauthorized)?;
+        let grant = self.authorize(Action::Publish, &path, &target.query).await?;
         let point = self.server.deps.registry.publish_point(&path).map_err(|refused| match refused {
             NotPublishable::Pulled => Refusal::MethodNotAllowed,
             NotPublishable::Unknown => Refusal::NotFound,
@@ -550,12 +551,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         session.count_report(parse_losses(packet));
     }
 
+    /// Asks the gate with what the request shows of its sender.
+    async fn authorize(
+        &mut self,
+        action: Action,
+        path: &PathName,
+        query: &str,
+    ) -> Result<CameraGrant, Refusal> {
+        let now = clock::now();
+        let shown = match self.dialogue.signature() {
+            Some(signed) => {
+                let authorization = signed.authorization.as_deref();
+                self.challenger.read(authorization, signed.method, &signed.url, now)
+            }
+            None => Shown::Credentials(Credentials::default()),
+        };
+        if self.challenger.is_over(now) {
+            self.challenger.renew(nonce(), now);
+        }
+        let challenges = self.challenger.challenges(&shown);
+        let Shown::Credentials(credentials) = shown else {
+            return Err(Refusal::Unauthorized { challenges });
+        };
+        let about = (self.record.id, query, self.dialogue.user_agent());
+        let access = &self.server.deps.access;
+        let visitor = access.rtsp_visitor(self.record.remote_addr.ip(), credentials, about);
+        access.camera(&visitor, action, path).await.map(|admission| admission.grant).map_err(|refused| {
+            debug!(%refused, %path, "client refused");
+            match refused {
+                Refused::CredentialsWanted => Refusal::Unauthorized { challenges },
+                Refused::Wrong => Refusal::Unauthorized { challenges: Vec::new() },
+                Refused::TooManyTries(_) => Refusal::Unavailable,
+            }
+        })
+    }
+
     /// The stream that a URL names, once it is there: asks the gate, and starts an on-demand camera.
-    async fn acquire(&self, target: Target) -> Result<Source, Refusal> {
+    async fn acquire(&mut self, target: Target) -> Result<Source, Refusal> {
         let path = PathName::parse(&target.path).map_err(|_| Refusal::NotFound)?;
-        let caller = Caller { ip: self.record.remote_addr.ip() };
-        let grant = self.server.deps.gate.authorize(&caller, Action::Read, &path);
-        let grant = grant.map_err(|_| Refusal::Unauthorized)?;
+        let grant = self.authorize(Action::Read, &path, &target.query).await?;
         let stream = self.server.deps.registry.acquire(&grant, &target.query).await.map_err(
             |error: AcquireError| {
                 debug!(%error, "nothing to read");
@@ -567,6 +601,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let feed = self.server.feeds.of(&stream);
         Ok(Source { target, grant, stream, format, feed, _seat: seat })
     }
+}
+
+/// A challenge's nonce: 122 random bits.
+fn nonce() -> String {
+    Uuid::new_v4().simple().to_string()
 }
 
 /// A client's address as IPv4 where it is.

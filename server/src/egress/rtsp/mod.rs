@@ -27,7 +27,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use media_core::gate::Gate;
 use media_core::path_name::PathName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,6 +39,7 @@ use self::connection::{Connection, canonical};
 use self::feed::Feeds;
 use self::stats::{ConnRecord, Encryption, SessionRecord};
 use self::udp::UdpPorts;
+use crate::access::Access;
 use crate::config::resolved::RtspConfig;
 use crate::events::{Events, Lasting};
 use crate::http_listener::{self, ListenError};
@@ -61,7 +61,7 @@ pub(crate) struct RtspDeps {
     /// Where streams are found.
     pub(crate) registry: Arc<Registry>,
     /// Who may read and publish.
-    pub(crate) gate: Gate,
+    pub(crate) access: Access,
     /// Who wants to know of connections.
     pub(crate) events: Events,
     /// Owns the listener's and the connections' tasks.

@@ -35,7 +35,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::response::Response;
-use media_core::gate::{CameraGrant, Gate};
+use media_core::gate::{CameraGrant, SessionKey};
 use media_core::path_name::PathName;
 use tokio::sync::mpsc;
 use tracing::{info, info_span};
@@ -49,6 +49,7 @@ use self::session::{Command, Session, SessionParts};
 use self::stats::{SessionFacts, SessionRecord};
 use self::tcp::TcpPort;
 use self::udp::UdpPort;
+use crate::access::Access;
 use crate::config::resolved::WebRtcConfig;
 use crate::registry::Registry;
 use crate::runtime::clock;
@@ -106,7 +107,7 @@ pub(crate) struct WebRtcDeps {
     /// Where streams are found.
     pub(crate) registry: Arc<Registry>,
     /// Who may watch.
-    pub(crate) gate: Gate,
+    pub(crate) access: Access,
     /// The pages for browsers.
     pub(crate) pages: Box<Pages>,
     /// Where the same paths are served as HLS, for viewers whom WebRTC can't serve.
@@ -257,7 +258,10 @@ impl Drop for Listed {
 /// What is known of a POST before it is answered.
 #[derive(Debug)]
 struct NewViewer {
+    id: Uuid,
     grant: CameraGrant,
+    /// Where the path is not open to anyone: what lets the viewer in over HLS.
+    session: Option<SessionKey>,
     remote_addr: SocketAddr,
     query: String,
     user_agent: String,
@@ -266,7 +270,7 @@ struct NewViewer {
 impl NewViewer {
     fn facts(&self) -> SessionFacts {
         SessionFacts {
-            id: Uuid::new_v4(),
+            id: self.id,
             path: self.grant.path().clone(),
             created: clock::wall_now(),
             remote_addr: self.remote_addr,

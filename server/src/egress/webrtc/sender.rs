@@ -432,7 +432,7 @@ mod tests {
     use bytes::Bytes;
     use media_core::access_unit::AccessUnit;
     use media_core::egress::webrtc::track_map::{Offer, PictureOrder};
-    use media_core::gate::{Action, Caller, Gate};
+    use media_core::gate::{Action, Gate};
     use media_core::path_name::PathName;
     use media_core::ring::Retention;
     use media_core::track::H264Config;
@@ -484,8 +484,7 @@ mod tests {
             let stream = Stream::new(name.clone(), Retention::default(), WallTime(0));
             let format = format(0, h264());
             let map = Offer::parse(OFFER).unwrap().choose(&format, PictureOrder::InOrder).unwrap();
-            let caller = Caller { ip: [127, 0, 0, 1].into() };
-            let grant = Gate::default().authorize(&caller, Action::Read, &name).unwrap();
+            let grant = Gate::on_own_behalf(Action::Read, &name);
             let subscription = stream.subscribe(&grant, JoinAt::LiveEdge, ReaderKind::WebRtcSession);
             let sender = MediaSender::new(subscription, Arc::default(), &map, 42);
             let now = clock::now();

@@ -73,7 +73,7 @@ pub(super) async fn server_with(config: WebRtcConfig) -> Arc<WebRtcServer> {
     }
     let deps = WebRtcDeps {
         registry,
-        gate: Gate::default(),
+        access: Access::open(),
         pages: Box::new(|wanted| {
             matches!(wanted, PageRequest::Player).then(|| Response::new("player".into()))
         }),

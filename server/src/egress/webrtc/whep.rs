@@ -23,17 +23,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
-use control_api::loopback::TrustedProxies;
+use control_api::proxies::TrustedProxies;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use media_core::egress::webrtc::track_map::{OFFER_BYTES_MAX, Offer, PictureOrder, TrackMap, TrackMapError};
-use media_core::gate::{Action, Caller};
+use media_core::gate::{Action, Admission, Basis, CameraGrant};
 use media_core::path_name::PathName;
 use media_core::ring::JoinAt;
 use str0m::{Candidate, IceCreds};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::candidates::{host_candidates, local_ips};
@@ -46,6 +47,7 @@ use super::{
     HlsListener, IceState, NewViewer, PageRequest, SESSIONS_MAX, SessionHandle, WebRtcServer, ice_servers,
     ports,
 };
+use crate::access::{Protocol, Refused, Visitor};
 use crate::registry::AcquireError;
 use crate::runtime::clock;
 use crate::runtime::tasks::{Ended, catch_panic};
@@ -130,11 +132,17 @@ async fn route(server: &Arc<WebRtcServer>, request: Request) -> Response {
     if is_preflight {
         return preflight();
     }
-    match (Target::parse(request.uri().path()), &method) {
-        (Target::Whep(_), &Method::OPTIONS) => options(server),
-        (Target::Whep(path), &Method::POST) => post(server, path, request).await.unwrap_or_else(Into::into),
+    let (head, body) = request.into_parts();
+    match (Target::parse(head.uri.path()), &method) {
+        (Target::Whep(path), &Method::OPTIONS) => match let_in(server, &path, &head).await {
+            Ok(_) => options(server),
+            Err(refusal) => refusal.into(),
+        },
+        (Target::Whep(path), &Method::POST) => {
+            post(server, path, &head, body).await.unwrap_or_else(Into::into)
+        }
         (Target::Session(path, secret), &Method::PATCH) => {
-            patch(server, &path, &secret, request).await.unwrap_or_else(Into::into)
+            patch(server, (&path, &secret), &head.headers, body).await.unwrap_or_else(Into::into)
         }
         (Target::Session(path, secret), &Method::DELETE) => {
             delete(server, &path, &secret).await.unwrap_or_else(Into::into)
@@ -142,10 +150,10 @@ async fn route(server: &Arc<WebRtcServer>, request: Request) -> Response {
         (Target::Whep(_), _) => method_not_allowed("OPTIONS, POST"),
         (Target::Session(..), _) => method_not_allowed("PATCH, DELETE"),
         (Target::PlayerWithoutSlash(path), &Method::GET | &Method::HEAD) => {
-            let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+            let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
             with_header(empty(StatusCode::FOUND), header::LOCATION, &format!("/{path}/{query}"))
         }
-        (Target::Player(_), &Method::GET | &Method::HEAD) => page(server, PageRequest::Player),
+        (Target::Player(path), &Method::GET | &Method::HEAD) => player(server, &path, &head).await,
         (Target::Asset(asset), &Method::GET | &Method::HEAD) => page(server, PageRequest::Asset(&asset)),
         _ => Refusal::new(StatusCode::NOT_FOUND, "page not found").into(),
     }
@@ -154,6 +162,21 @@ async fn route(server: &Arc<WebRtcServer>, request: Request) -> Response {
 fn page(server: &WebRtcServer, wanted: PageRequest<'_>) -> Response {
     let not_found = || Refusal::new(StatusCode::NOT_FOUND, "page not found").into();
     (server.deps.pages)(wanted).unwrap_or_else(not_found)
+}
+
+async fn player(server: &WebRtcServer, path: &PathName, head: &Parts) -> Response {
+    let (visitor, _) = match visitor(server, head) {
+        Ok(found) => found,
+        Err(refusal) => return refusal.into(),
+    };
+    match server.deps.access.camera(&visitor, Action::Read, path).await {
+        Ok(_) => page(server, PageRequest::Player),
+        Err(refused) => {
+            let mut response: Response = Refusal::new(refused.status(), refused.to_string()).into();
+            response.headers_mut().extend(refused.page_header());
+            response
+        }
+    }
 }
 
 fn preflight() -> Response {
@@ -173,23 +196,28 @@ fn method_not_allowed(allowed: &str) -> Response {
     with_header(refusal.into(), header::ALLOW, allowed)
 }
 
-async fn post(server: &Arc<WebRtcServer>, path: PathName, request: Request) -> Result<Response, Refusal> {
-    if !is_content_type(request.headers(), SDP) {
+async fn post(
+    server: &Arc<WebRtcServer>,
+    path: PathName,
+    head: &Parts,
+    body: Body,
+) -> Result<Response, Refusal> {
+    if !is_content_type(&head.headers, SDP) {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "content type must be application/sdp"));
     }
-    let viewer = admit(server, path, &request)?;
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-    let offer = read_body(request).await?;
+    let viewer = admit(server, path, head).await?;
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let offer = read_body(body).await?;
     let stream = server.deps.registry.acquire(&viewer.grant, &viewer.query).await?;
     let (offer, map) = choose(&offer, &stream).map_err(|error| {
         let hls = (server.deps.hls)();
-        Refusal::unservable(&error, hls.and_then(|hls| hls_url(hls, host.as_deref(), viewer.grant.path())))
+        Refusal::unservable(&error, hls.and_then(|hls| hls_url(hls, host, &viewer)))
     })?;
     let (secret, answer, handle) = open(server, &viewer, &stream, &offer, &map).await?;
     let ufrag = handle.ice.lock().unwrap_or_else(PoisonError::into_inner).local_ufrag.clone();
     let query = if viewer.query.is_empty() { String::new() } else { format!("?{}", viewer.query) };
     let location = format!("/{}/whep/{secret}{query}", viewer.grant.path());
-    let response = body(StatusCode::CREATED, SDP, answer);
+    let response = with_body(StatusCode::CREATED, SDP, answer);
     let response = with_header(response, header::LOCATION, &location);
     let response = with_header(response, header::ETAG, &entity_tag(&ufrag));
     let response = with_header(response, SESSION_ID, &handle.record.facts.id.to_string());
@@ -199,30 +227,51 @@ async fn post(server: &Arc<WebRtcServer>, path: PathName, request: Request) -> R
     Ok(with_ice_servers(response, server))
 }
 
-/// Lets a viewer in: authorized, and not one too many.
-fn admit(server: &WebRtcServer, path: PathName, request: &Request) -> Result<NewViewer, Refusal> {
-    let remote_addr = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+/// Who asks, and whence.
+fn visitor<'a>(server: &WebRtcServer, head: &'a Parts) -> Result<(Visitor<'a>, SocketAddr), Refusal> {
+    let remote_addr = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let peer = remote_addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
     let proxies = TrustedProxies(server.config.http.trusted_proxies.clone().into());
     let bad_proxy = || Refusal::new(StatusCode::BAD_REQUEST, "X-Forwarded-For is not a list of addresses");
-    let ip = proxies.caller(peer.ip(), request.headers()).ok_or_else(bad_proxy)?;
+    let ip = proxies.caller(peer.ip(), &head.headers).ok_or_else(bad_proxy)?;
     let remote_addr = if ip == peer.ip().to_canonical() { peer } else { SocketAddr::new(ip, 0) };
-    let caller = Caller { ip };
-    let grant = server.deps.gate.authorize(&caller, Action::Read, &path).map_err(|denied| {
-        debug!(%denied, %path, "viewer refused");
-        Refusal::new(StatusCode::UNAUTHORIZED, "authentication error")
-            .with(header::WWW_AUTHENTICATE, "Basic realm=\"mediamtx\"")
-    })?;
+    let query = head.uri.query().unwrap_or_default();
+    let visitor = server.deps.access.http_visitor(ip, Some(Protocol::WebRtc), &head.headers, query);
+    Ok((visitor, remote_addr))
+}
+
+/// Asks the gate.
+async fn let_in(
+    server: &WebRtcServer,
+    path: &PathName,
+    head: &Parts,
+) -> Result<Admission<CameraGrant>, Refusal> {
+    let (visitor, _) = visitor(server, head)?;
+    Ok(server.deps.access.camera(&visitor, Action::Read, path).await?)
+}
+
+/// Lets a viewer in: authorized, and not one too many.
+async fn admit(server: &WebRtcServer, path: PathName, head: &Parts) -> Result<NewViewer, Refusal> {
+    let (mut visitor, remote_addr) = visitor(server, head)?;
+    let id = Uuid::new_v4();
+    visitor.id = Some(id);
+    let Admission { grant, basis } = server.deps.access.camera(&visitor, Action::Read, &path).await?;
     if server.lock_sessions().len() >= SESSIONS_MAX {
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many WebRTC sessions");
         return Err(refusal.with(header::RETRY_AFTER, RETRY_AFTER_SECS));
     }
-    let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let session = match basis {
+        Basis::Anyone => None,
+        // Should WebRTC not do, the viewer is let in over HLS too: its credentials are for this port.
+        Basis::Known(_) => server.deps.access.open_session(&visitor, grant.clone()).ok(),
+    };
     Ok(NewViewer {
+        id,
         grant,
+        session,
         remote_addr,
-        query: request.uri().query().unwrap_or_default().to_owned(),
-        user_agent: user_agent.unwrap_or_default().chars().take(USER_AGENT_CHARS_MAX).collect(),
+        query: visitor.query.to_owned(),
+        user_agent: visitor.user_agent.chars().take(USER_AGENT_CHARS_MAX).collect(),
     })
 }
 
@@ -288,24 +337,23 @@ async fn open(
 
 async fn patch(
     server: &Arc<WebRtcServer>,
-    path: &PathName,
-    secret: &str,
-    request: Request,
+    (path, secret): (&PathName, &str),
+    headers: &HeaderMap,
+    body: Body,
 ) -> Result<Response, Refusal> {
-    if !is_content_type(request.headers(), SDP_FRAGMENT) {
+    if !is_content_type(headers, SDP_FRAGMENT) {
         return Err(Refusal::new(
             StatusCode::BAD_REQUEST,
             "content type must be application/trickle-ice-sdpfrag",
         ));
     }
     let handle = find_session(server, path, secret)?;
-    let if_match =
-        request.headers().get(header::IF_MATCH).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-    let fragment = read_body(request).await?;
+    let if_match = headers.get(header::IF_MATCH).and_then(|tag| tag.to_str().ok());
+    let fragment = read_body(body).await?;
     let ice = handle.ice.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let current = entity_tag(&ice.local_ufrag);
     // RFC 9725 s4.3.1: "*" is what a client sends that wants a restart whatever the state.
-    if if_match.as_ref().is_some_and(|tag| tag != "*" && *tag != current) {
+    if if_match.is_some_and(|tag| tag != "*" && tag != current) {
         return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "If-Match names another ICE session"));
     }
     let ufrag = attribute(&fragment, "a=ice-ufrag:").unwrap_or_default();
@@ -336,7 +384,7 @@ async fn restart(
     let tag = entity_tag(&ufrag);
     *handle.ice.lock().unwrap_or_else(PoisonError::into_inner) =
         IceState { local_ufrag: ufrag, remote_ufrag };
-    let response = body(StatusCode::OK, SDP_FRAGMENT, fragment_of(&answer));
+    let response = with_body(StatusCode::OK, SDP_FRAGMENT, fragment_of(&answer));
     let response = with_header(response, header::ACCESS_CONTROL_EXPOSE_HEADERS, "ETag");
     Ok(with_header(response, header::ETAG, &tag))
 }
@@ -346,7 +394,7 @@ async fn delete(server: &WebRtcServer, path: &PathName, secret: &str) -> Result<
     // Gone from the list at once: whoever asks again is told so, however long the task takes to end.
     server.unlist(&handle);
     handle.commands.send(Command::Close).await.map_err(|_| no_session())?;
-    Ok(body(StatusCode::OK, "application/json", "{\"status\":\"ok\"}".to_owned()))
+    Ok(with_body(StatusCode::OK, "application/json", "{\"status\":\"ok\"}".to_owned()))
 }
 
 fn find_session(server: &WebRtcServer, path: &PathName, secret: &str) -> Result<Arc<SessionHandle>, Refusal> {
@@ -360,8 +408,8 @@ fn no_session() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "session not found")
 }
 
-async fn read_body(request: Request) -> Result<String, Refusal> {
-    let collecting = Limited::new(request.into_body(), OFFER_BYTES_MAX).collect();
+async fn read_body(body: Body) -> Result<String, Refusal> {
+    let collecting = Limited::new(body, OFFER_BYTES_MAX).collect();
     let collected = tokio::time::timeout(BODY_WAIT, collecting).await;
     let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "body did not arrive in time");
     let too_large =
@@ -416,10 +464,12 @@ fn is_content_type(headers: &HeaderMap, wanted: &str) -> bool {
     essence.trim().eq_ignore_ascii_case(wanted)
 }
 
-/// The HLS playlist of `path` at the host that the viewer itself named.
-fn hls_url(hls: HlsListener, host: Option<&str>, path: &PathName) -> Option<String> {
+/// The HLS playlist of a viewer's path, at the host that the viewer itself named.
+fn hls_url(hls: HlsListener, host: Option<&str>, viewer: &NewViewer) -> Option<String> {
     let authority: http::uri::Authority = host?.parse().ok()?;
-    Some(format!("{}://{}:{}/{path}/index.m3u8", hls.scheme.as_str(), authority.host(), hls.port))
+    let session = viewer.session.map(|key| format!("session={key}/")).unwrap_or_default();
+    let (scheme, host, port) = (hls.scheme.as_str(), authority.host(), hls.port);
+    Some(format!("{scheme}://{host}:{port}/{}/{session}index.m3u8", viewer.grant.path()))
 }
 
 /// The value for Access-Control-Allow-Origin, if the origin is allowed.
@@ -467,7 +517,7 @@ fn empty(status: StatusCode) -> Response {
     response
 }
 
-fn body(status: StatusCode, content_type: &'static str, text: String) -> Response {
+fn with_body(status: StatusCode, content_type: &'static str, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -513,6 +563,15 @@ impl From<AcquireError> for Refusal {
     }
 }
 
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let header = refused.header();
+        let headers =
+            header.iter().filter_map(|(name, value)| Some((name.clone(), value.to_str().ok()?.to_owned())));
+        Self { headers: headers.collect(), ..Self::new(refused.status(), refused.to_string()) }
+    }
+}
+
 impl From<NegotiateError> for Refusal {
     fn from(error: NegotiateError) -> Self {
         let status = match error {
@@ -534,7 +593,7 @@ impl From<Refusal> for Response {
             headers.push((header::LINK, link));
             headers.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, "Link".to_owned()));
         }
-        let response = body(refusal.status, "application/json", json.to_string());
+        let response = with_body(refusal.status, "application/json", json.to_string());
         headers.into_iter().fold(response, |response, (name, value)| with_header(response, name, &value))
     }
 }

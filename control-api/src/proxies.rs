@@ -1,16 +1,10 @@
-//! Loopback: who calls, and whether that is this machine: MediaMTX's default rule for `api` and
-//! `metrics`.
+//! Proxies: where a request comes from, when others forwarded it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use ipnet::IpNet;
-
-use crate::error::ApiError;
 
 /// The most `X-Forwarded-For` entries looked at; a longer chain is an attack or a loop, and its
 /// caller counts as unknown.
@@ -48,19 +42,6 @@ impl TrustedProxies {
     fn trusts(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&ip))
     }
-}
-
-/// Middleware: lets callers of this machine through and answers others 403.
-///
-/// A request without the peer's address (`ConnectInfo`) is refused too.
-pub async fn require(State(proxies): State<TrustedProxies>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let caller = peer.and_then(|peer| proxies.caller(peer, request.headers()));
-    if caller.is_some_and(|ip| ip.is_loopback()) {
-        return next.run(request).await;
-    }
-    tracing::debug!(?caller, "request from another machine refused");
-    ApiError::NotLocal.into_response()
 }
 
 #[cfg(test)]
