@@ -15,6 +15,7 @@ use gtvision_tests::process::Process;
 use gtvision_tests::recording::Archive;
 use gtvision_tests::rtsp::RawClient;
 use gtvision_tests::{Server, Simulator, ffmpeg, http, machine, peers, server, wait};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 /// Shorter than what is watched of it.
@@ -157,12 +158,13 @@ impl Scene {
         })
         .await?;
         let start = list[0]["start"].as_str().context("start")?;
+        let end = start.parse::<Timestamp>()? + SignedDuration::from_secs(2);
         let folder = |file: &str| server.hls("cam_1").replace("index.m3u8", file);
         let playlist_url = folder("main_stream.m3u8");
         let recorded_url = format!("{}?start={start}", server.hls("cam_1"));
         let recorded = http::join(&recorded_url, &self.recorded_segment(&recorded_url).await?)?;
         let export = json!({
-            "cameras": ["cam_1"], "start": start, "end": "2100-01-01T00:00:00Z", "operator": "o", "reason": "r",
+            "cameras": ["cam_1"], "start": start, "end": end.to_string(), "operator": "o", "reason": "r",
         });
         let export = Endpoint {
             method: Method::POST,
@@ -201,7 +203,7 @@ impl Scene {
             get(server.playback("list?path=cam_1"), 200),
             get(server.playback(&format!("get?path=cam_1&start={start}&duration=1")), 200),
             head(server.playback(&format!("get?path=cam_1&start={start}&duration=1"))),
-            get(server.playback(&format!("timeline?path=cam_1&start={start}&end=2100-01-01T00:00:00Z")), 200),
+            get(server.playback(&format!("timeline?path=cam_1&start={start}&end={end}")), 200),
             get(server.playback(&format!("thumbnail?path=cam_1&time={start}")), 200),
             export,
             get(job.clone(), 200),
@@ -210,14 +212,14 @@ impl Scene {
             page(server.control("/")),
             get(server.control("/api/cameras"), 200),
         ];
-        endpoints.extend(self.of_administrators(start));
+        endpoints.extend(self.of_administrators(start, &end.to_string()));
         Ok(endpoints)
     }
 
     /// Those of the API and the metrics.
-    fn of_administrators(&self, start: &str) -> Vec<Endpoint> {
+    fn of_administrators(&self, start: &str, end: &str) -> Vec<Endpoint> {
         let server = &self.server;
-        let hold = json!({ "path": "cam_1", "start": start, "end": "2100-01-01T00:00:00Z", "reason": "r" });
+        let hold = json!({ "path": "cam_1", "start": start, "end": end, "reason": "r" });
         vec![
             admin(Method::GET, server.api("info"), 200),
             admin(Method::GET, server.api("paths/list"), 200),
