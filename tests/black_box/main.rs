@@ -37,6 +37,12 @@ mod playback;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod pulled_hls;
+#[cfg(test)]
+mod pulled_rtmp;
+#[cfg(test)]
+mod pulled_whep;
+#[cfg(test)]
 mod recorded_hls;
 #[cfg(test)]
 mod recording;

@@ -28,6 +28,7 @@ wanted=(
   "gstreamer1.0-plugins-ugly gstreamer1.0-libav | gst x264enc && gst avenc_aac | encoders for the test camera"
   "glib-networking | ls /usr/lib/*/gio/modules/libgiognutls.so | TLS of the camera that is not ours"
   "gcc libc6-dev | command -v cc && [ -e /usr/include/stdio.h ] | the shim between a server, its disk and its clock"
+  "nginx libnginx-mod-rtmp | [ -x /usr/sbin/nginx ] && [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] | the RTMP and HLS server that is not ours"
   "openssl | command -v openssl | a certificate for the TLS listeners under test"
 )
 missing=()

@@ -116,7 +116,12 @@ impl Demuxer {
             };
             let Some(codec) = codec else { continue };
             let rtp_timestamp = low_half(rescale(unit.pts, unit.timescale, codec.clock_rate()));
-            out.push(Brought::Unit(Unit { track, at_us: unit.at_us(), rtp_timestamp, payload: unit.payload }));
+            out.push(Brought::Unit(Unit {
+                track,
+                at_us: unit.at_us(),
+                rtp_timestamp,
+                payload: unit.payload,
+            }));
         }
         Ok(())
     }
@@ -136,4 +141,3 @@ impl Raw {
         rescale(self.dts, self.timescale, MICROS)
     }
 }
-

@@ -157,7 +157,12 @@ impl Fmp4Demuxer {
         Ok(())
     }
 
-    fn track_fragment(&self, traf: &[u8], (bytes, moof_at): (&Bytes, usize), out: &mut Vec<Raw>) -> Result<()> {
+    fn track_fragment(
+        &self,
+        traf: &[u8],
+        (bytes, moof_at): (&Bytes, usize),
+        out: &mut Vec<Raw>,
+    ) -> Result<()> {
         let head = find(traf, *b"tfhd").map(|(_, body)| body).ok_or(Fmp4Error::Short { kind: "tfhd" })?;
         let mut head = Fields { rest: head, kind: "tfhd" };
         let flags = head.u32()?;
@@ -246,7 +251,13 @@ impl Run<'_> {
             true => (Kind::Video, record::with_long_lengths(payload, self.length_bytes)),
             false => (Kind::Audio, payload),
         };
-        Raw { kind, dts: self.dts, pts: self.dts.saturating_add(offset), timescale: self.track.timescale, payload }
+        Raw {
+            kind,
+            dts: self.dts,
+            pts: self.dts.saturating_add(offset),
+            timescale: self.track.timescale,
+            payload,
+        }
     }
 }
 

@@ -28,8 +28,8 @@ pub use demux::{DemuxError, Demuxer};
 pub use follow::{Follower, Step};
 pub use pace::Pacer;
 pub use playlist::{
-    ByteRange, Choice, MediaPlaylist, Multivariant, PLAYLIST_BYTES_MAX, Playlist, PlaylistError, SEGMENTS_MAX, Segment,
-    URI_BYTES_MAX,
+    ByteRange, Choice, MediaPlaylist, Multivariant, PLAYLIST_BYTES_MAX, Playlist, PlaylistError,
+    SEGMENTS_MAX, Segment, URI_BYTES_MAX,
 };
 
 use crate::codec::aac::AudioSpecificConfig;

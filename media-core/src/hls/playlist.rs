@@ -290,12 +290,7 @@ struct Described {
 }
 
 impl Described {
-    fn segment(
-        self,
-        msn: u64,
-        uri: String,
-        before: Option<&Segment>,
-    ) -> Result<Segment, PlaylistError> {
+    fn segment(self, msn: u64, uri: String, before: Option<&Segment>) -> Result<Segment, PlaylistError> {
         // A range without a start goes on where the one before ended.
         let follows = before.filter(|before| before.uri == uri).and_then(|before| before.range);
         let follows = follows.map_or(0, |range| range.start.saturating_add(range.bytes));
@@ -307,7 +302,8 @@ impl Described {
 
 fn init_segment(attributes: &str) -> Result<InitSegment, PlaylistError> {
     let uri = attribute(attributes, "URI").ok_or(PlaylistError::Tag { tag: "EXT-X-MAP" })?;
-    let range = attribute(attributes, "BYTERANGE").map(|text| byte_range(text, 0, "EXT-X-MAP")).transpose()?;
+    let range =
+        attribute(attributes, "BYTERANGE").map(|text| byte_range(text, 0, "EXT-X-MAP")).transpose()?;
     Ok(InitSegment { uri: checked_uri(uri)?, range })
 }
 

@@ -32,7 +32,9 @@ fn check(brought: &[Brought], is_first: bool, pictures: (usize, u32), sound: (us
     let told: Vec<_> = brought
         .iter()
         .filter_map(|one| match one {
-            Brought::Tracks(setups) => Some(setups.iter().map(|s| (s.encoding.as_str(), s.clock_rate)).collect()),
+            Brought::Tracks(setups) => {
+                Some(setups.iter().map(|s| (s.encoding.as_str(), s.clock_rate)).collect())
+            }
             _ => None,
         })
         .collect::<Vec<Vec<_>>>();
@@ -43,8 +45,10 @@ fn check(brought: &[Brought], is_first: bool, pictures: (usize, u32), sound: (us
         assert_eq!((units.len(), units[0].rtp_timestamp), (count, first), "track {track}");
         assert!(units.windows(2).all(|pair| pair[0].at_us < pair[1].at_us), "track {track}");
     }
-    let times: Vec<_> = [0, 1].iter().flat_map(|track| units(brought, *track)).map(|unit| unit.at_us).collect();
-    let all = brought.iter().filter_map(|one| if let Brought::Unit(unit) = one { Some(unit.at_us) } else { None });
+    let times: Vec<_> =
+        [0, 1].iter().flat_map(|track| units(brought, *track)).map(|unit| unit.at_us).collect();
+    let all =
+        brought.iter().filter_map(|one| if let Brought::Unit(unit) = one { Some(unit.at_us) } else { None });
     assert!(all.clone().is_sorted() && all.count() == times.len());
 }
 
@@ -68,9 +72,8 @@ fn ts_and_fmp4_hold_the_same_pictures_and_sound() {
     // Slices and SEI, byte for byte, in their order.
     let slices = |brought: &[Vec<Brought>; 2]| -> Vec<Vec<u8>> {
         let payloads = brought.iter().flat_map(|segment| units(segment, 0)).map(|unit| unit.payload.clone());
-        let nals = payloads.flat_map(|payload| {
-            length_prefixed(&payload).map(<[u8]>::to_vec).collect::<Vec<_>>()
-        });
+        let nals =
+            payloads.flat_map(|payload| length_prefixed(&payload).map(<[u8]>::to_vec).collect::<Vec<_>>());
         nals.filter(|nal| matches!(nal[0] & 0x1f, 1..=6)).collect()
     };
     assert_eq!(slices(&from_ts), slices(&from_fmp4));
@@ -158,7 +161,9 @@ fn playlists_say_where_segments_are() {
     let init = playlist.segments[1].init.as_deref().unwrap();
     assert_eq!((init.uri.as_str(), init.range), ("i.mp4", range(0, 100)));
     let last = &playlist.segments[2];
-    assert!(last.is_discontinuous && last.is_gap && playlist.is_ended && !playlist.segments[1].is_discontinuous);
+    assert!(
+        last.is_discontinuous && last.is_gap && playlist.is_ended && !playlist.segments[1].is_discontinuous
+    );
     assert_eq!(playlist.segments[1].duration, Duration::from_millis(1500));
 }
 
@@ -173,9 +178,9 @@ fn the_best_variant_that_is_carried_is_taken_with_its_sound() {
     let Ok(Playlist::Multivariant(playlist)) = Playlist::parse(text) else { panic!("not multivariant") };
     let choice = playlist.choose().unwrap();
     assert_eq!((choice.uri.as_str(), choice.sound_uri.as_deref()), ("high.m3u8", Some("pt.m3u8")));
-    let Ok(Playlist::Multivariant(playlist)) = Playlist::parse(
-        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS=\"vp09.00\"\nx.m3u8\n",
-    ) else {
+    let Ok(Playlist::Multivariant(playlist)) =
+        Playlist::parse("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS=\"vp09.00\"\nx.m3u8\n")
+    else {
         panic!("not multivariant")
     };
     assert_eq!(playlist.choose(), Err(PlaylistError::NoVariant));

@@ -249,10 +249,9 @@ impl ClientConnection {
     fn status(&mut self, information: &Value) -> Result<Option<ClientEvent>, ClientError> {
         let text = |name| information.get(name).and_then(Value::as_text).unwrap_or_default();
         match (text("level"), text("code")) {
-            (
-                _,
-                "NetStream.Play.Stop" | "NetStream.Play.Complete" | "NetStream.Play.UnpublishNotify",
-            ) => Ok(Some(ClientEvent::Ended)),
+            (_, "NetStream.Play.Stop" | "NetStream.Play.Complete" | "NetStream.Play.UnpublishNotify") => {
+                Ok(Some(ClientEvent::Ended))
+            }
             ("error", code) => Err(ClientError::Refused { code: shown(code) }),
             (_, code @ ("NetStream.Play.StreamNotFound" | "NetStream.Play.Failed")) => {
                 Err(ClientError::Refused { code: shown(code) })
@@ -308,9 +307,7 @@ impl ClientConfig {
                 // The challenge where the server has nothing opaque.
                 let theirs = if opaque.is_empty() { challenge } else { opaque };
                 let response = digest(&[&secret, theirs, &ours]);
-                format!(
-                    "?authmod=adobe&user={name}&challenge={ours}&response={response}&opaque={opaque}"
-                )
+                format!("?authmod=adobe&user={name}&challenge={ours}&response={response}&opaque={opaque}")
             }
         }
     }
@@ -322,7 +319,11 @@ impl Challenge {
         let (_, query) = description.split_once("?reason=needauth")?;
         let value = |name: &str| {
             let value = query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-            value.map(str::trim).filter(|value| value.len() <= CHALLENGE_BYTES_MAX).unwrap_or_default().to_owned()
+            value
+                .map(str::trim)
+                .filter(|value| value.len() <= CHALLENGE_BYTES_MAX)
+                .unwrap_or_default()
+                .to_owned()
         };
         let (salt, challenge, opaque) = (value("salt"), value("challenge"), value("opaque"));
         (!salt.is_empty()).then_some(Self { salt, challenge, opaque })
@@ -435,7 +436,9 @@ mod tests {
         let heading = Heading { chunk_stream: 6, kind: kind::VIDEO, stream: 1, timestamp_ms: 40 };
         let mut to_client: BytesMut = std::iter::from_fn(|| server.poll_transmit()).flatten().collect();
         chunks(heading, &[0x17], Bytes::new()).iter().for_each(|piece| to_client.extend_from_slice(piece));
-        let Ok(Some(ClientEvent::Media(message))) = client.next_event(&mut to_client) else { panic!("no media") };
+        let Ok(Some(ClientEvent::Media(message))) = client.next_event(&mut to_client) else {
+            panic!("no media")
+        };
         assert_eq!((message.kind, message.timestamp_ms), (kind::VIDEO, 40));
         server.refuse(crate::rtmp::Refusal::NotFound);
         let mut to_client: BytesMut = std::iter::from_fn(|| server.poll_transmit()).flatten().collect();
@@ -457,7 +460,8 @@ mod tests {
         let Err(ClientError::Authenticate(answer)) = client.next_event(&mut refusing(text)) else {
             panic!("no challenge")
         };
-        let (mut client, connect) = connecting(ClientConfig { authentication: answer, ..config("/live/cam") });
+        let (mut client, connect) =
+            connecting(ClientConfig { authentication: answer, ..config("/live/cam") });
         let expected = "&challenge=c0ffee11&response=NHDeNKvfOYZleOPxq79ytA==&opaque=b3A=";
         assert!(connect.contains(expected) && !connect.contains("s3cret"), "{connect}");
         // Wrong all the same: that is the end.
