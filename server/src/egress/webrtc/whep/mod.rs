@@ -30,7 +30,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use media_core::egress::webrtc::track_map::{OFFER_BYTES_MAX, Offer, PictureOrder, TrackMap, TrackMapError};
-use media_core::gate::{Action, Admission, Basis, CameraGrant};
+use media_core::gate::{Action, Admission, Basis};
 use media_core::path_name::PathName;
 use media_core::ring::JoinAt;
 use str0m::{Candidate, IceCreds};
