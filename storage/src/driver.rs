@@ -92,10 +92,21 @@ async fn write_all(catalogue: &Catalogue, updates: &mut mpsc::Receiver<Vec<Updat
 /// Writes updates, for as long as it takes while the server runs; whether that was done.
 async fn write(catalogue: &Catalogue, updates: &[Update], queue: &mpsc::Receiver<Vec<Update>>) -> bool {
     let mut closing: Option<Instant> = None;
+    let mut told: Option<String> = None;
     loop {
         match catalogue.apply(updates).await {
-            Ok(()) => return true,
-            Err(error) => tracing::error!(%error, "catalogue does not take updates; trying again"),
+            Ok(()) => {
+                if told.is_some() {
+                    tracing::info!("catalogue takes updates again");
+                }
+                return true;
+            }
+            // Once, and not each second, for a database that is away for an hour.
+            Err(error) if told.as_ref() != Some(&error.to_string()) => {
+                tracing::error!(%error, "catalogue does not take updates; trying again");
+                told = Some(error.to_string());
+            }
+            Err(_) => {}
         }
         if queue.is_closed() {
             let since = *closing.get_or_insert_with(Instant::now);
