@@ -7,6 +7,9 @@
 \set minutes 10080
 \set minute_us 60000000
 
+-- Sums are made at the end, and not by triggers row by row: within one transaction that leaves a version of a sum for each row.
+SET session_replication_role = replica;
+
 INSERT INTO files (path, name, state, run, number, start_us, duration_us, first_offset, bytes, timescale, first_ticks,
     duration_ticks, gops)
 SELECT 'cam_' || camera, '/nowhere/cam_' || camera || '/' || start_us || '.mp4', 'closed',
@@ -20,5 +23,9 @@ FROM (SELECT (extract(epoch FROM now()) * 1e6)::bigint - :minutes::bigint * :min
 WHERE minute = 0 OR minute % 1440 > 0
 ORDER BY minute, camera;
 
-VACUUM ANALYZE files;
-VACUUM ANALYZE objects;
+INSERT INTO usage SELECT path, COUNT(*), SUM(bytes) FROM files GROUP BY path;
+INSERT INTO objects (object_file, object_state, object_bytes) SELECT id, 'queued', bytes FROM files ORDER BY id;
+UPDATE object_sums SET files = counted.files, bytes = counted.bytes
+FROM (SELECT COUNT(*) AS files, SUM(object_bytes) AS bytes FROM objects) AS counted WHERE place = 'queue';
+
+VACUUM ANALYZE;

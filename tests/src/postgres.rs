@@ -1,8 +1,10 @@
 //! Postgres: a server of a test's own, and PgBouncer in front of it, in transaction mode and as it is installed.
 //!
-//! The server has a socket only; whoever comes over TCP comes through PgBouncer, with a password.
+//! The server has a socket only; whoever comes over TCP comes through PgBouncer, with a password and over TLS.
 
+use std::fs::Permissions;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -20,6 +22,9 @@ const ASK_LIMIT: Duration = Duration::from_secs(30);
 const SCRIPT_LIMIT: Duration = Duration::from_secs(900);
 /// The database.
 const DATABASE: &str = "city";
+/// PgBouncer's, signed by itself.
+const CERTIFICATE: &str = "cert.pem";
+const KEY: &str = "key.pem";
 /// Of the test's own making; a server's log is searched for it.
 pub const SECRET: &str = "not-to-be-told-5432";
 
@@ -44,6 +49,7 @@ impl Postgres {
         let (dir, port) = (tempfile::tempdir()?, ports::free()?);
         let mut database = Self { server, socket, bouncer: None, dir, port };
         database.run("createdb", &[DATABASE], ASK_LIMIT).await?;
+        database.make_certificate().await?;
         database.write_config()?;
         database.start_bouncer().await?;
         Ok(database)
@@ -52,7 +58,12 @@ impl Postgres {
     /// What a server's `database` is.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("postgres://operator:{SECRET}@127.0.0.1:{}/{DATABASE}", self.port)
+        let certificate = self.dir.path().join(CERTIFICATE);
+        format!(
+            "postgres://operator:{SECRET}@127.0.0.1:{}/{DATABASE}?sslmode=verify-full&sslrootcert={}",
+            self.port,
+            certificate.display()
+        )
     }
 
     /// One column of text, asked by PostgreSQL's own client.
@@ -128,20 +139,36 @@ impl Postgres {
         self.dir.path().join("pgbouncer.ini")
     }
 
+    async fn make_certificate(&self) -> anyhow::Result<()> {
+        let mut command = Command::new("openssl");
+        command.current_dir(self.dir.path());
+        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+        command.args(["-days", "2", "-subj", "/CN=postgres", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        command.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", KEY, "-out", CERTIFICATE]);
+        let output = peers::run(command, ASK_LIMIT).await?;
+        ensure!(output.success, "openssl: {}", output.stderr);
+        // For PgBouncer's user.
+        open_to_all(&self.dir.path().join(KEY), 0o644)
+    }
+
     /// Three connections for all that a server does: whoever relies on having one for itself fails.
     fn write_config(&self) -> anyhow::Result<()> {
-        let users = self.dir.path().join("users.txt");
+        let place = |name: &str| self.dir.path().join(name);
+        let users = place("users.txt");
         std::fs::write(&users, format!("\"operator\" \"{SECRET}\"\n"))?;
         let text = format!(
             "[databases]\n{DATABASE} = host={} user=postgres pool_size=3\n\n[pgbouncer]\npool_mode = transaction\n\
              listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\n\
-             server_login_retry = 1\n",
+             server_login_retry = 1\nclient_tls_sslmode = require\nclient_tls_key_file = {}\n\
+             client_tls_cert_file = {}\n",
             self.socket,
             self.port,
             users.display(),
+            place(KEY).display(),
+            place(CERTIFICATE).display(),
         );
         std::fs::write(self.config_file(), text)?;
-        readable(self.dir.path())
+        open_to_all(self.dir.path(), 0o755)
     }
 
     async fn run(&self, program: &str, args: &[&str], limit: Duration) -> anyhow::Result<String> {
@@ -153,8 +180,6 @@ impl Postgres {
     }
 }
 
-/// Lets PgBouncer's user into a folder.
-fn readable(folder: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Ok(std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?)
+fn open_to_all(place: &Path, mode: u32) -> anyhow::Result<()> {
+    Ok(std::fs::set_permissions(place, Permissions::from_mode(mode))?)
 }
