@@ -120,6 +120,9 @@ pub enum PathSourceType {
     RtmpConn,
     /// Published over RTMPS.
     RtmpsConn,
+    /// Published with WHIP.
+    #[serde(rename = "webRTCSession")]
+    WebRtcSession,
 }
 
 /// One reader of a path.

@@ -180,6 +180,7 @@ impl Scene {
             body: OFFER.to_owned(),
             ..get(server.whep("cam_1"), status)
         };
+        let publishing = |method, status| Endpoint { url: server.whip("pushed"), ..whep(method, status) };
         let page = |url| Endpoint { is_page: true, ..get(url, 200) };
         let head = |url| Endpoint { method: Method::HEAD, ..get(url, 200) };
         let playlist = ask((Method::GET, &playlist_url), &[], Some(&maria), "").await?.ok()?.text();
@@ -200,6 +201,9 @@ impl Scene {
             page(server.webrtc_page("cam_1")),
             whep(Method::OPTIONS, 204),
             whep(Method::POST, 201),
+            publishing(Method::OPTIONS, 204),
+            // A viewer's offer.
+            publishing(Method::POST, 400),
             get(server.playback("list?path=cam_1"), 200),
             get(server.playback(&format!("get?path=cam_1&start={start}&duration=1")), 200),
             head(server.playback(&format!("get?path=cam_1&start={start}&duration=1"))),

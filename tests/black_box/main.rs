@@ -56,3 +56,5 @@ mod sources;
 mod webhooks;
 #[cfg(test)]
 mod whep;
+#[cfg(test)]
+mod whip;

@@ -109,7 +109,7 @@ async fn events_reach_a_receiver_in_order_signed_and_through_its_outage() -> any
     ensure!(!log.contains("hunter2") && !log.contains("aHVudGVy"), "the log shows a secret");
     drop(server);
     wait::until("the last word of the path", EVENT_LIMIT, async || {
-        let last = receiver.events()?.into_iter().rfind(|body| is_state(body));
+        let last = receiver.events()?.into_iter().rfind(is_state);
         Ok(last.filter(|body| body["event"] == "path.offline"))
     })
     .await?;

@@ -236,6 +236,12 @@ impl Server {
         format!("http://127.0.0.1:{}/{path}/whep", self.ports.webrtc)
     }
 
+    /// The WHIP endpoint of a path.
+    #[must_use]
+    pub fn whip(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}/whip", self.ports.webrtc)
+    }
+
     /// The RTSP address of a path.
     #[must_use]
     pub fn rtsp(&self, path: &str) -> String {

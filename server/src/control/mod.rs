@@ -25,7 +25,7 @@ use crate::decode::pool::DecodePool;
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtmp::stats::ConnRecord as RtmpConnRecord;
 use crate::egress::rtsp::stats::{Encryption, Role, SessionFacts, SessionRecord as RtspSessionRecord};
-use crate::egress::webrtc::stats::SessionRecord;
+use crate::egress::webrtc::stats::{SessionFacts as WebRtcFacts, SessionRecord};
 use crate::hooks::Hooks;
 use crate::listeners::Egress;
 use crate::reconciler::reloads::Reloads;
@@ -95,7 +95,10 @@ impl Audience {
         let readers = stream.reader_changes().borrow().clone();
         let muxers = readers.iter().filter(|kind| **kind == ReaderKind::HlsMuxer);
         let muxers = muxers.map(|_| PathReader { kind: PathReaderType::HlsSession, id: "muxer".to_owned() });
-        let sessions = self.sessions.iter().filter(|session| session.facts.path == *stream.name());
+        let watches = |session: &&Arc<SessionRecord>| {
+            session.facts.path == *stream.name() && session.facts.role == Role::Read
+        };
+        let sessions = self.sessions.iter().filter(watches);
         let sessions = sessions.map(|session| PathReader {
             kind: PathReaderType::WebRtcSession,
             id: session.facts.id.to_string(),
@@ -130,7 +133,8 @@ impl Audience {
             session.facts.path == *entry.stream.name() && session.state() == "publish"
         };
         let Some(session) = self.rtsp_sessions.iter().find(publishes) else {
-            return self.rtmp_source(entry.stream.name());
+            let path = entry.stream.name();
+            return self.rtmp_source(path).or_else(|| self.webrtc_source(path));
         };
         let facts = &session.facts;
         let kind = match facts.encryption {
@@ -147,6 +151,12 @@ impl Audience {
             Encryption::Tls => PathSourceType::RtmpsConn,
         };
         Some(PathSource { kind, id: conn.id.to_string() })
+    }
+
+    fn webrtc_source(&self, path: &PathName) -> Option<PathSource> {
+        let sends = |facts: &&WebRtcFacts| facts.path == *path && facts.role == Role::Publish;
+        let facts = self.sessions.iter().map(|session| &session.facts).find(sends)?;
+        Some(PathSource { kind: PathSourceType::WebRtcSession, id: facts.id.to_string() })
     }
 
     fn rtmp_readers<'a>(&'a self, stream: &'a Stream) -> impl Iterator<Item = PathReader> + 'a {
@@ -313,6 +323,8 @@ fn session_metrics(session: &SessionRecord) -> WebRtcSessionMetrics {
         remote_addr: session.facts.remote_addr.to_string(),
         inbound_bytes: counters.inbound_bytes.load(Relaxed),
         outbound_bytes: counters.outbound_bytes.load(Relaxed),
+        state: session.state(),
+        inbound_rtp_packets: counters.inbound_rtp_packets.load(Relaxed),
         inbound_rtcp_packets: counters.inbound_rtcp_packets.load(Relaxed),
         outbound_rtcp_packets: counters.outbound_rtcp_packets.load(Relaxed),
         outbound_rtp_packets: counters.outbound_rtp_packets.load(Relaxed),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  ANNOUNCE, RECORD ─► PublishPoint::begin ─► Publication ─packets─► RtpReceiver ─► Ingest ─► Output ─► ring
+//!  WHIP ─────────────►
 //!  RTMP publish ─────► PublishPoint::claim ─►      └──── access units ────────────────┘
 //!                           └─ the one before is ended first (overridePublisher)
 //! ```
@@ -249,6 +250,11 @@ impl Publication {
             info!(path = %self.stream.name(), "publisher online");
             self.stream.set_state(SourceStatus::Online, "", clock::wall_now());
         }
+    }
+
+    /// Whether readers have got something of it.
+    pub(crate) fn is_online(&self) -> bool {
+        self.is_online
     }
 
     /// Receiver reports by track, when they are due (RFC 3550 s6.2).

@@ -159,8 +159,12 @@ pub(crate) struct WebRtcSessionMetrics {
     pub(crate) id: String,
     /// Its path.
     pub(crate) path: String,
-    /// The viewer's address.
+    /// Its client's address.
     pub(crate) remote_addr: String,
+    /// MediaMTX's state of it.
+    pub(crate) state: &'static str,
+    /// RTP packets received.
+    pub(crate) inbound_rtp_packets: u64,
     /// Bytes received.
     pub(crate) inbound_bytes: u64,
     /// Bytes sent.
@@ -308,7 +312,7 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
                 ("id", session.id.as_str()),
                 ("path", session.path.as_str()),
                 ("remoteAddr", session.remote_addr.as_str()),
-                ("state", "read"),
+                ("state", session.state),
             ]
         });
     }
@@ -553,7 +557,7 @@ const SERVER: &[Column<MetricsSnapshot>] = &[counter(
 const WEBRTC_SESSIONS: &[Column<WebRtcSessionMetrics>] = &[
     gauge("webrtc_sessions", "WebRTC sessions, each 1.", |_| whole(1)),
     counter("webrtc_sessions_inbound_bytes", "Bytes received.", |s| whole(s.inbound_bytes)),
-    counter("webrtc_sessions_inbound_rtp_packets", "RTP packets received.", |_| whole(0)),
+    counter("webrtc_sessions_inbound_rtp_packets", "RTP packets received.", |s| whole(s.inbound_rtp_packets)),
     counter("webrtc_sessions_inbound_rtp_packets_lost", "RTP packets lost.", |_| whole(0)),
     gauge("webrtc_sessions_inbound_rtp_packets_jitter", "Jitter of RTP packets received.", |_| whole(0)),
     counter("webrtc_sessions_inbound_rtcp_packets", "RTCP packets received.", |s| {
@@ -576,7 +580,7 @@ const WEBRTC_SESSIONS: &[Column<WebRtcSessionMetrics>] = &[
     counter(
         "webrtc_sessions_rtp_packets_received",
         "Older name of webrtc_sessions_inbound_rtp_packets.",
-        |_| whole(0),
+        |s| whole(s.inbound_rtp_packets),
     ),
     counter("webrtc_sessions_rtp_packets_sent", "Older name of webrtc_sessions_outbound_rtp_packets.", |s| {
         whole(s.outbound_rtp_packets)

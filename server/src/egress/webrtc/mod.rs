@@ -1,9 +1,10 @@
-//! WebRTC egress: WHEP sessions over one UDP socket (and one TCP port), media straight from the ring.
+//! WebRTC: WHEP and WHIP sessions over one UDP socket (and one TCP port), media straight from the ring, or into it.
 //!
 //! ```text
 //!  POST offer ─► whep ─► gate, registry ─► negotiate ─► Session task ─┬─► outbox ─► udp | tcp
 //!                                                          ▲          └── sender ◄─ Subscription
-//!  udp, tcp ─► routes (ufrag, address) ─► inbox ───────────┘                └── packets (per stream)
+//!  udp, tcp ─► routes (ufrag, address) ─► inbox ───────────┘      │         └── packets (per stream)
+//!                                                                 └── receiver ─► ingest::publish
 //! ```
 //!
 //! One task per session: it owns its peer connection, so there is no lock around str0m, a slow or hostile
@@ -17,9 +18,11 @@
 mod candidates;
 
 mod ice_servers;
+mod media;
 mod negotiate;
 mod outbox;
 mod packets;
+mod receiver;
 mod resend;
 mod routes;
 mod sender;
@@ -35,7 +38,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::response::Response;
-use media_core::gate::{CameraGrant, SessionKey};
+use media_core::gate::{Action, CameraGrant, SessionKey};
 use media_core::path_name::PathName;
 use tokio::sync::mpsc;
 use tracing::{info, info_span};
@@ -49,6 +52,7 @@ use self::session::{Command, Session, SessionParts};
 use self::stats::{SessionFacts, SessionRecord};
 use self::tcp::TcpPort;
 use self::udp::UdpPort;
+use super::rtsp::stats::Role;
 use crate::access::Access;
 use crate::config::resolved::WebRtcConfig;
 use crate::registry::Registry;
@@ -271,6 +275,10 @@ impl NewViewer {
     fn facts(&self) -> SessionFacts {
         SessionFacts {
             id: self.id,
+            role: match self.grant.action() {
+                Action::Publish => Role::Publish,
+                Action::Read | Action::Playback => Role::Read,
+            },
             path: self.grant.path().clone(),
             created: clock::wall_now(),
             remote_addr: self.remote_addr,

@@ -1,4 +1,4 @@
-//! Session: one WebRTC viewer: drives its peer connection until either side has enough.
+//! Session: one WebRTC viewer or publisher: drives its peer connection until either side has enough.
 //!
 //! ```text
 //!  offer answered ─► connecting ─ICE, DTLS─► connected ─► closed
@@ -24,11 +24,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::media::Media;
 use super::negotiate::{self, NegotiateError};
 use super::outbox::{Outbox, Ports};
 use super::resend::Resend;
 use super::routes::{Incoming, Route};
-use super::sender::{MediaSender, Step};
+use super::sender::Step;
 use super::stats::{SelectedPair, SessionRecord};
 use crate::events::Reader;
 use crate::runtime::clock;
@@ -86,6 +87,9 @@ pub(crate) enum Closed {
     /// The viewer closed.
     #[error("closed by the viewer")]
     ByPeer,
+    /// Another publisher came, or the path is published to no more.
+    #[error("replaced by another publisher, or its path is gone")]
+    Replaced,
     /// The stream can't be carried any more.
     #[error("{0}")]
     Stream(&'static str),
@@ -107,8 +111,8 @@ pub(crate) struct SessionParts {
     pub(crate) rtx_pt: Option<u8>,
     /// Answers NACKs where there is none.
     pub(crate) resend: Option<Resend>,
-    /// The viewer's media.
-    pub(crate) sender: MediaSender,
+    /// What the session is for.
+    pub(crate) media: Media,
     /// The session's entries in the routes.
     pub(crate) route: Route,
     /// Datagrams from the viewer.
@@ -143,6 +147,7 @@ enum Wake {
     Command(Option<Command>),
     Incoming(Option<Incoming>),
     Media(media_core::ring::Read),
+    Replaced,
     Timer,
 }
 
@@ -188,7 +193,7 @@ impl Session {
                 return Ok(closed);
             }
             self.take_waiting_datagrams()?;
-            match self.parts.sender.step(&mut self.parts.rtc, now) {
+            match self.parts.media.step(&mut self.parts.rtc, now) {
                 Step::Wrote => {
                     self.parts.rtc.handle_input(Input::Timeout(now))?;
                     self.drain(now)?;
@@ -212,13 +217,13 @@ impl Session {
         if let Some(media) = self.media_deadline {
             until = until.min(media);
         }
-        let is_hungry = self.parts.sender.is_hungry();
+        let is_hungry = self.parts.media.is_hungry();
         tokio::select! {
             biased;
             () = token.cancelled() => Wake::Shutdown,
             command = self.parts.commands.recv() => Wake::Command(command),
             incoming = self.parts.inbox.recv() => Wake::Incoming(incoming),
-            read = self.parts.sender.read(), if is_hungry => Wake::Media(read),
+            moved = self.parts.media.next(), if is_hungry => moved.map_or(Wake::Replaced, Wake::Media),
             () = tokio::time::sleep_until(until.into()) => Wake::Timer,
         }
     }
@@ -231,13 +236,14 @@ impl Session {
             Wake::Command(None) | Wake::Incoming(None) => self.ended = Some(Closed::Requested),
             Wake::Command(Some(command)) => self.obey(command, now)?,
             Wake::Incoming(Some(incoming)) => self.receive(&incoming)?,
-            Wake::Media(read) => self.parts.sender.take(read, now),
+            Wake::Media(read) => self.parts.media.take(read, now),
+            Wake::Replaced => self.ended = Some(Closed::Replaced),
             Wake::Timer => {
                 self.parts.rtc.handle_input(Input::Timeout(now))?;
                 self.drain(now)?;
             }
         }
-        let discarded = self.parts.sender.take_discarded_units();
+        let discarded = self.parts.media.take_discarded_units();
         self.parts.record.counters.discarded_units.fetch_add(discarded, Ordering::Relaxed);
         Ok(())
     }
@@ -355,7 +361,7 @@ impl Session {
                 counters.outbound_rtp_packets.fetch_add(1, Ordering::Relaxed);
                 if self.parts.rtx_pt == Some(kind & 0x7f) {
                     counters.retransmitted_packets.fetch_add(1, Ordering::Relaxed);
-                    self.parts.sender.lost(now);
+                    self.parts.media.lost(now);
                 }
                 if let Some(resend) = &mut self.parts.resend {
                     resend.keep(transmit, now);
@@ -378,7 +384,7 @@ impl Session {
             self.outbox.push(answer, self.segments_max);
         }
         if !answers.is_empty() {
-            self.parts.sender.lost(now);
+            self.parts.media.lost(now);
         }
     }
 
@@ -391,10 +397,10 @@ impl Session {
                 let handshake =
                     self.first_heard_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
                 info!(handshake_ms = handshake.as_millis(), "connected");
-                self.parts.sender.start(&mut self.parts.rtc, handshake / 3, now);
+                self.parts.media.start(&mut self.parts.rtc, handshake / 3, now);
                 let facts = &self.parts.record.facts;
                 let (id, query) = (facts.id.to_string(), facts.query.clone());
-                self.parts.sender.tell(&Reader { kind: "webRTCSession", id, query });
+                self.parts.media.tell(&Reader { kind: "webRTCSession", id, query });
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 self.ended = Some(Closed::PeerGone);
@@ -403,9 +409,13 @@ impl Session {
             Event::KeyframeRequest(request) => {
                 let counters = &self.parts.record.counters;
                 counters.key_frame_requests.fetch_add(1, Ordering::Relaxed);
-                let restarted = self.parts.sender.key_frame_requested(now);
+                let restarted = self.parts.media.key_frame_requested(now);
                 debug!(kind = ?request.kind, restarted, "key frame requested");
                 counters.restarts.fetch_add(u64::from(restarted), Ordering::Relaxed);
+            }
+            Event::RtpPacket(packet) => {
+                self.parts.record.counters.inbound_rtp_packets.fetch_add(1, Ordering::Relaxed);
+                self.parts.media.packet(&packet);
             }
             Event::RawPacket(packet) => {
                 if let RawPacket::RtcpRx(Rtcp::Nack(nack)) = &*packet {

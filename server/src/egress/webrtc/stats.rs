@@ -8,13 +8,17 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 use uuid::Uuid;
 
+use crate::egress::rtsp::stats::Role;
+
 /// What is known of a session from its start.
 #[derive(Clone, Debug)]
 #[expect(dead_code, reason = "the compatible API's list of sessions, which comes next, shows all of them")]
 pub(crate) struct SessionFacts {
     /// Public id (MediaMTX's `id`).
     pub(crate) id: Uuid,
-    /// The path watched.
+    /// To watch or to send.
+    pub(crate) role: Role,
+    /// The path watched or published to.
     pub(crate) path: PathName,
     /// When the offer came.
     pub(crate) created: WallTime,
@@ -49,6 +53,8 @@ pub(crate) struct SessionCounters {
     pub(crate) outbound_rtcp_packets: AtomicU64,
     /// RTP packets sent again after a NACK.
     pub(crate) retransmitted_packets: AtomicU64,
+    /// RTP packets received of a publisher.
+    pub(crate) inbound_rtp_packets: AtomicU64,
     /// Bytes received.
     pub(crate) inbound_bytes: AtomicU64,
     /// RTCP packets received.
@@ -84,6 +90,14 @@ impl SessionRecord {
             established: AtomicBool::new(false),
             counters: SessionCounters::default(),
             selected: Mutex::new(None),
+        }
+    }
+
+    /// MediaMTX's `WebRTCSessionState`.
+    pub(crate) fn state(&self) -> &'static str {
+        match self.facts.role {
+            Role::Read => "read",
+            Role::Publish => "publish",
         }
     }
 

@@ -12,6 +12,8 @@
 //! PCMA/PCMU, anything else as the stream's Opus twin if it has one; no common sound is no reason
 //! to refuse the picture.
 //!
+//! A publisher's offer is matched by itself ([`Offer::choose_published`]): of what it could send, H.264 before H.265, Opus before G.711.
+//!
 //! Limits: [`OFFER_MEDIA_MAX`], [`OFFER_BYTES_MAX`] (over them: refused).
 //! Spec: RFC 8866 (SDP), RFC 3264 (offer/answer), RFC 9143 (BUNDLE), RFC 4588 s8 (apt).
 
@@ -33,6 +35,12 @@ pub enum TrackMapError {
     /// No audio or video section that wants to receive.
     #[error("offer has no audio or video section that receives")]
     NothingToReceive,
+    /// No audio or video section that wants to send something that is carried.
+    #[error("offer has no audio or video section that sends H.264, H.265, Opus or G.711")]
+    NothingToSend,
+    /// Several sections of one kind that want to send.
+    #[error("offer sends more than one video and one audio track")]
+    TooManyTracks,
     /// The pictures are reordered; WebRTC has no decode time, so browsers show them badly.
     #[error("stream has B-frames, which WebRTC can't carry; watch it over HLS")]
     HasBFrames,
@@ -100,7 +108,7 @@ impl OfferedPayload {
 struct Section {
     kind: SectionKind,
     mid: String,
-    receives: bool,
+    direction: Direction,
     payloads: Vec<OfferedPayload>,
     /// Its lines, the m-line first.
     lines: Vec<String>,
@@ -150,8 +158,20 @@ pub struct TrackMap {
     pub audio: Option<MappedTrack>,
     /// The sound is the transcoded twin: the reader must ask for it.
     pub wants_transcoded_audio: bool,
+    /// Which way media goes.
+    pub flow: Flow,
     /// Sections that get nothing but are kept: some stacks fail on a rejected one.
     pub idle: Vec<IdleSection>,
+}
+
+/// Which way media goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flow {
+    /// To a viewer.
+    #[default]
+    Out,
+    /// From a publisher.
+    In,
 }
 
 /// A section that is answered `inactive`, with the codec that keeps it valid.
@@ -252,14 +272,56 @@ impl Offer {
             format.track(mapped.track).is_some_and(|track| track.transcoded_from.is_some())
         };
         let wants_transcoded_audio = audio.as_ref().is_some_and(is_twin);
-        let mut map = TrackMap { video, audio, wants_transcoded_audio, idle: Vec::new() };
+        self.with_idle(TrackMap { video, audio, wants_transcoded_audio, flow: Flow::Out, idle: Vec::new() })
+    }
+
+    /// Chooses what a publisher with this offer sends: one track of pictures, one of sound, whose [`MappedTrack::track`] are their places
+    /// among [`TrackMap::video`] and [`TrackMap::audio`].
+    ///
+    /// # Errors
+    /// [`TrackMapError`] when it is nothing that can be carried, or too much.
+    pub fn choose_published(&self) -> Result<TrackMap, TrackMapError> {
+        let sends =
+            |kind| self.sections.iter().filter(move |section| section.kind == kind && section.sends());
+        let (mut videos, mut audios) = (sends(SectionKind::Video), sends(SectionKind::Audio));
+        let (video, audio) = (videos.next(), audios.next());
+        if videos.next().is_some() || audios.next().is_some() {
+            return Err(TrackMapError::TooManyTracks);
+        }
+        let video = video.and_then(|section| {
+            // What has fragments (RFC 6184 s6.2).
+            let h264 = section
+                .best("H264", |offered| (offered.number("packetization-mode") == Some(1)).then_some(0));
+            let h265 = || Some((section.best("H265", |_| Some(0))?, WireCodec::H265));
+            let (payload, codec) = h264.map(|payload| (payload, WireCodec::H264)).or_else(h265)?;
+            Some(section.mapped(TrackId(0), payload, codec))
+        });
+        let audio = audio.and_then(|section| {
+            let codecs = [("opus", WireCodec::Opus), ("PCMA", WireCodec::Pcma), ("PCMU", WireCodec::Pcmu)];
+            let offered = |(encoding, codec)| Some((section.best(encoding, |_| Some(0))?, codec));
+            let (payload, codec) = codecs.into_iter().find_map(offered)?;
+            Some(section.mapped(TrackId(u8::from(video.is_some())), payload, codec))
+        });
+        if video.is_none() && audio.is_none() {
+            return Err(TrackMapError::NothingToSend);
+        }
+        self.with_idle(TrackMap {
+            video,
+            audio,
+            wants_transcoded_audio: false,
+            flow: Flow::In,
+            idle: Vec::new(),
+        })
+    }
+
+    fn with_idle(&self, mut map: TrackMap) -> Result<TrackMap, TrackMapError> {
         map.idle = self.sections.iter().filter_map(|section| section.kept_idle(&map)).collect();
         map.check_payload_types()?;
         Ok(map)
     }
 
     /// The offer with only what `map` serves. What both could send is receive only, so that the
-    /// answer is `sendonly` (correctness: W1); an idle section is inactive; one whose codecs are all
+    /// answer is `sendonly` (correctness: W1), or the other way round for a publisher; an idle section is inactive; one whose codecs are all
     /// unknown is rejected (port 0, outside BUNDLE).
     pub fn narrowed(&self, map: &TrackMap) -> String {
         let is_rejected = |section: &&Section| section.fate(map) == Fate::Rejected;
@@ -280,13 +342,13 @@ impl Offer {
             text.push_str("\r\n");
         }
         for section in &self.sections {
-            section.write(&mut text, section.fate(map));
+            section.write(&mut text, section.fate(map), map.flow);
         }
         text
     }
 
     fn receiver(&self, kind: SectionKind) -> Option<&Section> {
-        self.sections.iter().find(|section| section.kind == kind && section.receives)
+        self.sections.iter().find(|section| section.kind == kind && section.receives())
     }
 }
 
@@ -304,8 +366,16 @@ impl Section {
         let payloads = payloads.filter_map(|pt| payload(&lines, pt)).collect();
         let mid = attribute(&lines, "a=mid:").unwrap_or_default().to_owned();
         let direction = direction(&lines).or(session_direction).unwrap_or(Direction::SendRecv);
-        let receives = !is_rejected && matches!(direction, Direction::SendRecv | Direction::RecvOnly);
-        Self { kind, mid, receives, payloads, lines }
+        let direction = if is_rejected { Direction::Inactive } else { direction };
+        Self { kind, mid, direction, payloads, lines }
+    }
+
+    fn receives(&self) -> bool {
+        matches!(self.direction, Direction::SendRecv | Direction::RecvOnly)
+    }
+
+    fn sends(&self) -> bool {
+        matches!(self.direction, Direction::SendRecv | Direction::SendOnly)
     }
 
     fn map_video(&self, track: &TrackInfo) -> Option<MappedTrack> {
@@ -388,7 +458,7 @@ impl Section {
         }
     }
 
-    fn write(&self, text: &mut String, fate: Fate) {
+    fn write(&self, text: &mut String, fate: Fate, flow: Flow) {
         let dropped = |line: &str| match fate {
             Fate::AsIs => false,
             Fate::Served | Fate::Idle => is_direction(line),
@@ -403,6 +473,7 @@ impl Section {
         }
         match fate {
             Fate::AsIs => {}
+            Fate::Served if flow == Flow::In => text.push_str("a=sendonly\r\n"),
             Fate::Served => text.push_str("a=recvonly\r\n"),
             Fate::Idle | Fate::Rejected => text.push_str("a=inactive\r\n"),
         }

@@ -247,3 +247,21 @@ fn mutilated_offers_never_panic() {
         }
     }
 }
+
+#[test]
+fn a_publisher_sends_what_is_carried_and_is_answered_receive_only() {
+    let audio = "m=audio 9 UDP/TLS/RTP/SAVPF 0 111\r\na=mid:a\r\na=sendonly\r\na=rtpmap:111 opus/48000/2\r\n";
+    let video = "m=video 9 UDP/TLS/RTP/SAVPF 96 97 98\r\na=mid:v\r\na=sendrecv\r\na=rtpmap:96 VP8/90000\r\n\
+                 a=rtpmap:97 H264/90000\r\na=fmtp:97 packetization-mode=0\r\n\
+                 a=rtpmap:98 H264/90000\r\na=fmtp:98 packetization-mode=1;profile-level-id=42e01f\r\n";
+    let offer = |sections: &[&str]| Offer::parse(&format!("v=0\r\n{}", sections.concat())).unwrap();
+    let map = offer(&[audio, video]).choose_published().unwrap();
+    let chosen = |track: &Option<MappedTrack>| track.as_ref().map(|track| (track.payload.pt, track.codec));
+    assert_eq!(chosen(&map.video), Some((98, WireCodec::H264)));
+    assert_eq!(chosen(&map.audio), Some((111, WireCodec::Opus)));
+    // str0m answers what only sends with `recvonly`.
+    assert_eq!(offer(&[audio, video]).narrowed(&map).matches("a=sendonly\r\n").count(), 2);
+    assert_eq!(offer(&[video, video]).choose_published(), Err(TrackMapError::TooManyTracks));
+    let watches = audio.replace("sendonly", "recvonly");
+    assert_eq!(offer(&[&watches]).choose_published(), Err(TrackMapError::NothingToSend));
+}

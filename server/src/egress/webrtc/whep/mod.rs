@@ -1,4 +1,4 @@
-//! HTTP side: WHEP signalling and the player page, as MediaMTX's `:8889`.
+//! HTTP side: WHEP and WHIP signalling and the player page, as MediaMTX's `:8889`.
 //!
 //! | request | answer |
 //! | --- | --- |
@@ -6,6 +6,7 @@
 //! | `POST /{path}/whep` (application/sdp) | 201, the answer, `Location: /{path}/whep/{secret}` |
 //! | `PATCH /{path}/whep/{secret}` | 204 (trickle), 200 (ICE restart) |
 //! | `DELETE /{path}/whep/{secret}` | 200 `{"status":"ok"}` |
+//! | the same with `whip` | the same, for who publishes (-> `whip`) |
 //! | `GET /{path}`, `GET /{path}/`, `GET /_/...` | 302 to `/{path}/`, the player, its files |
 //!
 //! Errors are `{"status":"error","error":"..."}`; what only WebRTC can't carry has also
@@ -29,7 +30,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use media_core::egress::webrtc::track_map::{OFFER_BYTES_MAX, Offer, PictureOrder, TrackMap, TrackMapError};
-use media_core::gate::{Action, Admission, Basis, CameraGrant};
+use media_core::gate::{Action, Admission, Basis};
 use media_core::path_name::PathName;
 use media_core::ring::JoinAt;
 use str0m::{Candidate, IceCreds};
@@ -38,6 +39,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::candidates::{host_candidates, local_ips};
+use super::media::Media;
 use super::negotiate::{self, NegotiateError, Negotiated};
 use super::resend::{self, Resend};
 use super::sender::MediaSender;
@@ -72,6 +74,8 @@ const SESSION_ID: HeaderName = HeaderName::from_static("id");
 const ALLOWED_METHODS: &str = "OPTIONS, GET, POST, PATCH, DELETE";
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-Match";
 
+mod whip;
+
 impl WebRtcServer {
     /// All of this listener's pages and WHEP. The connection's peer is taken from
     /// `ConnectInfo<SocketAddr>`, behind a trusted proxy from what that forwards.
@@ -84,6 +88,7 @@ impl WebRtcServer {
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     Whep(PathName),
+    Whip(PathName),
     Session(PathName, String),
     Player(PathName),
     PlayerWithoutSlash(PathName),
@@ -98,11 +103,14 @@ impl Target {
         if let Some(asset) = path.strip_prefix("_/") {
             return Self::Asset(asset.to_owned());
         }
-        if let Some((path, secret)) = path.rsplit_once("/whep/") {
+        if let Some((path, secret)) = path.rsplit_once("/whep/").or_else(|| path.rsplit_once("/whip/")) {
             return name(path).map_or(Self::Nothing, |path| Self::Session(path, secret.to_owned()));
         }
         if let Some(path) = path.strip_suffix("/whep") {
             return name(path).map_or(Self::Nothing, Self::Whep);
+        }
+        if let Some(path) = path.strip_suffix("/whip") {
+            return name(path).map_or(Self::Nothing, Self::Whip);
         }
         match path.strip_suffix('/') {
             Some(path) => name(path).map_or(Self::Nothing, Self::Player),
@@ -134,12 +142,13 @@ async fn route(server: &Arc<WebRtcServer>, request: Request) -> Response {
     }
     let (head, body) = request.into_parts();
     match (Target::parse(head.uri.path()), &method) {
-        (Target::Whep(path), &Method::OPTIONS) => match let_in(server, &path, &head).await {
-            Ok(_) => options(server),
-            Err(refusal) => refusal.into(),
-        },
+        (Target::Whep(path), &Method::OPTIONS) => offer_options(server, &path, Action::Read, &head).await,
+        (Target::Whip(path), &Method::OPTIONS) => offer_options(server, &path, Action::Publish, &head).await,
         (Target::Whep(path), &Method::POST) => {
             post(server, path, &head, body).await.unwrap_or_else(Into::into)
+        }
+        (Target::Whip(path), &Method::POST) => {
+            whip::post(server, path, &head, body).await.unwrap_or_else(Into::into)
         }
         (Target::Session(path, secret), &Method::PATCH) => {
             patch(server, (&path, &secret), &head.headers, body).await.unwrap_or_else(Into::into)
@@ -147,7 +156,7 @@ async fn route(server: &Arc<WebRtcServer>, request: Request) -> Response {
         (Target::Session(path, secret), &Method::DELETE) => {
             delete(server, &path, &secret).await.unwrap_or_else(Into::into)
         }
-        (Target::Whep(_), _) => method_not_allowed("OPTIONS, POST"),
+        (Target::Whep(_) | Target::Whip(_), _) => method_not_allowed("OPTIONS, POST"),
         (Target::Session(..), _) => method_not_allowed("PATCH, DELETE"),
         (Target::PlayerWithoutSlash(path), &Method::GET | &Method::HEAD) => {
             let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -205,7 +214,7 @@ async fn post(
     if !is_content_type(&head.headers, SDP) {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "content type must be application/sdp"));
     }
-    let viewer = admit(server, path, head).await?;
+    let viewer = admit(server, (path, Action::Read), head).await?;
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let offer = read_body(body).await?;
     let stream = server.deps.registry.acquire(&viewer.grant, &viewer.query).await?;
@@ -213,10 +222,25 @@ async fn post(
         let hls = (server.deps.hls)();
         Refusal::unservable(&error, hls.and_then(|hls| hls_url(hls, host, &viewer)))
     })?;
-    let (secret, answer, handle) = open(server, &viewer, &stream, &offer, &map).await?;
+    let media = async || {
+        let subscription = stream.subscribe(&viewer.grant, JoinAt::LiveEdge, ReaderKind::WebRtcSession);
+        let (packets, seed) = (server.packets.of(&stream), Uuid::new_v4().as_u128());
+        Ok(Media::Viewer(Box::new(MediaSender::new(subscription, packets, &map, seed))))
+    };
+    let opened = open(server, &viewer, (&offer, &map), media).await?;
+    Ok(created(server, &viewer, "whep", opened))
+}
+
+/// A session that was made, as its client is told (RFC 9725 s4.2).
+fn created(
+    server: &WebRtcServer,
+    viewer: &NewViewer,
+    endpoint: &str,
+    (secret, answer, handle): (Uuid, String, Arc<SessionHandle>),
+) -> Response {
     let ufrag = handle.ice.lock().unwrap_or_else(PoisonError::into_inner).local_ufrag.clone();
     let query = if viewer.query.is_empty() { String::new() } else { format!("?{}", viewer.query) };
-    let location = format!("/{}/whep/{secret}{query}", viewer.grant.path());
+    let location = format!("/{}/{endpoint}/{secret}{query}", viewer.grant.path());
     let response = with_body(StatusCode::CREATED, SDP, answer);
     let response = with_header(response, header::LOCATION, &location);
     let response = with_header(response, header::ETAG, &entity_tag(&ufrag));
@@ -224,7 +248,7 @@ async fn post(
     let response = with_header(response, ACCEPT_PATCH, SDP_FRAGMENT);
     let exposed = "ETag, ID, Accept-Patch, Link, Location";
     let response = with_header(response, header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
-    Ok(with_ice_servers(response, server))
+    with_ice_servers(response, server)
 }
 
 /// Who asks, and whence.
@@ -240,30 +264,36 @@ fn visitor<'a>(server: &WebRtcServer, head: &'a Parts) -> Result<(Visitor<'a>, S
     Ok((visitor, remote_addr))
 }
 
-/// Asks the gate.
-async fn let_in(
-    server: &WebRtcServer,
-    path: &PathName,
-    head: &Parts,
-) -> Result<Admission<CameraGrant>, Refusal> {
-    let (visitor, _) = visitor(server, head)?;
-    Ok(server.deps.access.camera(&visitor, Action::Read, path).await?)
+/// Answers who asks what may be offered, if the gate lets them.
+async fn offer_options(server: &WebRtcServer, path: &PathName, action: Action, head: &Parts) -> Response {
+    let asking = async {
+        let (visitor, _) = visitor(server, head)?;
+        Ok::<_, Refusal>(server.deps.access.camera(&visitor, action, path).await?)
+    };
+    match asking.await {
+        Ok(_) => options(server),
+        Err(refusal) => refusal.into(),
+    }
 }
 
-/// Lets a viewer in: authorized, and not one too many.
-async fn admit(server: &WebRtcServer, path: PathName, head: &Parts) -> Result<NewViewer, Refusal> {
+/// Lets a viewer or publisher in: authorized, and not one too many.
+async fn admit(
+    server: &WebRtcServer,
+    (path, action): (PathName, Action),
+    head: &Parts,
+) -> Result<NewViewer, Refusal> {
     let (mut visitor, remote_addr) = visitor(server, head)?;
     let id = Uuid::new_v4();
     visitor.id = Some(id);
-    let Admission { grant, basis } = server.deps.access.camera(&visitor, Action::Read, &path).await?;
+    let Admission { grant, basis } = server.deps.access.camera(&visitor, action, &path).await?;
     if server.lock_sessions().len() >= SESSIONS_MAX {
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many WebRTC sessions");
         return Err(refusal.with(header::RETRY_AFTER, RETRY_AFTER_SECS));
     }
-    let session = match basis {
-        Basis::Anyone => None,
+    let session = match (action, basis) {
         // Should WebRTC not do, the viewer is let in over HLS too: its credentials are for this port.
-        Basis::Known(_) => server.deps.access.open_session(&visitor, grant.clone()).ok(),
+        (Action::Read, Basis::Known(_)) => server.deps.access.open_session(&visitor, grant.clone()).ok(),
+        _ => None,
     };
     Ok(NewViewer {
         id,
@@ -284,13 +314,12 @@ fn choose(offer: &str, stream: &Stream) -> Result<(Offer, TrackMap), TrackMapErr
     Ok((offer, map))
 }
 
-/// Answers the offer and starts the session.
+/// Answers the offer and starts the session with its media, which are made last.
 async fn open(
     server: &Arc<WebRtcServer>,
     viewer: &NewViewer,
-    stream: &Arc<Stream>,
-    offer: &Offer,
-    map: &TrackMap,
+    (offer, map): (&Offer, &TrackMap),
+    media: impl AsyncFnOnce() -> Result<Media, Refusal>,
 ) -> Result<(Uuid, String, Arc<SessionHandle>), Refusal> {
     let bound = server.bound_ip().ok_or(NegotiateError::NoCandidates)?;
     let ips = local_ips(&server.config, bound, viewer.remote_addr.ip()).await;
@@ -311,8 +340,7 @@ async fn open(
     let (route, inbox) = server.routes.register(&ufrag);
     let (commands, commanded) = mpsc::channel(COMMANDS);
     let remote_ufrag = attribute(&narrowed_offer, "a=ice-ufrag:").unwrap_or_default().to_owned();
-    let subscription = stream.subscribe(&viewer.grant, JoinAt::LiveEdge, ReaderKind::WebRtcSession);
-    let seed = Uuid::new_v4().as_u128();
+    let media = media().await?;
     let record = Arc::new(SessionRecord::new(viewer.facts()));
     let parts = SessionParts {
         rtc,
@@ -320,7 +348,7 @@ async fn open(
         local,
         rtx_pt: map.video.as_ref().and_then(|video| video.payload.rtx_pt),
         resend: resend::payload_type(map).map(Resend::new),
-        sender: MediaSender::new(subscription, server.packets.of(stream), map, seed),
+        media,
         route,
         inbox,
         commands: commanded,
@@ -547,7 +575,11 @@ impl Refusal {
     fn unservable(error: &TrackMapError, hls_url: Option<String>) -> Self {
         let refusal = Self::new(StatusCode::BAD_REQUEST, error.to_string());
         match error {
-            TrackMapError::BadOffer(_) | TrackMapError::NothingToReceive => refusal,
+            // MediaMTX's answer to a publisher.
+            TrackMapError::TooManyTracks => Self { status: StatusCode::NOT_ACCEPTABLE, ..refusal },
+            TrackMapError::BadOffer(_) | TrackMapError::NothingToReceive | TrackMapError::NothingToSend => {
+                refusal
+            }
             TrackMapError::HasBFrames | TrackMapError::CodecNotOffered { .. } => Self { hls_url, ..refusal },
         }
     }

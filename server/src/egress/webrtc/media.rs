@@ -1,0 +1,100 @@
+//! Media: what a session's peer connection is for: a viewer's pictures out, or a publisher's in.
+
+use std::time::{Duration, Instant};
+
+use media_core::ring::Read;
+use str0m::Rtc;
+use str0m::rtp::RtpPacket;
+
+use super::receiver::MediaReceiver;
+use super::sender::{MediaSender, Step};
+use crate::events::Reader;
+
+/// The media of one session; what concerns only one of the two does nothing for the other.
+#[derive(Debug)]
+pub(crate) enum Media {
+    /// From the ring.
+    Viewer(Box<MediaSender>),
+    /// Into ingest.
+    Publisher(Box<MediaReceiver>),
+}
+
+impl Media {
+    /// The peer is connected.
+    pub(super) fn start(&mut self, rtc: &mut Rtc, round_trip: Duration, now: Instant) {
+        if let Self::Viewer(sender) = self {
+            sender.start(rtc, round_trip, now);
+        }
+    }
+
+    /// Tells that a viewer watches; a publisher told of itself when it began.
+    pub(super) fn tell(&mut self, viewer: &Reader) {
+        if let Self::Viewer(sender) = self {
+            sender.tell(viewer);
+        }
+    }
+
+    /// Whether [`Media::next`] is to be waited for.
+    pub(super) fn is_hungry(&self) -> bool {
+        match self {
+            Self::Viewer(sender) => sender.is_hungry(),
+            Self::Publisher(_) => true,
+        }
+    }
+
+    /// The next news of the stream; `None` when a publisher has to go. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Read> {
+        match self {
+            Self::Viewer(sender) => Some(sender.read().await),
+            Self::Publisher(receiver) => {
+                receiver.ended().await;
+                None
+            }
+        }
+    }
+
+    /// Takes news of the stream.
+    pub(super) fn take(&mut self, read: Read, now: Instant) {
+        if let Self::Viewer(sender) = self {
+            sender.take(read, now);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn step(&mut self, rtc: &mut Rtc, now: Instant) -> Step {
+        match self {
+            Self::Viewer(sender) => sender.step(rtc, now),
+            Self::Publisher(receiver) => receiver.step(rtc, now),
+        }
+    }
+
+    /// A packet of a publisher.
+    pub(super) fn packet(&mut self, packet: &RtpPacket) {
+        if let Self::Publisher(receiver) = self {
+            receiver.packet(packet);
+        }
+    }
+
+    /// A viewer asks for a random access point; says whether it was started again.
+    pub(super) fn key_frame_requested(&mut self, now: Instant) -> bool {
+        match self {
+            Self::Viewer(sender) => sender.key_frame_requested(now),
+            Self::Publisher(_) => false,
+        }
+    }
+
+    /// A viewer missed packets.
+    pub(super) fn lost(&mut self, now: Instant) {
+        if let Self::Viewer(sender) = self {
+            sender.lost(now);
+        }
+    }
+
+    /// Access units that a viewer did not get, since the last call.
+    pub(super) fn take_discarded_units(&mut self) -> u64 {
+        match self {
+            Self::Viewer(sender) => sender.take_discarded_units(),
+            Self::Publisher(_) => 0,
+        }
+    }
+}
