@@ -335,8 +335,8 @@ async fn a_hold_that_says_it_holds_a_file_holds_it_though_that_is_being_deleted(
     let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
     let ledger = storage.ledger();
     for second in 0..FILES {
-        let hold = hold(second, second + 1);
-        let both = tokio::join!(ledger.place_hold(&hold), ledger.delete_file(&path(), hold.start, "rui"));
+        let (path, hold) = (path(), hold(second, second + 1));
+        let both = tokio::join!(ledger.place_hold(&hold), ledger.delete_file(&path, hold.start, "rui"));
         let (held, ordered) = (both.0.unwrap(), both.1.unwrap());
         // Whichever came first; never both.
         let is_either = matches!((held.files, ordered), (0, Ordered::Deleted) | (1, Ordered::Held(_)));

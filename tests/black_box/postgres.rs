@@ -153,13 +153,9 @@ async fn hold_the_first_while_others_age(
     let hold = answered(Method::POST, &v1(server, "holds"), hold).await?;
     ensure!(hold["files"] == 1, "{hold}");
     // A setting of the API's, which is kept in the database.
-    let patched = http::send(
-        Method::PATCH,
-        &server.api("config/pathdefaults/patch"),
-        &JSON,
-        json!({"recordDeleteAfter": "3s"}).to_string(),
-    );
-    patched.await?.ok()?;
+    let defaults = server.api("config/pathdefaults/patch");
+    let after = json!({"recordDeleteAfter": "3s"}).to_string();
+    http::send(Method::PATCH, &defaults, &JSON, after).await?.ok()?;
     let gone = wait::until("deletions by age", SOON, async || {
         Ok(Some(deletions(server).await?).filter(|gone| gone.len() >= 3))
     })
@@ -172,10 +168,9 @@ async fn hold_the_first_while_others_age(
 
 /// Rows and files are the same, and so are the sums that triggers keep.
 async fn check_agrees(database: &Postgres, archive: &Archive) -> anyhow::Result<()> {
-    let mut known = database.ask("SELECT name FROM files WHERE state = 'closed'").await?;
-    known.sort();
+    let known = database.ask("SELECT name FROM files WHERE state = 'closed' ORDER BY name").await?;
     let files = archive.files("cam_1")?;
-    ensure!(files.iter().map(|file| file.to_string_lossy()).eq(known.iter()), "{known:?} {files:?}");
+    ensure!(known.iter().map(PathBuf::from).eq(files.iter().cloned()), "{known:?} {files:?}");
     let sums = "SELECT usage.files || ' ' || usage.bytes || ' ' || object_sums.files || ' ' || object_sums.bytes \
                 FROM usage, object_sums WHERE place = 'queue'";
     let counted = "SELECT COUNT(*) || ' ' || SUM(bytes) || ' ' || COUNT(*) || ' ' || SUM(bytes) FROM files";

@@ -118,7 +118,7 @@ impl Catalogue {
         .bind(file.name.to_string_lossy())
         .execute(&mut writing)
         .await?;
-        if gone.rows_affected() == 0 {
+        if gone == 0 {
             return Ok(None);
         }
         let noted = note(file, rule, by, now).returning(&mut writing).await?;

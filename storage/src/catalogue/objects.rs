@@ -441,6 +441,7 @@ mod tests {
     async fn a_file_leaves_its_disk_only_when_it_is_stored_and_not_held_even_through_a_crash() {
         let place = Place::new().await;
         let catalogue = place.catalogue();
+        catalogue.remember_disk(place.dir.path(), "disk", NOW).await.unwrap();
         let (waiting, stored, held) = (
             place.file(0, Some(Vec::new())).await,
             place.file(1, Some(Vec::new())).await,
@@ -470,6 +471,9 @@ mod tests {
         let seen: Vec<_> = rows.iter().map(|row| (row.is_on_disk(), row.object.is_some())).collect();
         assert_eq!(seen, [(true, false), (false, true), (true, true)]);
         assert_eq!(catalogue.bytes_below(place.dir.path()).await.unwrap(), 10, "on the disk");
+        let outer = place.dir.path().parent().unwrap();
+        catalogue.remember_disk(outer, "outer", NOW).await.unwrap();
+        assert_eq!(catalogue.bytes_below(outer).await.unwrap(), 10, "counted when it is taken into use");
         assert_eq!(catalogue.object_sums().await.unwrap().bucket, Sum { files: 1, bytes: 5 });
         // The bucket lost both copies: what is on the disk is sent again, and what is not can't be.
         assert!(
@@ -493,5 +497,14 @@ mod tests {
         let outcome = place.deleter.delete(&gone, Cause::rule(Rule::Quota, NOW)).await.unwrap();
         assert_eq!(outcome, Outcome::Deleted);
         assert_eq!(catalogue.leaving_objects(9).await.unwrap().len(), 1);
+        // The one that waits is left, and goes.
+        assert_eq!(catalogue.bytes_below(outer).await.unwrap(), 5);
+        assert_eq!(
+            place.deleter.delete(&waiting, Cause::rule(Rule::Age, NOW)).await.unwrap(),
+            Outcome::Deleted
+        );
+        for root in [outer, place.dir.path()] {
+            assert_eq!(catalogue.bytes_below(root).await.unwrap(), 0);
+        }
     }
 }

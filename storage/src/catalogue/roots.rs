@@ -110,6 +110,14 @@ impl Catalogue {
 
     /// What the files below a folder come to that are on its disk.
     pub(crate) async fn bytes_below(&self, root: &Path) -> Result<u64, CatalogueError> {
+        let kept = query("SELECT bytes FROM root_sums WHERE root = $1")
+            .bind(root.to_string_lossy())
+            .fetch_optional(&self.database)
+            .await?;
+        if let Some(row) = kept {
+            return Ok(unsigned(row.try_get(0)?));
+        }
+        // A folder that was never taken into use, and so has no sum.
         let (from, until) = below(root);
         let row = query(
             "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM files LEFT JOIN objects ON object_file = id \

@@ -31,8 +31,8 @@ const BEGIN_WITHIN: Duration = Duration::from_secs(10);
 /// How long a statement may take; then the connection is given up, since its other end may be gone without a word.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// Compiling a statement takes longer than any of ours.
-const READ: &str = "BEGIN READ ONLY; SET LOCAL jit = off";
+/// To compile a statement, or to start workers for it, takes longer than any of ours.
+const READ: &str = "BEGIN READ ONLY; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0";
 /// Whoever is frozen or cut off in the middle of writing holds up the others for 10 s at most.
 const WRITE: &str = "BEGIN; \
     SET LOCAL lock_timeout = '5s'; \
