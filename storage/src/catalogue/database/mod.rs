@@ -13,6 +13,7 @@
 //! Invariant: one transaction writes at a time, whoever else uses the database: SQLite has one writer, and PostgreSQL's queue for
 //! a lock. So what a look within a transaction found is true until its commit, and no two of them wait for each other.
 //!
+//! What goes to PostgreSQL is boxed: its driver's futures are large, and everything that asks a catalogue would be.
 //! Belongs here: connections, transactions, how statements get there. Does not: what they say (-> `catalogue`).
 
 mod postgres;
@@ -51,7 +52,7 @@ impl Database {
         match url.address() {
             Address::Sqlite(url) => sqlite::open(url).await,
             Address::Postgres(url) => {
-                let server = postgres::Server::open(url).await?;
+                let server = Box::pin(postgres::Server::open(url)).await?;
                 Ok(Opened { database: Self::Postgres(server), file: None })
             }
         }
@@ -61,7 +62,7 @@ impl Database {
     pub(super) async fn write(&self) -> Result<Writing, CatalogueError> {
         Ok(match self {
             Self::Sqlite(pool) => Writing::Sqlite(pool.begin().await?),
-            Self::Postgres(server) => Writing::Postgres(server.write().await?),
+            Self::Postgres(server) => Writing::Postgres(Box::pin(server.write()).await?),
         })
     }
 
@@ -79,7 +80,7 @@ impl Writing {
     pub(super) async fn commit(self) -> Result<(), CatalogueError> {
         match self {
             Self::Sqlite(transaction) => Ok(transaction.commit().await?),
-            Self::Postgres(session) => session.commit().await,
+            Self::Postgres(session) => Box::pin(session.commit()).await,
         }
     }
 }

@@ -58,7 +58,7 @@ impl Query {
                 let rows = bound!(Sqlite, self).fetch_all(pool).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
-            Database::Postgres(server) => server.read(self).await,
+            Database::Postgres(server) => Box::pin(server.read(self)).await,
         }
     }
 
@@ -92,7 +92,7 @@ impl Query {
             Writing::Sqlite(transaction) => {
                 Ok(bound!(Sqlite, self).execute(&mut **transaction).await?.rows_affected())
             }
-            Writing::Postgres(session) => session.execute(self).await,
+            Writing::Postgres(session) => Box::pin(session.execute(self)).await,
         }
     }
 
@@ -102,7 +102,7 @@ impl Query {
             Writing::Sqlite(transaction) => {
                 bound!(Sqlite, self).fetch_optional(&mut **transaction).await?.map(Row::Sqlite)
             }
-            Writing::Postgres(session) => session.fetch_all(self).await?.into_iter().next(),
+            Writing::Postgres(session) => Box::pin(session.fetch_all(self)).await?.into_iter().next(),
         };
         Ok(row.ok_or(sqlx::Error::RowNotFound)?)
     }
