@@ -51,6 +51,8 @@ mod rules;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
+mod thumbnails;
+#[cfg(test)]
 mod webhooks;
 #[cfg(test)]
 mod whep;

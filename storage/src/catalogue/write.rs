@@ -6,6 +6,7 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 use sqlx::{Row as _, SqliteConnection};
 
+use super::thumbnails::write_thumbnails;
 use super::{Catalogue, CatalogueError, FileUpdate, Update, signed};
 
 impl Catalogue {
@@ -16,6 +17,9 @@ impl Catalogue {
             match update {
                 Update::File(file) => write_file(&mut transaction, file).await?,
                 Update::Gap(path, gap) => write_gap(&mut transaction, path, gap).await?,
+                Update::Thumbnails { name, bytes } => {
+                    write_thumbnails(&mut transaction, name, *bytes).await?;
+                }
             }
         }
         transaction.commit().await?;
