@@ -17,6 +17,8 @@ mod durability;
 #[cfg(test)]
 mod endurance;
 #[cfg(test)]
+mod exports;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod formats;
