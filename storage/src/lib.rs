@@ -52,6 +52,7 @@ mod source;
 mod test_database;
 #[cfg(test)]
 mod tests;
+mod thumbnails;
 #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "there is no bucket to use it for"))]
 mod upload;
 mod walk;
@@ -88,6 +89,7 @@ pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;
 pub use root::Condition;
 pub use settings::{SettingsRow, SettingsStore};
+pub use thumbnails::{ThumbnailMaker, ThumbnailPlace};
 pub use upload::BucketFigures;
 
 use bucket::Bucket;
@@ -127,6 +129,7 @@ pub struct Storage {
     ledger: Ledger,
     updates: mpsc::Sender<Vec<Update>>,
     disks: BTreeMap<PathBuf, Disk>,
+    maker: Option<Arc<dyn ThumbnailMaker>>,
 }
 
 impl Storage {
@@ -172,7 +175,12 @@ impl Storage {
         let ledger = Ledger { premises, orders, checks: Arc::clone(&checks.state), uploads: seen };
         let telling = Telling::default();
         let driver = Driver { catalogue, updates: receiver, keeper, checks, uploads, telling };
-        Ok((Self { ledger, updates: sender, disks: BTreeMap::new() }, driver))
+        Ok((Self { ledger, updates: sender, disks: BTreeMap::new(), maker: None }, driver))
+    }
+
+    /// Has thumbnails made by somebody, for what is recorded to disks that are first used from now on.
+    pub fn make_thumbnails(&mut self, maker: Arc<dyn ThumbnailMaker>) {
+        self.maker = Some(maker);
     }
 
     /// For those who administer.
@@ -208,7 +216,8 @@ impl Storage {
                 let folder = place.key().clone();
                 let failed = |error| DiskError { root: folder.clone(), error };
                 let root = known.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-                let disk = Disk::start(root, self.ledger.premises.clock, self.updates.clone());
+                let disk =
+                    Disk::start(root, self.ledger.premises.clock, self.updates.clone(), self.maker.clone());
                 place.insert(disk.map_err(failed)?)
             }
         };

@@ -29,7 +29,7 @@ pub(crate) const START: WallTime = WallTime(1_795_635_000_000_000);
 #[expect(clippy::disallowed_methods, reason = "these tests are the owner who gives the clock")]
 pub(crate) const CLOCK: Clock = Clock { wall: || START.plus_us(3_600_000_000), monotonic: Instant::now };
 
-fn path() -> PathName {
+pub(crate) fn path() -> PathName {
     PathName::parse("city/cam_1").unwrap()
 }
 
@@ -67,7 +67,7 @@ fn picture(number: i64) -> Arc<AccessUnit> {
 }
 
 /// Commands that record so many pictures into files of `seconds`; the last file stays open.
-fn commands(pictures: i64, seconds: u64) -> Vec<Command> {
+pub(crate) fn commands(pictures: i64, seconds: u64) -> Vec<Command> {
     let mut segmenter = Segmenter::new(SegmenterConfig {
         segment_duration: Duration::from_secs(1),
         part_duration: Duration::from_millis(200),
@@ -93,7 +93,7 @@ impl Place {
         Self { database: test_database::new_in(dir.path()), dir }
     }
 
-    fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("recordings")
     }
 
@@ -101,7 +101,7 @@ impl Place {
         self.limited(delete_after, None)
     }
 
-    fn limited(&self, delete_after: Option<Duration>, quota_bytes: Option<u64>) -> StorageConfig {
+    pub(crate) fn limited(&self, delete_after: Option<Duration>, quota_bytes: Option<u64>) -> StorageConfig {
         let rule = PathRule { path: path(), delete_after, quota_bytes, root: self.root() };
         StorageConfig {
             database: self.database.clone(),
@@ -111,7 +111,7 @@ impl Place {
         }
     }
 
-    fn template(&self) -> RecordPath {
+    pub(crate) fn template(&self) -> RecordPath {
         RecordPath::parse("recordings/%path/%Y/%s-%f", self.dir.path()).unwrap()
     }
 
@@ -126,10 +126,11 @@ impl Place {
         stopped.await.unwrap();
     }
 
-    fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let folder = self.root().join("city/cam_1/2026");
         let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "mp4"));
         files.sort();
         files
     }
@@ -279,7 +280,7 @@ async fn spans_break_where_a_file_is_missing_and_behind_one_that_lost_its_end() 
 /// Everything that is listed on a first page.
 const FIRST: Paging = Paging { page: 0, per_page: 100 };
 
-fn hold(from_s: i64, until_s: i64) -> NewHold {
+pub(crate) fn hold(from_s: i64, until_s: i64) -> NewHold {
     let at = |seconds: i64| START.plus_us(seconds * 1_000_000);
     NewHold {
         path: path(),

@@ -17,6 +17,8 @@ mod durability;
 #[cfg(test)]
 mod endurance;
 #[cfg(test)]
+mod exports;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod formats;
@@ -52,6 +54,8 @@ mod rtsp;
 mod rules;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod thumbnails;
 #[cfg(test)]
 mod webhooks;
 #[cfg(test)]

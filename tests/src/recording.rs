@@ -86,6 +86,8 @@ impl Archive {
         for entry in std::fs::read_dir(folder)? {
             files.push(entry?.path());
         }
+        // Thumbnails lie beside them.
+        files.retain(|file| file.extension().is_none_or(|extension| extension != "mjpeg"));
         files.sort();
         Ok(files)
     }

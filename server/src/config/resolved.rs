@@ -366,6 +366,9 @@ pub(crate) struct RecordConfig {
     pub(crate) delete_after: Option<Duration>,
     /// `recordQuota`, ours: above it the path's oldest files go; `None`, key 0 and the default, for no limit.
     pub(crate) quota_bytes: Option<u64>,
+    /// `recordThumbnails`, ours: a small picture is kept at each whole multiple of this; `None`, key "no" and the default, for
+    /// none: they are made of the recording when they are asked for.
+    pub(crate) thumbnails_every: Option<Duration>,
 }
 
 /// Limits of all recordings together; ours.

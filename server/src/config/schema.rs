@@ -270,6 +270,7 @@ pub(crate) const PATH: &[Field] = &[
     text("runOnRecordSegmentComplete", ""),
     // Ours.
     size("recordQuota", "0"),
+    text("recordThumbnails", "no"),
 ];
 
 /// Settings of older versions, shown where they are written.

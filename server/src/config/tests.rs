@@ -418,3 +418,17 @@ fn quotas_and_disk_levels_are_sizes_and_percent() {
     assert!(bad("recordDiskAlarm: 101").contains("a percentage from 1 to 100"));
     assert!(bad("paths:\n  a:\n    record: yes\n    recordQuota: lots\n").contains("recordQuota"));
 }
+
+#[test]
+fn thumbnails_are_kept_at_a_distance_or_not_at_all() {
+    let yaml = |value: &str| format!("paths:\n  a:\n    record: yes\n    recordThumbnails: {value}\n");
+    let every = |value: &str| {
+        let (config, _) = good(&yaml(value));
+        config.paths.values().next().unwrap().record.as_ref().unwrap().thumbnails_every
+    };
+    assert_eq!(every("10s"), Some(Duration::from_secs(10)));
+    assert_eq!([every("no"), every("false"), every("0"), every("")], [None; 4]);
+    for wrong in ["yes", "500ms", "2h", "10"] {
+        assert!(bad(&yaml(wrong)).contains("a duration from 1s to 1h"), "{wrong}");
+    }
+}

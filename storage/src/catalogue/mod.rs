@@ -16,6 +16,7 @@ mod objects;
 mod read;
 mod roots;
 mod settings;
+mod thumbnails;
 mod write;
 
 use std::path::PathBuf;
@@ -94,6 +95,11 @@ pub(crate) struct Catalogue {
 pub(crate) enum Update {
     File(FileUpdate),
     Gap(PathName, Gap),
+    /// How long the thumbnails beside a file are by now.
+    Thumbnails {
+        name: PathBuf,
+        bytes: u64,
+    },
 }
 
 /// How far a file has come, once that is on the disk.

@@ -6,6 +6,7 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 
 use super::database::{Writing, query};
+use super::thumbnails::write_thumbnails;
 use super::{Catalogue, CatalogueError, FileUpdate, Update, signed};
 
 impl Catalogue {
@@ -16,6 +17,7 @@ impl Catalogue {
             match update {
                 Update::File(file) => write_file(&mut writing, file).await?,
                 Update::Gap(path, gap) => write_gap(&mut writing, path, gap).await?,
+                Update::Thumbnails { name, bytes } => write_thumbnails(&mut writing, name, *bytes).await?,
             }
         }
         writing.commit().await?;
