@@ -23,7 +23,8 @@ use tokio::sync::Notify;
 use tracing::{info, info_span, warn};
 
 use crate::config::pattern::PathPattern;
-use crate::config::resolved::{Config, OnDemand, PathConfig, PathSource, RecordConfig, RtspSource};
+use crate::config::pulled::SourceKind;
+use crate::config::resolved::{Config, PathConfig, PathSource, RecordConfig};
 use crate::events::{Events, Lasting, Origin, PathEvents, PathSettings};
 use crate::hooks::on_demand;
 use crate::ingest::publish::PublishPoint;
@@ -112,22 +113,29 @@ struct Running {
 /// Who feeds a path.
 enum Feed {
     /// A supervisor, among these tasks.
-    Camera(TaskSet),
+    Camera(SourceKind, TaskSet),
     Publishers(Arc<PublishPoint>),
 }
 
 impl Feed {
     fn end(&self) {
         match self {
-            Self::Camera(tasks) => tasks.token().cancel(),
+            Self::Camera(_, tasks) => tasks.token().cancel(),
             Self::Publishers(point) => point.close(),
         }
     }
 
     fn point(&self) -> Option<Arc<PublishPoint>> {
         match self {
-            Self::Camera(_) => None,
+            Self::Camera(..) => None,
             Self::Publishers(point) => Some(Arc::clone(point)),
+        }
+    }
+
+    fn kind(&self) -> Option<SourceKind> {
+        match self {
+            Self::Camera(kind, _) => Some(*kind),
+            Self::Publishers(_) => None,
         }
     }
 }
@@ -271,7 +279,7 @@ impl Paths {
         let before = &running.config;
         match (&running.feed, &wanted.config.source) {
             (Feed::Publishers(point), PathSource::Publisher(replacing)) => point.allow(*replacing),
-            (Feed::Camera(_), source)
+            (Feed::Camera(..), source)
                 if before.source == *source
                     && before.on_demand == wanted.config.on_demand
                     && running.times == times => {}
@@ -300,12 +308,13 @@ impl Paths {
 
     fn feed(&self, config: &PathConfig, intake: &Intake, home: &Handle, times: SupervisorTimes) -> Feed {
         match &config.source {
-            PathSource::Rtsp(source) => {
+            PathSource::Pulled(source) => {
                 // The camera, and with it the remuxing.
                 let tasks = self.cameras.on(Some(home.clone())).branch();
-                intake.stream().set_origin(Origin::default());
-                Supervisor::spawn(&tasks, camera(source, config.on_demand), intake, times);
-                Feed::Camera(tasks)
+                intake.stream().set_origin(Origin::pulled(source.kind()));
+                let camera = Camera { source: source.clone(), on_demand: config.on_demand };
+                Supervisor::spawn(&tasks, camera, intake, times);
+                Feed::Camera(source.kind(), tasks)
             }
             PathSource::Publisher(replacing) => {
                 intake.stream().set_state(SourceStatus::Idle, "nobody publishes", clock::wall_now());
@@ -343,10 +352,6 @@ impl Running {
     }
 }
 
-fn camera(source: &RtspSource, on_demand: Option<OnDemand>) -> Camera {
-    Camera { source: source.clone(), on_demand }
-}
-
 fn entry(wanted: &Wanted, stream: &Arc<Stream>, feed: &Feed) -> Arc<PathEntry> {
     let publishing = wanted.config.hooks.on_demand.as_ref().map(|demand| demand.times);
     let on_demand = wanted.config.on_demand.or(publishing);
@@ -356,6 +361,7 @@ fn entry(wanted: &Wanted, stream: &Arc<Stream>, feed: &Feed) -> Arc<PathEntry> {
         conf_name: Arc::clone(&wanted.conf_name),
         is_on_demand: on_demand.is_some(),
         readers_max: wanted.config.readers_max,
+        pulled: feed.kind(),
         point: feed.point(),
     })
 }

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use media_core::gate::CameraGrant;
 use media_core::path_name::PathName;
 
+use crate::config::pulled::SourceKind;
 use crate::ingest::publish::PublishPoint;
 use crate::stream::{ReaderKind, Stream};
 
@@ -59,6 +60,8 @@ pub(crate) struct PathEntry {
     pub(crate) is_on_demand: bool,
     /// `maxReaders`; all HLS viewers are one.
     pub(crate) readers_max: Option<usize>,
+    /// How its media is asked for, if it is.
+    pub(crate) pulled: Option<SourceKind>,
     /// Where publishers come, if they do.
     pub(crate) point: Option<Arc<PublishPoint>>,
 }
@@ -74,6 +77,7 @@ impl PathEntry {
             conf_name,
             is_on_demand: false,
             readers_max: None,
+            pulled: Some(SourceKind::Rtsp),
             point: None,
         })
     }

@@ -41,6 +41,12 @@ mod postgres;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod pulled_hls;
+#[cfg(test)]
+mod pulled_rtmp;
+#[cfg(test)]
+mod pulled_whep;
+#[cfg(test)]
 mod recorded_hls;
 #[cfg(test)]
 mod recording;

@@ -22,6 +22,7 @@ mod keys;
 pub(crate) mod layer;
 mod paths;
 pub(crate) mod pattern;
+pub(crate) mod pulled;
 mod reader;
 mod record;
 mod resolve;

@@ -20,6 +20,7 @@ use storage::{BucketConfig, DatabaseUrl, DiskLevels, RecordPath};
 use super::access::AccessConfig;
 use super::hooks::{HookPair, PathHooks};
 use super::pattern::PathPattern;
+use super::pulled::PulledSource;
 use super::source_url::{Secret, SourceUrl};
 use super::webhooks::WebhookConfig;
 
@@ -396,8 +397,8 @@ pub(crate) struct S3Config {
 pub(crate) enum PathSource {
     /// Somebody sends it (`source: publisher`, the default).
     Publisher(Replacing),
-    /// A camera is asked for it.
-    Rtsp(RtspSource),
+    /// A camera, or another server, is asked for it.
+    Pulled(PulledSource),
 }
 
 /// What happens to a publisher when another one comes; key `overridePublisher`.

@@ -21,6 +21,7 @@ use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
 use crate::access::Access;
+use crate::config::pulled::SourceKind;
 use crate::decode::pool::DecodePool;
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtmp::stats::ConnRecord as RtmpConnRecord;
@@ -126,8 +127,14 @@ impl Audience {
 
     /// Where the stream comes from: pulled, or the session that publishes it.
     fn source(&self, entry: &PathEntry) -> Option<PathSource> {
-        if entry.point.is_none() {
-            return Some(PathSource { kind: PathSourceType::RtspSource, id: String::new() });
+        if let Some(pulled) = entry.pulled {
+            let kind = match pulled {
+                SourceKind::Rtsp => PathSourceType::RtspSource,
+                SourceKind::Rtmp => PathSourceType::RtmpSource,
+                SourceKind::Hls => PathSourceType::HlsSource,
+                SourceKind::WebRtc => PathSourceType::WebRtcSource,
+            };
+            return Some(PathSource { kind, id: String::new() });
         }
         let publishes = |session: &&Arc<RtspSessionRecord>| {
             session.facts.path == *entry.stream.name() && session.state() == "publish"
