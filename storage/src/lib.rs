@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  media_core::egress::recorder ─commands─► disk: writer ─► segment files
-//!                                             └─ syncer ─► Driver ─► catalogue (SQLite) ─► Recordings: spans, clips
+//!                                             └─ syncer ─► Driver ─► catalogue (SQL) ────► Recordings: spans, clips
 //!                                                            ├─ Keeper: holds, age, quotas, space; disks that come and go
 //!                                                            └─ Uploads: closed files ─► bucket (S3), which playback reads too
 //!  start-up, and when a disk is back: repair of what was open
@@ -49,6 +49,8 @@ mod segment_file;
 mod settings;
 mod source;
 #[cfg(test)]
+mod test_database;
+#[cfg(test)]
 mod tests;
 mod thumbnails;
 #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "there is no bucket to use it for"))]
@@ -65,7 +67,7 @@ use tokio::sync::mpsc;
 
 pub use bucket::HAS_BUCKETS;
 pub use bucket_config::{Addressing, BucketConfig, BucketCredentials, ObjectEncryption, PART_BYTES};
-pub use catalogue::CatalogueError;
+pub use catalogue::{CatalogueError, DatabaseUrl, DatabaseUrlError};
 pub use check::{CheckReport, CheckState, Depth, Finding};
 pub use clock::Clock;
 pub use deletion::{DeletedFigures, Deletion, DeletionFilter, Rule};
@@ -103,8 +105,8 @@ use upload::{Uploads, UploadsSetup};
 /// What is stored where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageConfig {
-    /// The catalogue: `sqlite:FILE`.
-    pub database: String,
+    /// The catalogue.
+    pub database: DatabaseUrl,
     /// The folders that may hold recordings: those of all `recordPath`s.
     pub roots: Vec<PathBuf>,
     /// What is kept.

@@ -19,8 +19,8 @@ use crate::repair::{Known, Mended, mend};
 use crate::seal::SEAL_BYTES;
 use crate::walk::{Standing, standing_at};
 use crate::{
-    Clock, Condition, Deletion, DeletionFilter, Depth, DiskLevels, HoldFilter, NewHold, Ordered, Paging,
-    PathRule, RecordPath, RetentionConfig, Rule, Storage, StorageConfig,
+    Clock, Condition, DatabaseUrl, Deletion, DeletionFilter, Depth, DiskLevels, HoldFilter, NewHold, Ordered,
+    Paging, PathRule, RecordPath, RetentionConfig, Rule, Storage, StorageConfig, test_database,
 };
 
 /// 2026-11-25T19:30:00Z
@@ -84,11 +84,13 @@ pub(crate) fn commands(pictures: i64, seconds: u64) -> Vec<Command> {
 
 pub(crate) struct Place {
     dir: tempfile::TempDir,
+    database: DatabaseUrl,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        Self { database: test_database::new_in(dir.path()), dir }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -102,7 +104,7 @@ impl Place {
     pub(crate) fn limited(&self, delete_after: Option<Duration>, quota_bytes: Option<u64>) -> StorageConfig {
         let rule = PathRule { path: path(), delete_after, quota_bytes, root: self.root() };
         StorageConfig {
-            database: format!("sqlite:{}", self.dir.path().join("catalogue.db").display()),
+            database: self.database.clone(),
             roots: vec![self.root()],
             retention: RetentionConfig { paths: vec![rule], ..RetentionConfig::default() },
             bucket: None,
@@ -324,6 +326,23 @@ async fn what_a_hold_touches_stays_across_a_restart_until_it_is_released() {
     assert!(place.files().is_empty());
     let deleted = [(Rule::Age, 0), (Rule::Age, 9), (Rule::Operator, 3), (Rule::Age, 6)];
     assert_eq!(deleted_by(&storage).await, deleted);
+}
+
+#[tokio::test]
+async fn a_hold_that_says_it_holds_a_file_holds_it_though_that_is_being_deleted() {
+    const FILES: i64 = 20;
+    let place = Place::new();
+    place.record(FILES * 25, 1).await;
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let ledger = storage.ledger();
+    for second in 0..FILES {
+        let (path, hold) = (path(), hold(second, second + 1));
+        let both = tokio::join!(ledger.place_hold(&hold), ledger.delete_file(&path, hold.start, "rui"));
+        let (held, ordered) = (both.0.unwrap(), both.1.unwrap());
+        // Whichever came first; never both.
+        let is_either = matches!((held.files, ordered), (0, Ordered::Deleted) | (1, Ordered::Held(_)));
+        assert!(is_either, "it holds {} files, and the deletion: {ordered:?}", held.files);
+    }
 }
 
 #[tokio::test]

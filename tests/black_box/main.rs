@@ -37,6 +37,8 @@ mod pictures;
 #[cfg(test)]
 mod playback;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod recorded_hls;

@@ -23,6 +23,7 @@ pub mod machine;
 pub mod metrics;
 pub mod peers;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod recording;
 pub mod rtmp;

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use media_core::gate::Digest;
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
-use storage::{BucketConfig, DiskLevels, RecordPath};
+use storage::{BucketConfig, DatabaseUrl, DiskLevels, RecordPath};
 
 use super::access::AccessConfig;
 use super::hooks::{HookPair, PathHooks};
@@ -49,7 +49,7 @@ pub(crate) struct Config {
     /// Playback of recordings, key `playback`; off by default.
     pub(crate) playback: Option<PlaybackConfig>,
     /// The catalogue of recordings, key `database`; ours, default `sqlite:gtvision.db`.
-    pub(crate) database: String,
+    pub(crate) database: DatabaseUrl,
     /// What of recordings is kept, of all paths together.
     pub(crate) retention: RetentionLimits,
     /// The bucket that recordings are copied to, section `s3`; ours, off by default.

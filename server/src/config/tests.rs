@@ -52,6 +52,18 @@ fn an_empty_file_gives_mediamtx_defaults_on_our_servers() {
 }
 
 #[test]
+fn a_database_that_makes_no_sense_is_told_without_its_password() {
+    let (config, _) = good("database: postgres://ana:not-told@db.example/city?sslmode=require\n");
+    assert_eq!(config.database.to_string(), "postgres://db.example:5432/city");
+    assert!(!format!("{config:?}").contains("not-told"));
+    for wrong in ["postgres://ana:not-told@db/city?pasword=not-told", "mysql://ana:not-told@db/city"] {
+        let error = bad(&format!("database: {wrong}\n"));
+        assert!(error.contains("\"database\" is not an address of"), "{error}");
+        assert!(!error.contains("not-told"), "{error}");
+    }
+}
+
+#[test]
 fn paths_take_what_they_lack_from_path_defaults() {
     let (config, _) = good(
         "pathDefaults:\n  rtspTransport: tcp\n  sourceOnDemandCloseAfter: 1m30s\n\

@@ -2,23 +2,22 @@
 
 use std::path::Path;
 
-use sqlx::SqliteConnection;
-
+use super::database::{Writing, query};
 use super::{CatalogueError, signed};
 
 /// Notes how long they are; nothing where the file is not known, or not any more. They are forgotten with it.
 pub(super) async fn write_thumbnails(
-    connection: &mut SqliteConnection,
+    writing: &mut Writing,
     name: &Path,
     bytes: u64,
 ) -> Result<(), CatalogueError> {
-    sqlx::query(
-        "INSERT INTO thumbnails (file, path, bytes) SELECT id, path, $1 FROM files WHERE name = $2 \
+    query(
+        "INSERT INTO thumbnails (file, path, bytes) SELECT id, path, CAST($1 AS BIGINT) FROM files WHERE name = $2 \
          ON CONFLICT (file) DO UPDATE SET bytes = excluded.bytes",
     )
     .bind(signed(bytes))
     .bind(name.to_string_lossy())
-    .execute(connection)
+    .execute(writing)
     .await?;
     Ok(())
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -136,6 +137,7 @@ impl Syncer {
             true => marker::folders(&self.root.folder).iter().find_map(|folder| sync_folder(folder).err()),
             false => None,
         };
+        files.values().for_each(|grown| self.begin(grown));
         for grown in files.into_values() {
             if self.standing.broken.contains_key(&grown.update.facts.name) {
                 self.leave(grown);
@@ -174,6 +176,17 @@ impl Syncer {
             tracing::warn!("catalogue is gone; start-up repair will find what it was not told");
         }
         (self.clock.monotonic)().saturating_duration_since(began)
+    }
+
+    /// Lets the system begin to write what a file grew by: what is under way for all of them together costs less, and ends sooner,
+    /// than one file after the other. The sync that follows is what counts, so this answer does not. Only what is new is named, which
+    /// is dirty: what is clean stays in memory for those who read it.
+    fn begin(&self, grown: &Grown) {
+        let from = self.standing.synced.get(&grown.update.facts.name).map_or(0, |extent| extent.bytes);
+        let new = grown.update.extent.bytes.checked_sub(from).and_then(NonZeroU64::new);
+        if new.is_some() {
+            let _is_advice = rustix::fs::fadvise(&grown.file, from, new, rustix::fs::Advice::DontNeed);
+        }
     }
 
     /// The file's folder and those above it, up to the root: any of them may be new.

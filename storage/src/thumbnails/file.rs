@@ -98,7 +98,7 @@ pub(crate) fn is_ours(name: &Path) -> io::Result<bool> {
     let Some(file) = open(name)? else { return Ok(false) };
     let mut begin = [0; BEGIN.len() + NAME.len()];
     match file.read_exact_at(&mut begin, 0) {
-        // One that nothing came to is nobody's.
+        // Of one that is empty nobody misses anything.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(file.metadata()?.len() == 0),
         read => read.map(|()| begin.starts_with(&BEGIN) && begin.ends_with(NAME.as_bytes())),
     }
