@@ -17,6 +17,8 @@ mod durability;
 #[cfg(test)]
 mod endurance;
 #[cfg(test)]
+mod exports;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod formats;
@@ -34,6 +36,8 @@ mod patterns;
 mod pictures;
 #[cfg(test)]
 mod playback;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
@@ -56,6 +60,8 @@ mod rtsp;
 mod rules;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod thumbnails;
 #[cfg(test)]
 mod webhooks;
 #[cfg(test)]

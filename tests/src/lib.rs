@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod nginx;
 pub mod peers;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod recording;
 pub mod rtmp;

@@ -328,6 +328,7 @@ pub(crate) const PATH: &[Key] = &[
     works("recordSegmentDuration"),
     works("recordDeleteAfter"),
     works("recordQuota"),
+    works("recordThumbnails"),
     works("overridePublisher"),
     later("srtPublishPassphrase", Area::Srt, ""),
     later("rtspDemuxMpegts", Area::RtspSource, "false"),

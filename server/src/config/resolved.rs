@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use media_core::gate::Digest;
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
-use storage::{BucketConfig, DiskLevels, RecordPath};
+use storage::{BucketConfig, DatabaseUrl, DiskLevels, RecordPath};
 
 use super::access::AccessConfig;
 use super::hooks::{HookPair, PathHooks};
@@ -50,7 +50,7 @@ pub(crate) struct Config {
     /// Playback of recordings, key `playback`; off by default.
     pub(crate) playback: Option<PlaybackConfig>,
     /// The catalogue of recordings, key `database`; ours, default `sqlite:gtvision.db`.
-    pub(crate) database: String,
+    pub(crate) database: DatabaseUrl,
     /// What of recordings is kept, of all paths together.
     pub(crate) retention: RetentionLimits,
     /// The bucket that recordings are copied to, section `s3`; ours, off by default.
@@ -367,6 +367,9 @@ pub(crate) struct RecordConfig {
     pub(crate) delete_after: Option<Duration>,
     /// `recordQuota`, ours: above it the path's oldest files go; `None`, key 0 and the default, for no limit.
     pub(crate) quota_bytes: Option<u64>,
+    /// `recordThumbnails`, ours: a small picture is kept at each whole multiple of this; `None`, key "no" and the default, for
+    /// none: they are made of the recording when they are asked for.
+    pub(crate) thumbnails_every: Option<Duration>,
 }
 
 /// Limits of all recordings together; ours.

@@ -53,6 +53,18 @@ fn an_empty_file_gives_mediamtx_defaults_on_our_servers() {
 }
 
 #[test]
+fn a_database_that_makes_no_sense_is_told_without_its_password() {
+    let (config, _) = good("database: postgres://ana:not-told@db.example/city?sslmode=require\n");
+    assert_eq!(config.database.to_string(), "postgres://db.example:5432/city");
+    assert!(!format!("{config:?}").contains("not-told"));
+    for wrong in ["postgres://ana:not-told@db/city?pasword=not-told", "mysql://ana:not-told@db/city"] {
+        let error = bad(&format!("database: {wrong}\n"));
+        assert!(error.contains("\"database\" is not an address of"), "{error}");
+        assert!(!error.contains("not-told"), "{error}");
+    }
+}
+
+#[test]
 fn paths_take_what_they_lack_from_path_defaults() {
     let (config, _) = good(
         "pathDefaults:\n  rtspTransport: tcp\n  sourceOnDemandCloseAfter: 1m30s\n\
@@ -445,4 +457,18 @@ fn quotas_and_disk_levels_are_sizes_and_percent() {
     assert!(bad("recordDiskStop: 89").contains("must rise"));
     assert!(bad("recordDiskAlarm: 101").contains("a percentage from 1 to 100"));
     assert!(bad("paths:\n  a:\n    record: yes\n    recordQuota: lots\n").contains("recordQuota"));
+}
+
+#[test]
+fn thumbnails_are_kept_at_a_distance_or_not_at_all() {
+    let yaml = |value: &str| format!("paths:\n  a:\n    record: yes\n    recordThumbnails: {value}\n");
+    let every = |value: &str| {
+        let (config, _) = good(&yaml(value));
+        config.paths.values().next().unwrap().record.as_ref().unwrap().thumbnails_every
+    };
+    assert_eq!(every("10s"), Some(Duration::from_secs(10)));
+    assert_eq!([every("no"), every("false"), every("0"), every("")], [None; 4]);
+    for wrong in ["yes", "500ms", "2h", "10"] {
+        assert!(bad(&yaml(wrong)).contains("a duration from 1s to 1h"), "{wrong}");
+    }
 }
