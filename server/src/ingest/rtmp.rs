@@ -10,6 +10,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use media_core::rtmp::client::{Authentication, User};
 use media_core::rtmp::{
@@ -113,7 +114,7 @@ impl Session {
         arrivals: &mut Arrivals<'_>,
         online: &mut impl FnMut(),
     ) -> Result<(), SessionError> {
-        self.transmit(arrivals).await?;
+        self.transmit(arrivals.request_limit()).await?;
         let (buf, stream) = (&mut self.buf, &mut self.connected.stream);
         let woken = tokio::select! {
             biased;
@@ -170,10 +171,10 @@ impl Session {
         Ok(())
     }
 
-    /// Writes what the machine wants to send.
-    async fn transmit(&mut self, arrivals: &Arrivals<'_>) -> Result<(), SessionError> {
+    /// Writes what the machine wants to send, each piece within `limit`.
+    async fn transmit(&mut self, limit: Duration) -> Result<(), SessionError> {
         while let Some(bytes) = self.client.poll_transmit() {
-            let deadline = clock::now() + arrivals.request_limit();
+            let deadline = clock::now() + limit;
             let written = timeout_at(deadline.into(), self.connected.stream.write_all(&bytes)).await;
             written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "source does not read"))??;
         }

@@ -250,7 +250,7 @@ impl Fetcher {
             .header(USER_AGENT, concat!("GT-Vision/", env!("CARGO_PKG_VERSION")))
             .header(ACCEPT, "*/*");
         if let Ask::Get(Some(ByteRange { start, bytes })) = wanted.ask {
-            let end = start.saturating_add(bytes - 1);
+            let end = start.saturating_add(bytes.saturating_sub(1));
             request = request.header(RANGE, format!("bytes={start}-{end}"));
         }
         if matches!(wanted.ask, Ask::Post(_)) {
@@ -297,33 +297,15 @@ impl Fetcher {
                     if is_home {
                         self.reach = Some(reach);
                     }
-                    let (sender, driver) = self.handshake(tcp, url, &host).await?;
+                    // The certificate that is named is the source's own.
+                    let fingerprint = self.source.fingerprint.filter(|_| is_home);
+                    let (sender, driver) = handshake(tcp, (url.scheme(), host.as_str()), fingerprint).await?;
                     return Ok(Kept { origin, sender, driver: Some(driver) });
                 }
                 Err(error) => fault = error.into(),
             }
         }
         Err(fault)
-    }
-
-    async fn handshake(
-        &self,
-        tcp: TcpStream,
-        url: &Url,
-        host: &str,
-    ) -> Result<(SendRequest<Full<Bytes>>, Driver), Fault> {
-        tcp.set_nodelay(true)?;
-        if url.scheme() == "http" {
-            let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
-            return Ok((sender, Box::pin(connection)));
-        }
-        // The certificate that is named is the source's own.
-        let fingerprint = self.source.fingerprint.filter(|_| self.is_home(url));
-        let config = tls_client::client_config(default_provider(), fingerprint, "sourceFingerprint")?;
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| Fault::Address)?;
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
-        Ok((sender, Box::pin(connection)))
     }
 }
 
@@ -345,6 +327,24 @@ impl Kept {
     async fn driven<T>(&mut self, work: impl Future<Output = T>) -> T {
         drive(&mut self.driver, work).await
     }
+}
+
+/// Speaks HTTP over a connection, within TLS where the scheme says so.
+async fn handshake(
+    tcp: TcpStream,
+    (scheme, host): (&str, &str),
+    fingerprint: Option<[u8; 32]>,
+) -> Result<(SendRequest<Full<Bytes>>, Driver), Fault> {
+    tcp.set_nodelay(true)?;
+    if scheme == "http" {
+        let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
+        return Ok((sender, Box::pin(connection)));
+    }
+    let config = tls_client::client_config(default_provider(), fingerprint, "sourceFingerprint")?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| Fault::Address)?;
+    let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
+    Ok((sender, Box::pin(connection)))
 }
 
 /// Polls a connection beside what waits for it: it is no task of its own, and ends with its session.

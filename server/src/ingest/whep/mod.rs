@@ -91,7 +91,8 @@ pub(super) async fn run(
 ) -> Result<SessionEnd, SessionError> {
     let token = context.token;
     let mut arrivals = Arrivals::new(context, clock::now());
-    let opening = timeout_at(arrivals.connect_deadline().into(), Session::open(source, &arrivals));
+    let opening =
+        timeout_at(arrivals.connect_deadline().into(), Session::open(source, arrivals.request_limit()));
     let mut session = tokio::select! {
         opened = opening => opened.map_err(|_| arrivals.connect_timeout())??,
         () = token.cancelled() => return Ok(SessionEnd::Cancelled),
@@ -137,8 +138,8 @@ struct Session {
 }
 
 impl Session {
-    /// Offers, and takes the answer.
-    async fn open(source: &WhepSource, arrivals: &Arrivals<'_>) -> Result<Self, SessionError> {
+    /// Offers, and takes the answer, which may take `limit`.
+    async fn open(source: &WhepSource, limit: Duration) -> Result<Self, SessionError> {
         let url = source.remote.url.url();
         let ip = local_ip(url).await?;
         let socket = UdpSocket::bind(SocketAddr::new(ip, 0)).await?;
@@ -155,7 +156,6 @@ impl Session {
         let (offer, pending) = changes.apply().ok_or(WhepError::Offer)?;
         let mut fetcher = Fetcher::new(&source.remote).with_bearer(source.bearer_token.clone());
         let offer = offer.to_sdp_string();
-        let limit = arrivals.request_limit();
         let wanted = Wanted { what: "answer", ask: Ask::Post(&offer), bytes_max: ANSWER_BYTES_MAX, limit };
         let answered = fetcher.fetch(url, wanted).await.map_err(WhepError::from)?;
         let answer = String::from_utf8_lossy(&answered.body).into_owned();
@@ -326,10 +326,8 @@ impl Session {
     /// Tells when pictures were taken, by the server's clock, once a report.
     fn report(&mut self, payload_type: u8, report: &SenderInfo, arrivals: &mut Arrivals<'_>) {
         let track = self.payload_types.iter().position(|known| *known == payload_type);
-        let Some((track, reported)) = track.and_then(|track| Some((track, self.reported.get_mut(track)?)))
-        else {
-            return;
-        };
+        let Some(track) = track else { return };
+        let Some(reported) = self.reported.get_mut(track) else { return };
         if reported.replace(report.ntp_time) == Some(report.ntp_time) {
             return;
         }
@@ -368,7 +366,7 @@ impl Session {
 
     /// Asks for a key frame until there is one, and after a loss.
     fn ask_for_key_frame(&mut self, arrivals: &Arrivals<'_>, now: Instant) -> Result<(), SessionError> {
-        let lost = self.tracks.receivers().iter().map(RtpReceiver::stats).map(|stats| stats.lost).sum();
+        let lost: u64 = self.tracks.receivers().iter().map(RtpReceiver::stats).map(|stats| stats.lost).sum();
         let is_wanted = self.is_connected && (!arrivals.is_online() || lost != self.lost);
         if !is_wanted || self.asked_at.is_some_and(|at| now < at + KEY_FRAME_REQUESTS_EVERY) {
             return Ok(());
