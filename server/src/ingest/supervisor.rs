@@ -23,7 +23,7 @@ use super::intake::{Intake, Machine};
 use super::session::{self, SessionContext, SessionEnd, SessionError, SessionTimes, TryTransport};
 use super::{hls, rtmp, whep};
 use crate::config::pulled::PulledSource;
-use crate::config::resolved::{OnDemand, RtspSource, RtspTransport};
+use crate::config::resolved::{OnDemand, RtspTransport};
 use crate::runtime::clock;
 use crate::runtime::retry::{RetryConfig, RetryPolicy, Wait};
 use crate::runtime::tasks::{Ended, TaskSet, catch_panic};
@@ -154,8 +154,20 @@ impl Supervisor {
         self.stream.set_state(status, reason, clock::wall_now());
     }
 
+    /// The transport of an RTSP camera's next try; of no concern for other sources.
+    fn transport(&self) -> TryTransport {
+        let PulledSource::Rtsp(source) = &self.source else { return TryTransport::Tcp };
+        match source.transport {
+            RtspTransport::Tcp => TryTransport::Tcp,
+            RtspTransport::Udp => TryTransport::Udp,
+            RtspTransport::Automatic if self.prefer_tcp || source.url.scheme().is_tls() => TryTransport::Tcp,
+            RtspTransport::Automatic => TryTransport::UdpFirst,
+        }
+    }
+
     /// One session; `None` when it was cancelled, else the reason of its end.
     async fn one_session(&mut self, token: &CancellationToken) -> Option<String> {
+        let transport = self.transport();
         self.stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
         let (stream, retry) = (Arc::clone(&self.stream), &mut self.retry);
         let online = || {
@@ -168,7 +180,6 @@ impl Supervisor {
             SessionContext { stream: &self.stream, output, ingest, times: self.times.session, token };
         let ended = match &self.source {
             PulledSource::Rtsp(source) => {
-                let transport = try_transport(source, self.prefer_tcp);
                 let span = info_span!("session", ?transport);
                 catch_panic(session::run(source, context, transport, online).instrument(span)).await
             }
@@ -204,25 +215,11 @@ impl Supervisor {
             err,
             SessionError::UdpSilent | SessionError::Rtsp(media_core::rtsp::ClientError::UnsupportedTransport)
         );
-        let tried_udp_first = match &self.source {
-            PulledSource::Rtsp(source) => try_transport(source, self.prefer_tcp) == TryTransport::UdpFirst,
-            PulledSource::Rtmp(_) | PulledSource::Hls(_) | PulledSource::Whep(_) => false,
-        };
-        if tried_udp_first && udp_refused {
+        if self.transport() == TryTransport::UdpFirst && udp_refused {
             info!("camera does not do udp, tcp from now on");
             self.prefer_tcp = true;
         }
         err.to_string()
-    }
-}
-
-/// The transport of a camera's next try.
-fn try_transport(source: &RtspSource, prefer_tcp: bool) -> TryTransport {
-    match source.transport {
-        RtspTransport::Tcp => TryTransport::Tcp,
-        RtspTransport::Udp => TryTransport::Udp,
-        RtspTransport::Automatic if prefer_tcp || source.url.scheme().is_tls() => TryTransport::Tcp,
-        RtspTransport::Automatic => TryTransport::UdpFirst,
     }
 }
 
