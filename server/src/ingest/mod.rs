@@ -10,7 +10,7 @@
 //!
 //! The decisions are media_core's: `rtsp` (dialogue), `rtp` and `ingest` (access units, times).
 
-mod connect;
+pub(crate) mod connect;
 mod intake;
 mod output;
 pub(crate) mod publish;
