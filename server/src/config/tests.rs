@@ -61,7 +61,7 @@ fn paths_take_what_they_lack_from_path_defaults() {
     let path = |name: &str| config.paths.iter().find(|(key, _)| key.as_str() == name).unwrap().1.clone();
     let transport = |name: &str| match path(name).source {
         PathSource::Rtsp(source) => source.transport,
-        PathSource::Publisher(_) => panic!("{name} is a publisher"),
+        other => panic!("{name} is {other:?}"),
     };
     assert_eq!((transport("a"), transport("b")), (RtspTransport::Tcp, RtspTransport::Udp));
     let on_demand = OnDemand { start_timeout: Duration::from_secs(10), close_after: Duration::from_secs(90) };
@@ -104,6 +104,8 @@ fn values_out_of_range_are_refused() {
         "writeQueueSize: 500",
         "udpMaxPayloadSize: 1500",
         "rtspTransports: [quic]",
+        "multicastIPRange: 10.0.0.0/8",
+        "multicastRTPPort: 0",
         "rtspEncryption: perhaps",
         "rtmpEncryption: perhaps",
         "rtmpAddress: :8888",
@@ -122,6 +124,15 @@ fn values_out_of_range_are_refused() {
         "paths: {a: {source: 'rtsps://h/', sourceFingerprint: abcd}}",
         "paths: {a: {source: [rtsp://h/]}}",
         "paths: {a: {sourceOnDemand: yes}}",
+        "paths: {a: {source: redirect}}",
+        "paths: {a: {source: redirect, sourceRedirect: 'http://h/x'}}",
+        "paths: {a: {fallback: elsewhere}}",
+        "paths: {a: {forward: [{dest: 'http://h/x'}]}}",
+        "paths: {a: {forward: [{url: 'rtsp://h/x'}]}}",
+        "paths: {a: {forward: [{dest: 'rtsps://h/x', destFingerprint: ab}]}}",
+        "paths: {a: {forward: rtsp://h/x}}",
+        "paths: {a: {source: 'rtsp://h/', rtspRangeType: clock, rtspRangeStart: noon}}",
+        "paths: {a: {source: 'rtsp://h/', rtspScale: fast}}",
         "paths: {'~^c(.*)$': {source: 'rtsp://h/'}}",
         "paths: {a: {source: 'rtsp://h/', runOnDemand: ffmpeg}}",
         "paths: {/a: }",
