@@ -99,7 +99,7 @@ impl Origin {
 pub(crate) struct Reader {
     /// MediaMTX's name of its kind.
     pub(crate) kind: &'static str,
-    /// Its session; empty for the muxer that stands for all HLS viewers.
+    /// Its session.
     pub(crate) id: String,
     /// The query that it came with.
     pub(crate) query: String,

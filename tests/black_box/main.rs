@@ -23,13 +23,21 @@ mod faults;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod glass;
+#[cfg(test)]
+mod hls_sessions;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod keeping;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod multicast;
+#[cfg(test)]
+mod path_settings;
 #[cfg(test)]
 mod patterns;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::fmt;
 use media_core::path_name::PathName;
 use regex::bytes::{Match, Regex, RegexBuilder};
 
+use super::redirect::Destination;
 use super::resolved::{PathConfig, PathSource, RecordConfig};
 use super::source_url::{Secret, SourceUrl, split_scheme};
 use super::values::Expected;
@@ -104,6 +105,11 @@ impl PathPattern {
     /// Whether a reader has somebody publish to it.
     pub(crate) fn is_published_to_on_demand(&self) -> bool {
         self.config.hooks.on_demand.is_some()
+    }
+
+    /// Where RTSP readers of its instances are sent while nobody sends.
+    pub(crate) fn fallback(&self) -> Option<&Destination> {
+        self.config.fallback.as_ref()
     }
 
     /// What the groups of its expression match in a name.

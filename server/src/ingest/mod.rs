@@ -14,7 +14,7 @@
 //! The decisions are media_core's: `rtsp`, `rtmp` (dialogues), `hls` (playlists, segments), `rtp` and `ingest` (access units, times).
 
 mod arrivals;
-mod connect;
+pub(crate) mod connect;
 mod fetch;
 mod hls;
 mod intake;

@@ -213,6 +213,8 @@ impl<'a> Session<'a> {
             credentials,
             user_agent: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
             request_timeout: context.times.request,
+            range: context.source.play.range.to_string(),
+            scale: context.source.play.scale.as_deref().map(str::to_owned),
         };
         let units_seen = units_seen(context.ingest);
         Self {
@@ -371,6 +373,7 @@ impl<'a> Session<'a> {
                     debug!("camera plays");
                 }
                 Event::Media { track, kind, packet } => self.apply_packet(track, kind, packet, at),
+                Event::Announced | Event::Recording => debug!("camera answers what was not asked"),
             }
         }
         let consumed = before.saturating_sub(self.buf.bytes().len());

@@ -40,7 +40,12 @@ impl Street {
             let path = PathName::parse(name).unwrap();
             let stream = Stream::new(path, Retention::default(), clock::wall_now());
             let url = SourceUrl::parse(&simulator.url(name)).unwrap();
-            let source = RtspSource { url, transport: RtspTransport::Tcp, fingerprint: None };
+            let source = RtspSource {
+                url,
+                transport: RtspTransport::Tcp,
+                fingerprint: None,
+                play: crate::config::play::PlayHeaders::default(),
+            };
             let camera = Camera { source: PulledSource::Rtsp(source), on_demand: None };
             Supervisor::spawn(&tasks, camera, &Intake::new(&stream), SupervisorTimes::default());
             stream
