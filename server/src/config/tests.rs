@@ -383,7 +383,7 @@ fn sources_of_every_protocol_are_understood_and_show_no_secret() {
             PathSource::Pulled(source) => {
                 (source.kind().as_str(), source.url().port(), source.url().to_string())
             }
-            PathSource::Publisher(_) => panic!("a publisher"),
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(
