@@ -91,6 +91,12 @@ pub enum ApiError {
     /// No such session. 404, with MediaMTX's words.
     #[error("session not found")]
     SessionNotFound,
+    /// A path's media is not sent there. 404.
+    #[error("forward destination not found")]
+    ForwardNotFound,
+    /// No such muxer. 404, with MediaMTX's words.
+    #[error("muxer not found")]
+    MuxerNotFound,
     /// No such connection. 404, with MediaMTX's words.
     #[error("connection not found")]
     ConnectionNotFound,
@@ -121,6 +127,8 @@ impl ApiError {
             | Self::HoldNotFound
             | Self::SegmentNotFound
             | Self::SessionNotFound
+            | Self::MuxerNotFound
+            | Self::ForwardNotFound
             | Self::ConnectionNotFound => StatusCode::NOT_FOUND,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::StorageFailed { .. } | Self::ConfigurationNotKept { .. } | Self::NoPicture { .. } => {

@@ -19,6 +19,8 @@ pub mod config;
 pub mod control;
 pub mod cors;
 mod error;
+pub mod forward;
+pub mod hls;
 pub mod host_guard;
 pub mod model;
 pub mod paging;
@@ -29,6 +31,7 @@ pub mod snapshot;
 pub mod storage;
 pub mod storage_model;
 pub mod v3;
+pub mod webrtc;
 
 use std::time::Duration;
 
@@ -41,14 +44,20 @@ pub use access::Access;
 pub use config::{ConfigChange, ConfigStore, Settings};
 pub use control::{Asset, Assets, ControlDeps, ListenerUrl, control_router};
 pub use error::ApiError;
+pub use hls::HlsClients;
 pub use rtmp::RtmpClients;
 pub use rtsp::RtspClients;
 pub use snapshot::{Snapshot, Snapshots};
 pub use storage::Storage;
 pub use v3::{ApiDeps, router};
+pub use webrtc::WebRtcClients;
 
+use forward::ForwardDest;
 use model::Camera;
 use paging::Piece;
+
+/// The OpenAPI document of [`router`], for those who write clients; it is served nowhere, as in MediaMTX.
+pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// The largest request body, MediaMTX's; a larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -62,6 +71,8 @@ pub trait Cameras: Send + Sync {
     fn list(&self, skipped: usize, most: usize) -> Piece<Camera>;
     /// One camera.
     fn get(&self, name: &str) -> Option<Camera>;
+    /// Where a camera's media is sent, in the order of the configuration; `None` without such a camera.
+    fn forwards(&self, name: &str) -> Option<Vec<ForwardDest>>;
 }
 
 /// Answers 504 when a request takes too long, and names the server.

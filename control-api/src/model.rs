@@ -112,6 +112,15 @@ pub struct PathSource {
 pub enum PathSourceType {
     /// Pulled over RTSP or RTSPS.
     RtspSource,
+    /// Pulled over RTMP or RTMPS.
+    RtmpSource,
+    /// Pulled over HLS.
+    HlsSource,
+    /// Pulled with WHEP.
+    #[serde(rename = "webRTCSource")]
+    WebRtcSource,
+    /// None: RTSP readers are sent elsewhere.
+    Redirect,
     /// Published over RTSP.
     RtspSession,
     /// Published over RTSPS.
@@ -138,7 +147,7 @@ pub struct PathReader {
 /// MediaMTX's names of readers, as far as we have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum PathReaderType {
-    /// HLS viewers.
+    /// One HLS viewer.
     #[serde(rename = "hlsSession")]
     HlsSession,
     /// One WebRTC viewer.

@@ -65,9 +65,9 @@ pub struct RtspSession {
     pub state: &'static str,
     /// Its path.
     pub path: String,
-    /// The query of its URL.
+    /// The query of its URL, without what is secret in it.
     pub query: String,
-    /// Who signed in; empty, since nobody has to yet.
+    /// Who signed in; empty where nobody has to.
     pub user: String,
     /// What the client calls itself.
     pub user_agent: String,

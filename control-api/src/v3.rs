@@ -17,6 +17,8 @@ use crate::access::{self, Access, Denied, Guard, Service};
 use crate::config::{self, ConfigStore};
 use crate::cors::{self, Cors};
 use crate::error::ApiError;
+use crate::forward;
+use crate::hls::{self, HlsClients};
 use crate::model::{Info, Page, Path};
 use crate::paging::{Paging, Piece, query};
 use crate::proxies::TrustedProxies;
@@ -24,6 +26,7 @@ use crate::rtmp::{self, RtmpClients};
 use crate::rtsp::{self, RtspClients};
 use crate::snapshot::{self, SnapshotQuery, Snapshots};
 use crate::storage::{self, Storage};
+use crate::webrtc::{self, WebRtcClients};
 use crate::{BODY_BYTES_MAX, Cameras, bound_and_sign};
 
 /// What the API needs.
@@ -39,6 +42,10 @@ pub struct ApiDeps {
     pub config: Arc<dyn ConfigStore>,
     /// Pictures of the cameras.
     pub snapshots: Arc<dyn Snapshots>,
+    /// The HLS listener; `None` when it is off.
+    pub hls: Option<Arc<dyn HlsClients>>,
+    /// The WebRTC sessions; `None` when WebRTC is off.
+    pub webrtc: Option<Arc<dyn WebRtcClients>>,
     /// Clients of the RTSP listener; `None` when it is off.
     pub rtsp: Option<Arc<dyn RtspClients>>,
     /// Clients of the RTSPS listener; `None` when it is off.
@@ -71,13 +78,18 @@ pub fn router(deps: ApiDeps) -> Router {
     let clients = clients.into_iter().filter_map(|(prefix, clients)| Some(rtsp::routes(prefix, clients?)));
     let conns = [("rtmp", deps.rtmp.clone()), ("rtmps", deps.rtmps.clone())];
     let conns = conns.into_iter().filter_map(|(prefix, clients)| Some(rtmp::routes(prefix, clients?)));
+    let hls = deps.hls.clone().map(hls::routes);
+    let webrtc = deps.webrtc.clone().map(webrtc::routes);
     clients
         .chain(conns)
+        .chain(hls)
+        .chain(webrtc)
         .fold(Router::new(), Router::merge)
         .route("/v3/info", get(info))
         .route("/v3/auth/jwks/refresh", post(refresh_keys))
         .route("/v3/paths/list", get(list_paths))
         .route("/v3/paths/get/{*name}", get(get_path))
+        .merge(forward::routes())
         .merge(config::routes())
         .merge(storage::routes())
         .fallback(not_found)

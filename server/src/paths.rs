@@ -23,7 +23,10 @@ use tokio::sync::Notify;
 use tracing::{info, info_span, warn};
 
 use crate::config::pattern::PathPattern;
-use crate::config::resolved::{Config, OnDemand, PathConfig, PathSource, RecordConfig, RtspSource};
+use crate::config::pulled::SourceKind;
+use crate::config::redirect::SentOn;
+use crate::config::resolved::{Config, PathConfig, PathSource, RecordConfig};
+use crate::egress::forward::{ForwardLimits, Forwards};
 use crate::events::{Events, Lasting, Origin, PathEvents, PathSettings};
 use crate::hooks::on_demand;
 use crate::ingest::publish::PublishPoint;
@@ -57,6 +60,7 @@ pub(crate) struct Paths {
 #[derive(Default)]
 struct Table {
     times: SupervisorTimes,
+    limits: ForwardLimits,
     patterns: Vec<PathPattern>,
     running: BTreeMap<PathName, Running>,
     /// Not in the registry any more, and ended once those who still held them are gone.
@@ -106,28 +110,39 @@ struct Running {
     _made: Lasting,
     /// Has somebody publish while somebody watches.
     demand: Option<TaskSet>,
+    forwards: Arc<Forwards>,
     entry: Arc<PathEntry>,
 }
 
 /// Who feeds a path.
 enum Feed {
     /// A supervisor, among these tasks.
-    Camera(TaskSet),
+    Camera(SourceKind, TaskSet),
     Publishers(Arc<PublishPoint>),
+    /// Nobody: readers are sent elsewhere.
+    Nobody,
 }
 
 impl Feed {
     fn end(&self) {
         match self {
-            Self::Camera(tasks) => tasks.token().cancel(),
+            Self::Camera(_, tasks) => tasks.token().cancel(),
             Self::Publishers(point) => point.close(),
+            Self::Nobody => {}
         }
     }
 
     fn point(&self) -> Option<Arc<PublishPoint>> {
         match self {
-            Self::Camera(_) => None,
+            Self::Camera(..) | Self::Nobody => None,
             Self::Publishers(point) => Some(Arc::clone(point)),
+        }
+    }
+
+    fn kind(&self) -> Option<SourceKind> {
+        match self {
+            Self::Camera(kind, _) => Some(*kind),
+            Self::Publishers(_) | Self::Nobody => None,
         }
     }
 }
@@ -158,13 +173,15 @@ impl Paths {
         let session = SessionTimes { request: config.timeouts.read, ..SessionTimes::default() };
         let times = SupervisorTimes { session, ..SupervisorTimes::default() };
         let mut table = self.lock();
-        table.times = times;
+        let limits = ForwardLimits::of(config);
+        (table.times, table.limits) = (times, limits);
         table.patterns.clone_from(&config.patterns);
         let mut gone = Vec::new();
         for (name, mut running) in std::mem::take(&mut table.running) {
             match wanted(&name, config, running.kind) {
                 Some(wanted) => {
                     self.change(&mut running, wanted, times);
+                    self.forward(&running, limits);
                     table.running.insert(name, running);
                 }
                 None => {
@@ -177,7 +194,9 @@ impl Paths {
         for (name, path) in &config.paths {
             if !table.running.contains_key(name) {
                 let wanted = Wanted::named(name, path);
-                table.running.insert(name.clone(), self.start(name, wanted, times));
+                let running = self.start(name, wanted, times);
+                self.forward(&running, limits);
+                table.running.insert(name.clone(), running);
             }
         }
         let entries = table.running.iter().map(|(name, running)| (name.clone(), Arc::clone(&running.entry)));
@@ -261,9 +280,10 @@ impl Paths {
         let _made = events.made();
         let feed = self.feed(&wanted.config, &intake, &home, times);
         let demand = self.demand(&wanted.config, &stream, &events);
-        let entry = entry(&wanted, &stream, &feed);
+        let forwards = Arc::default();
+        let entry = entry(&wanted, &stream, (&feed, &forwards));
         let Wanted { config, kind, .. } = wanted;
-        Running { config, times, kind, intake, home, feed, events, _made, demand, entry }
+        Running { config, times, kind, intake, home, feed, events, _made, demand, forwards, entry }
     }
 
     /// Makes a path what is wanted; its stream stays.
@@ -271,7 +291,8 @@ impl Paths {
         let before = &running.config;
         match (&running.feed, &wanted.config.source) {
             (Feed::Publishers(point), PathSource::Publisher(replacing)) => point.allow(*replacing),
-            (Feed::Camera(_), source)
+            (Feed::Nobody, PathSource::Redirect(_)) => {}
+            (Feed::Camera(..), source)
                 if before.source == *source
                     && before.on_demand == wanted.config.on_demand
                     && running.times == times => {}
@@ -292,24 +313,39 @@ impl Paths {
             }
             running.demand = self.demand(&wanted.config, running.intake.stream(), &running.events);
         }
-        running.entry = entry(&wanted, running.intake.stream(), &running.feed);
+        running.entry = entry(&wanted, running.intake.stream(), (&running.feed, &running.forwards));
         running.times = times;
         running.kind = wanted.kind;
         running.config = wanted.config;
     }
 
+    /// Has its media sent where its configuration says.
+    fn forward(&self, running: &Running, limits: ForwardLimits) {
+        let (stream, dests) = (running.intake.stream(), &running.config.forwards);
+        running.forwards.apply(&self.cameras, stream, dests, limits);
+    }
+
     fn feed(&self, config: &PathConfig, intake: &Intake, home: &Handle, times: SupervisorTimes) -> Feed {
         match &config.source {
-            PathSource::Rtsp(source) => {
+            PathSource::Pulled(source) => {
                 // The camera, and with it the remuxing.
                 let tasks = self.cameras.on(Some(home.clone())).branch();
-                intake.stream().set_origin(Origin::default());
-                Supervisor::spawn(&tasks, camera(source, config.on_demand), intake, times);
-                Feed::Camera(tasks)
+                intake.stream().set_origin(Origin::pulled(source.kind()));
+                let camera = Camera { source: source.clone(), on_demand: config.on_demand };
+                Supervisor::spawn(&tasks, camera, intake, times);
+                Feed::Camera(source.kind(), tasks)
             }
             PathSource::Publisher(replacing) => {
                 intake.stream().set_state(SourceStatus::Idle, "nobody publishes", clock::wall_now());
                 Feed::Publishers(PublishPoint::new(intake, *replacing))
+            }
+            PathSource::Redirect(_) => {
+                intake.stream().set_state(
+                    SourceStatus::Idle,
+                    "readers are sent elsewhere",
+                    clock::wall_now(),
+                );
+                Feed::Nobody
             }
         }
     }
@@ -334,6 +370,7 @@ impl Running {
         if let Some(demand) = &self.demand {
             demand.token().cancel();
         }
+        self.forwards.end();
     }
 
     /// Somebody reads, is about to, or sends. A source on demand runs on for a while without readers.
@@ -343,19 +380,22 @@ impl Running {
     }
 }
 
-fn camera(source: &RtspSource, on_demand: Option<OnDemand>) -> Camera {
-    Camera { source: source.clone(), on_demand }
-}
-
-fn entry(wanted: &Wanted, stream: &Arc<Stream>, feed: &Feed) -> Arc<PathEntry> {
+fn entry(wanted: &Wanted, stream: &Arc<Stream>, (feed, forwards): (&Feed, &Arc<Forwards>)) -> Arc<PathEntry> {
     let publishing = wanted.config.hooks.on_demand.as_ref().map(|demand| demand.times);
     let on_demand = wanted.config.on_demand.or(publishing);
+    stream.limit_readers(wanted.config.readers_max);
+    let sent_on = match &wanted.config.source {
+        PathSource::Redirect(to) => Some(SentOn::Always(to.clone())),
+        _ => wanted.config.fallback.clone().map(SentOn::WhileOffline),
+    };
     Arc::new(PathEntry {
         stream: Arc::clone(stream),
         start_timeout: on_demand.map_or(FIRST_PICTURE_WAIT, |on_demand| on_demand.start_timeout),
         conf_name: Arc::clone(&wanted.conf_name),
         is_on_demand: on_demand.is_some(),
-        readers_max: wanted.config.readers_max,
+        pulled: feed.kind(),
+        sent_on,
+        forwards: Arc::clone(forwards),
         point: feed.point(),
     })
 }
@@ -385,7 +425,9 @@ impl Instances for Paths {
             table.patterns.iter().find(|pattern| pattern.takes(name)).ok_or(NoInstance::NoPattern)?;
         match (pattern.is_published_to(), purpose) {
             (true, Purpose::Read) if pattern.is_published_to_on_demand() => {}
-            (true, Purpose::Read) => return Err(NoInstance::NobodyPublishes),
+            (true, Purpose::Read) => {
+                return Err(NoInstance::NobodyPublishes { fallback: pattern.fallback().cloned() });
+            }
             (false, Purpose::Publish) => return Err(NoInstance::Pulled),
             (true, Purpose::Publish) | (false, Purpose::Read) => {}
         }
@@ -402,6 +444,7 @@ impl Instances for Paths {
         table.is_full_told = false;
         let wanted = Wanted { config, conf_name, groups, kind: Kind::Instance { unused: 0 } };
         let running = self.start(name, wanted, table.times);
+        self.forward(&running, table.limits);
         let entry = Arc::clone(&running.entry);
         info!(path = %name, pattern = %entry.conf_name, "path of a pattern is made");
         table.running.insert(name.clone(), running);
@@ -464,7 +507,7 @@ mod tests {
         let make = |path: &str, purpose| {
             town.paths.instance(&name(path), purpose).map(|entry| entry.conf_name.clone())
         };
-        assert_eq!(make("y", Purpose::Read), Err(NoInstance::NobodyPublishes));
+        assert_eq!(make("y", Purpose::Read), Err(NoInstance::NobodyPublishes { fallback: None }));
         assert_eq!(make("x1", Purpose::Publish), Err(NoInstance::Pulled));
         for number in 0..INSTANCES_MAX {
             assert_eq!(make(&format!("x{number}"), Purpose::Read).as_deref(), Ok("~^x(\\d+)$"));

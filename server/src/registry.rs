@@ -11,8 +11,11 @@ use arc_swap::ArcSwap;
 use media_core::gate::CameraGrant;
 use media_core::path_name::PathName;
 
+use crate::config::pulled::SourceKind;
+use crate::config::redirect::{Destination, SentOn};
+use crate::egress::forward::Forwards;
 use crate::ingest::publish::PublishPoint;
-use crate::stream::{ReaderKind, Stream};
+use crate::stream::{ReaderKind, SourceStatus, Stream};
 
 /// How long a reader of a configured path waits for a first picture before it is told to come
 /// back, where the path's own `sourceOnDemandStartTimeout` does not say otherwise.
@@ -37,6 +40,22 @@ pub(crate) enum AcquireError {
     },
 }
 
+/// Why an RTSP reader can't have a stream here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotHere {
+    /// There is none.
+    #[error(transparent)]
+    Unavailable(#[from] AcquireError),
+    /// It is to ask there instead.
+    #[error("readers of path '{path}' are sent elsewhere")]
+    Elsewhere {
+        /// The path it asked for.
+        path: PathName,
+        /// Where.
+        to: Destination,
+    },
+}
+
 /// Why nobody can publish to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotPublishable {
@@ -57,13 +76,32 @@ pub(crate) struct PathEntry {
     pub(crate) conf_name: Arc<str>,
     /// It is connected only while there are readers.
     pub(crate) is_on_demand: bool,
-    /// `maxReaders`; all HLS viewers are one.
-    pub(crate) readers_max: Option<usize>,
+    /// How its media is asked for, if it is.
+    pub(crate) pulled: Option<SourceKind>,
+    /// Where else its media is sent.
+    pub(crate) forwards: Arc<Forwards>,
+    /// Set when RTSP readers may be sent elsewhere.
+    pub(crate) sent_on: Option<SentOn>,
     /// Where publishers come, if they do.
     pub(crate) point: Option<Arc<PublishPoint>>,
 }
 
 impl PathEntry {
+    /// Whether somebody sends; where it is connected on demand, after waiting for that.
+    async fn is_sending(&self, query: &str) -> bool {
+        let mut states = self.stream.state_changes();
+        if states.borrow_and_update().status == SourceStatus::Online {
+            return true;
+        }
+        if !self.is_on_demand {
+            return false;
+        }
+        self.stream.note_query(query);
+        let _seat = self.stream.take_seat(ReaderKind::Waiting);
+        let online = states.wait_for(|state| state.status == SourceStatus::Online);
+        tokio::time::timeout(self.start_timeout, online).await.is_ok_and(|state| state.is_ok())
+    }
+
     /// A pulled path that is always connected.
     #[cfg(test)]
     pub(crate) fn pulled(stream: &Arc<Stream>, start_timeout: Duration) -> Arc<Self> {
@@ -73,7 +111,9 @@ impl PathEntry {
             start_timeout,
             conf_name,
             is_on_demand: false,
-            readers_max: None,
+            pulled: Some(SourceKind::Rtsp),
+            forwards: Arc::default(),
+            sent_on: None,
             point: None,
         })
     }
@@ -96,7 +136,10 @@ pub(crate) enum NoInstance {
     NoPattern,
     /// The one that does is published to, and nobody publishes.
     #[error("nobody publishes")]
-    NobodyPublishes,
+    NobodyPublishes {
+        /// Where RTSP readers are sent meanwhile.
+        fallback: Option<Destination>,
+    },
     /// The one that does is pulled.
     #[error("its media comes from a camera")]
     Pulled,
@@ -201,6 +244,36 @@ impl Registry {
         self.instances.get().and_then(Weak::upgrade)
     }
 
+    /// As [`Registry::acquire`], for a reader that can be told to ask elsewhere.
+    ///
+    /// # Errors
+    /// [`NotHere`].
+    pub(crate) async fn acquire_or_send_on(
+        &self,
+        grant: &CameraGrant,
+        query: &str,
+    ) -> Result<Arc<Stream>, NotHere> {
+        let path = grant.path();
+        let entry = self.find(path, Purpose::Read);
+        let sent_on = match &entry {
+            Ok(entry) => entry.sent_on.clone(),
+            Err(NoInstance::NobodyPublishes { fallback }) => fallback.clone().map(SentOn::WhileOffline),
+            Err(_) => None,
+        };
+        let elsewhere = match sent_on {
+            None => None,
+            Some(SentOn::Always(to)) => Some(to),
+            Some(SentOn::WhileOffline(to)) => match entry {
+                Ok(entry) if entry.is_sending(query).await => None,
+                _ => Some(to),
+            },
+        };
+        match elsewhere {
+            Some(to) => Err(NotHere::Elsewhere { path: path.clone(), to }),
+            None => Ok(self.acquire(grant, query).await?),
+        }
+    }
+
     /// The stream that a grant is for, once it has sent something: at once for a stream that has
     /// ever been online, else after waiting for its first access unit, which starts an on-demand source. Who has that
     /// published is told of `query`.
@@ -218,8 +291,9 @@ impl Registry {
             other => AcquireError::NotReady { path: path.clone(), reason: other.to_string() },
         })?;
         let stream = Arc::clone(&entry.stream);
-        if entry.readers_max.is_some_and(|max| stream.readers() >= max) {
-            let reason = "it has as many readers as \"maxReaders\" allows".to_owned();
+        if matches!(entry.sent_on, Some(SentOn::Always(_))) {
+            let reason =
+                "it has none of its own, and its readers are sent elsewhere over RTSP only".to_owned();
             return Err(AcquireError::NotReady { path: path.clone(), reason });
         }
         stream.note_query(query);

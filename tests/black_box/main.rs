@@ -23,13 +23,21 @@ mod faults;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod glass;
+#[cfg(test)]
+mod hls_sessions;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod keeping;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod multicast;
+#[cfg(test)]
+mod path_settings;
 #[cfg(test)]
 mod patterns;
 #[cfg(test)]
@@ -40,6 +48,12 @@ mod playback;
 mod postgres;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod pulled_hls;
+#[cfg(test)]
+mod pulled_rtmp;
+#[cfg(test)]
+mod pulled_whep;
 #[cfg(test)]
 mod recorded_hls;
 #[cfg(test)]

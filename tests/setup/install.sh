@@ -30,6 +30,7 @@ wanted=(
   "gcc libc6-dev | command -v cc && [ -e /usr/include/stdio.h ] | the shim between a server, its disk and its clock"
   "postgresql | ls /usr/lib/postgresql/*/bin/initdb | the database of a catalogue that is not SQLite's"
   "pgbouncer | command -v pgbouncer | stands between a server and its PostgreSQL"
+  "nginx libnginx-mod-rtmp | [ -x /usr/sbin/nginx ] && [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] | the RTMP and HLS server that is not ours"
   "openssl | command -v openssl | a certificate for the TLS listeners under test"
 )
 missing=()

@@ -21,6 +21,7 @@ pub mod latency;
 pub mod llhls;
 pub mod machine;
 pub mod metrics;
+pub mod nginx;
 pub mod peers;
 pub mod ports;
 pub mod postgres;

@@ -7,6 +7,8 @@ const ON_OWN_BEHALF: &[&str] = &[
     // Recording and remuxing ahead of viewers; what comes of it is given out by the gate.
     "server/src/egress/hls/muxers.rs",
     "server/src/egress/recorder/mod.rs",
+    // The operator's configuration says where to.
+    "server/src/egress/rtsp/forward.rs",
     // Tests.
     "media-core/src/egress/hls/tests.rs",
     "media-core/src/gate/tests.rs",

@@ -80,6 +80,8 @@ impl Camera {
             credentials: None,
             user_agent: "bench".to_owned(),
             request_timeout: Duration::from_secs(10),
+            range: "npt=0.000-".into(),
+            scale: None,
         };
         let now = epoch();
         let mut client = Client::new(config, now);
@@ -94,7 +96,7 @@ impl Camera {
                 }
                 Some(Event::SetUp { .. }) => client.play(now).unwrap(),
                 Some(Event::Playing) => break,
-                Some(Event::Media { .. }) | None => {}
+                Some(Event::Media { .. } | Event::Announced | Event::Recording) | None => {}
             }
         }
         Self {

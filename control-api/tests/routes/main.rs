@@ -3,6 +3,7 @@
 
 mod config;
 mod fake;
+mod openapi;
 mod snapshot;
 mod storage;
 
@@ -13,6 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
+use control_api::forward::{ForwardConf, ForwardDest};
 use control_api::host_guard::HostGuard;
 use control_api::model::{
     Camera, CameraCounters, CameraState, CodecProps, Info, PathReader, PathReaderType, PathSource,
@@ -39,6 +41,24 @@ impl Cameras for Fixed {
 
     fn get(&self, name: &str) -> Option<Camera> {
         self.0.iter().find(|camera| camera.name == name).cloned()
+    }
+
+    fn forwards(&self, name: &str) -> Option<Vec<ForwardDest>> {
+        let dest = ForwardDest {
+            id: "f1".to_owned(),
+            pos: 0,
+            created: SINCE,
+            conf: ForwardConf {
+                dest: "rtsp://h/x".to_owned(),
+                dest_fingerprint: String::new(),
+                whip_bearer_token: String::new(),
+            },
+            protocol: "rtsp",
+            state: "error",
+            last_error: "nobody there".to_owned(),
+            outbound_bytes: 3,
+        };
+        self.get(name).map(|_| vec![dest])
     }
 }
 
@@ -97,6 +117,8 @@ fn api(names: &[&str], origins: &[&str]) -> Router {
         storage: Arc::new(fake::Fake::default()),
         config: Arc::new(fake::Fake::default()),
         snapshots: Arc::new(snapshot::Pictures),
+        hls: None,
+        webrtc: None,
         rtsp: None,
         rtsps: None,
         rtmp: None,
@@ -169,6 +191,31 @@ async fn a_path_has_every_field_of_mediamtx() {
         "clockOffsetSeconds": null,
     });
     assert_eq!(path, expected);
+}
+
+#[tokio::test]
+async fn servers_that_a_path_is_sent_to_are_listed() {
+    let ask = async |uri: &str| get_json(api(&["city/cam"], &["*"]), uri).await;
+    let (status, list) = ask("/v3/paths/forward/list?path=city/cam").await;
+    // The `ForwardDest` schema of MediaMTX 1.20's openapi.yaml.
+    let dest = json!({
+        "conf": { "dest": "rtsp://h/x", "destFingerprint": "", "whipBearerToken": "" },
+        "created": "2026-01-02T03:04:05.5Z", "id": "f1", "lastError": "nobody there", "outboundBytes": 3, "pos": 0,
+        "protocol": "rtsp", "state": "error",
+    });
+    assert_eq!(
+        (status, list),
+        (StatusCode::OK, json!({ "itemCount": 1, "pageCount": 1, "items": [dest.clone()] }))
+    );
+    assert_eq!(ask("/v3/paths/forward/get?path=city/cam&id=f1").await, (StatusCode::OK, dest));
+    for (query, status) in [
+        ("list", StatusCode::BAD_REQUEST),
+        ("list?path=nope", StatusCode::NOT_FOUND),
+        ("get?path=city/cam", StatusCode::BAD_REQUEST),
+        ("get?path=city/cam&id=f2", StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(ask(&format!("/v3/paths/forward/{query}")).await.0, status, "{query}");
+    }
 }
 
 #[tokio::test]

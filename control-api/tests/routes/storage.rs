@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use control_api::forward::ForwardDest;
 use control_api::model::{Camera, Info};
 use control_api::paging::Piece;
 use control_api::proxies::TrustedProxies;
@@ -27,6 +28,10 @@ impl Cameras for NoCameras {
     fn get(&self, _name: &str) -> Option<Camera> {
         None
     }
+
+    fn forwards(&self, _name: &str) -> Option<Vec<ForwardDest>> {
+        None
+    }
 }
 
 pub(crate) async fn ask(fake: &Fake, method: Method, uri: &str, body: Option<Value>) -> (StatusCode, Value) {
@@ -39,6 +44,8 @@ pub(crate) async fn ask(fake: &Fake, method: Method, uri: &str, body: Option<Val
         info: Info { version: "1.2.3".to_owned(), started: TIME },
         allow_origins: Arc::new(["*".to_owned()]),
         trusted_proxies: TrustedProxies::default(),
+        hls: None,
+        webrtc: None,
         rtsp: None,
         rtsps: None,
         rtmp: None,

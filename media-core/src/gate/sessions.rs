@@ -56,6 +56,7 @@ impl fmt::Debug for SessionKey {
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) ip: IpAddr,
+    pub(super) user: String,
     pub(super) grants: HashSet<CameraGrant>,
     pub(super) seen: Instant,
 }
@@ -79,7 +80,7 @@ impl Sessions {
     pub fn open(
         &mut self,
         key: SessionKey,
-        ip: IpAddr,
+        (ip, user): (IpAddr, &str),
         grants: impl IntoIterator<Item = CameraGrant>,
         now: Instant,
     ) -> Result<(), SessionsFull> {
@@ -87,7 +88,8 @@ impl Sessions {
         if self.table.len() >= SESSIONS_MAX && !self.table.contains_key(&key) {
             return Err(SessionsFull);
         }
-        let new = || Session { ip: ip.to_canonical(), grants: HashSet::new(), seen: now };
+        let new =
+            || Session { ip: ip.to_canonical(), user: user.to_owned(), grants: HashSet::new(), seen: now };
         let session = self.table.entry(key).or_insert_with(new);
         session.seen = now;
         for grant in grants {
@@ -112,6 +114,11 @@ impl Sessions {
         }
         session.seen = session.seen.max(now);
         session.grants.get(&CameraGrant { path: path.clone(), action }).cloned()
+    }
+
+    /// Who opened a session, as it called itself.
+    pub fn user(&self, key: SessionKey) -> Option<&str> {
+        self.table.get(&key).map(|session| session.user.as_str())
     }
 
     /// Ends all: the rules have changed.

@@ -169,7 +169,8 @@ fn a_session_gives_its_grants_to_its_own_address_only() {
     assert_eq!(SessionKey::parse(&key.to_string()), Some(key));
     let grant = Gate::on_own_behalf(Action::Read, &path("cam_1"));
     let viewer = ip("192.0.2.1");
-    sessions.open(key, viewer, [grant.clone()], now).unwrap();
+    sessions.open(key, (viewer, "ana"), [grant.clone()], now).unwrap();
+    assert_eq!(sessions.user(key), Some("ana"));
     let wanted = path("cam_1");
     assert_eq!(sessions.find(key, viewer, (Action::Read, &wanted), now), Some(grant.clone()));
     assert_eq!(sessions.find(key, ip("192.0.2.2"), (Action::Read, &wanted), now), None, "another address");
@@ -182,7 +183,7 @@ fn a_session_gives_its_grants_to_its_own_address_only() {
     assert_eq!(sessions.count(later + Duration::from_secs(119)), 1, "asking kept it");
     let late = later + Duration::from_secs(120);
     assert_eq!(sessions.find(key, viewer, (Action::Read, &wanted), late), None);
-    sessions.open(key, viewer, [grant], late).unwrap();
+    sessions.open(key, (viewer, "ana"), [grant], late).unwrap();
     sessions.clear();
     assert_eq!(sessions.find(key, viewer, (Action::Read, &wanted), late), None);
 }
@@ -204,13 +205,15 @@ fn sessions_and_their_grants_have_a_limit() {
     let viewer = ip("192.0.2.1");
     for number in 0..sessions::SESSIONS_MAX {
         let key = SessionKey::new(u128::try_from(number).unwrap().to_be_bytes());
-        sessions.table.insert(key, Session { ip: viewer, grants: HashSet::new(), seen: now });
+        sessions
+            .table
+            .insert(key, Session { ip: viewer, user: String::new(), grants: HashSet::new(), seen: now });
     }
     let one_more = SessionKey::new([0xff; 16]);
-    assert_eq!(sessions.open(one_more, viewer, [], now), Err(SessionsFull));
-    assert_eq!(sessions.open(SessionKey::new([0; 16]), viewer, [], now), Ok(()), "one that is there");
+    assert_eq!(sessions.open(one_more, (viewer, ""), [], now), Err(SessionsFull));
+    assert_eq!(sessions.open(SessionKey::new([0; 16]), (viewer, ""), [], now), Ok(()), "one that is there");
     let later = now + sessions::SESSION_IDLE_MAX;
-    assert_eq!(sessions.open(one_more, viewer, [], later), Ok(()));
+    assert_eq!(sessions.open(one_more, (viewer, ""), [], later), Ok(()));
     assert_eq!(sessions.count(later), 1);
 }
 
@@ -263,4 +266,14 @@ fn addresses_are_remembered_within_a_limit() {
     slowdown.charge(ip("2001:db8::2"), now).unwrap();
     let until = slowdown.owing[&ip("2001:db8::")];
     assert_eq!(until, now + 2 * TRY_COST, "a /64 is one address");
+}
+
+#[test]
+fn a_cdn_is_let_in_by_its_secret_and_nothing_else() {
+    let path = PathName::parse("cam_1").unwrap();
+    let grant = Gate::of_cdn("hunter2", "hunter2", &path).unwrap();
+    assert_eq!((grant.path(), grant.action()), (&path, Action::Read));
+    for (secret, shown) in [("hunter2", "hunter"), ("hunter2", ""), ("", "")] {
+        assert_eq!(Gate::of_cdn(secret, shown, &path), None);
+    }
 }

@@ -1,5 +1,7 @@
 //! Transport header of SETUP (RFC 2326 s12.39): what we ask for, what the camera answers.
 
+use super::server::Mode;
+
 /// How RTP travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LowerTransport {
@@ -17,15 +19,19 @@ pub enum LowerTransport {
 
 impl LowerTransport {
     /// The request header's value.
-    pub(super) fn header(self) -> String {
-        match self {
+    pub(super) fn header(self, mode: Mode) -> String {
+        let mut text = match self {
             Self::Tcp { channel } => {
                 format!("RTP/AVP/TCP;unicast;interleaved={channel}-{}", channel.saturating_add(1))
             }
             Self::Udp { rtp_port } => {
                 format!("RTP/AVP;unicast;client_port={rtp_port}-{}", rtp_port.saturating_add(1))
             }
+        };
+        if mode == Mode::Record {
+            text += ";mode=record";
         }
+        text
     }
 }
 

@@ -237,7 +237,7 @@ impl Access {
     ) -> Result<SessionKey, SessionsFull> {
         let (action, path) = (grant.action().as_str(), grant.path().as_str());
         let key = self.session_key(visitor, &[action, path, visitor.query]);
-        self.lock_sessions().open(key, visitor.ip, [grant], clock::now())?;
+        self.lock_sessions().open(key, (visitor.ip, &visitor.credentials.user), [grant], clock::now())?;
         Ok(key)
     }
 
@@ -249,6 +249,11 @@ impl Access {
         (action, path): (Action, &PathName),
     ) -> Option<CameraGrant> {
         self.lock_sessions().find(key, ip, (action, path), clock::now())
+    }
+
+    /// Who opened a session; empty where it is not known.
+    pub(crate) fn user_of(&self, key: SessionKey) -> String {
+        self.lock_sessions().user(key).unwrap_or_default().to_owned()
     }
 
     /// How it went so far, for metrics.

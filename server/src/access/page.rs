@@ -57,7 +57,8 @@ impl Access {
             Err(refused) => return Err(refused),
         };
         paths.extend(granted.iter().map(|grant| grant.path().clone()));
-        let opened = self.lock_sessions().open(key, visitor.ip, granted, clock::now());
+        let opened =
+            self.lock_sessions().open(key, (visitor.ip, &visitor.credentials.user), granted, clock::now());
         Ok(Visible { paths, session: opened.is_ok().then_some(key) })
     }
 

@@ -235,14 +235,15 @@ mod tests {
 
     #[test]
     fn keys_without_effect_are_gathered_with_reasons() {
-        let yaml = "srt: yes\nsrtAddress: :8890\nmoq: no\nudpReadBufferSize: 1024\npathDefaults:\n  rtspAnyPort: no\n\
-                    paths:\n  a: {rtspAnyPort: yes}\n  b: {rtspAnyPort: yes}\n  c: {rtspAnyPort: yes}\n  d: {rtspAnyPort: yes}\n";
+        let yaml = "srt: yes\nsrtAddress: :8890\nmoq: no\nudpReadBufferSize: 1024\npathDefaults:\n  rtspDemuxMpegts: no\n\
+                    paths:\n  a: {rtspDemuxMpegts: yes}\n  b: {rtspDemuxMpegts: yes}\n  c: {rtspDemuxMpegts: yes}\n  \
+                    d: {rtspDemuxMpegts: yes}\n";
         let (_, findings, faults) = checked(yaml);
         assert_eq!(faults, Vec::<String>::new());
         assert_eq!(
             findings.no_effect.to_string(),
             "these settings have no effect: srt (SRT is not implemented yet); \
-             rtspAnyPort of a, b, c and 1 more (RTSP sources do not have this yet); \
+             rtspDemuxMpegts of a, b, c and 1 more (RTSP sources do not have this yet); \
              udpReadBufferSize (this server sizes its own buffers)"
         );
     }

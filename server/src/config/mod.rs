@@ -16,14 +16,18 @@ pub(crate) mod access;
 mod check;
 mod env;
 mod fault;
+pub(crate) mod forward;
 pub(crate) mod hooks;
 pub(crate) mod kept;
 mod keys;
 pub(crate) mod layer;
 mod paths;
 pub(crate) mod pattern;
+pub(crate) mod play;
+pub(crate) mod pulled;
 mod reader;
 mod record;
+pub(crate) mod redirect;
 mod resolve;
 pub(crate) mod resolved;
 mod s3;
@@ -92,6 +96,13 @@ pub(crate) enum Warning {
     UnknownVariables(Vec<String>),
     /// `allowUnauthenticated` beside access rules, which older versions set aside.
     RulesAreEnforced,
+    /// Destinations of `forward` that can't be sent to yet.
+    ForwardsLeftOut {
+        /// The path.
+        path: String,
+        /// What they speak.
+        protocols: Vec<&'static str>,
+    },
     /// A certificate's fingerprint where there is no certificate.
     FingerprintWithoutTls {
         /// The path.
@@ -104,8 +115,6 @@ pub(crate) enum Warning {
         /// The path.
         path: String,
     },
-    /// `multicast` in `rtspTransports`.
-    MulticastReaders,
     /// `logDestinations: [syslog]`.
     SyslogDestination,
     /// No file was given and none was found.
@@ -128,6 +137,13 @@ impl fmt::Display for Warning {
                 "allowUnauthenticated has no effect any more: access rules are enforced. To let anyone in, \
                  give \"user: any\" the permissions",
             ),
+            Self::ForwardsLeftOut { path, protocols } => {
+                write!(
+                    f,
+                    "path {path:?}: forwarding over {} is not implemented yet, only over rtsp and rtsps",
+                    protocols.join(", ")
+                )
+            }
             Self::FingerprintWithoutTls { path } => {
                 write!(
                     f,
@@ -138,9 +154,6 @@ impl fmt::Display for Warning {
             Self::MulticastTransport { path } => {
                 write!(f, "path {path:?}: multicast from cameras is not implemented yet; UDP or TCP is used")
             }
-            Self::MulticastReaders => f.write_str(
-                "rtspTransports: multicast to readers is not implemented; they are offered the other transports",
-            ),
             Self::SyslogDestination => {
                 f.write_str("logs to syslog are not implemented; standard output is used")
             }

@@ -15,12 +15,16 @@ use regex::bytes::Regex;
 use super::Warning;
 use super::check::is_default;
 use super::fault::{FaultKind, Faults, Place};
+use super::forward;
 use super::hooks;
 use super::pattern::{self, PathPattern, is_pattern};
+use super::play;
+use super::pulled::{PulledSource, RemoteSource, WhepSource};
 use super::reader::Reader;
 use super::record;
+use super::redirect;
 use super::resolved::{OnDemand, PathConfig, PathSource, Replacing, RtspSource, RtspTransport};
-use super::source_url::{SourceScheme, SourceUrl, split_scheme};
+use super::source_url::{Secret, SourceScheme, SourceUrl, split_scheme};
 use super::tree::{Entry, Node};
 use super::values::{self, Expected};
 
@@ -29,13 +33,7 @@ pub(crate) const PATHS_MAX: usize = 10_000;
 
 /// Sources that MediaMTX pulls and this server does not yet.
 const LATER_SCHEMES: &[&str] = &[
-    "rtmp",
-    "rtmps",
     "srt",
-    "http",
-    "https",
-    "whep",
-    "wheps",
     "udp",
     "udp+mpegts",
     "unix+mpegts",
@@ -49,7 +47,7 @@ const LATER_SCHEMES: &[&str] = &[
 ];
 
 /// Sources that are words and not URLs.
-const LATER_WORDS: &[&str] = &["redirect", "rpiCamera"];
+const LATER_WORDS: &[&str] = &["rpiCamera"];
 
 /// What the `paths` section says.
 #[derive(Debug, Default)]
@@ -100,11 +98,15 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
 
 /// What may surprise about a path.
 fn warn_of(entry: &Entry, defaults: Option<&Node>, config: &PathConfig, warnings: &mut Vec<Warning>) {
-    let PathSource::Rtsp(source) = &config.source else { return };
-    if source.fingerprint.is_some() && source.url.scheme() == SourceScheme::Rtsp {
+    let protocols = forward::left_out(&entry.node, defaults);
+    if !protocols.is_empty() {
+        warnings.push(Warning::ForwardsLeftOut { path: entry.key.clone(), protocols });
+    }
+    let PathSource::Pulled(source) = &config.source else { return };
+    if source.fingerprint().is_some() && !source.url().scheme().is_tls() {
         warnings.push(Warning::FingerprintWithoutTls { path: entry.key.clone() });
     }
-    if is_multicast(&entry.node, defaults) {
+    if matches!(source, PulledSource::Rtsp(_)) && is_multicast(&entry.node, defaults) {
         warnings.push(Warning::MulticastTransport { path: entry.key.clone() });
     }
 }
@@ -136,14 +138,18 @@ fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome 
                 0 => None,
                 max => Some(max),
             };
-            let on_demand = on_demand(&mut reader).filter(|_| !matches!(source, PathSource::Publisher(_)));
+            let is_pulled = !matches!(source, PathSource::Publisher(_) | PathSource::Redirect(_));
+            let on_demand = on_demand(&mut reader).filter(|_| is_pulled);
+            let fallback = redirect::destination(&mut reader, "fallback");
+            let forwards = forward::resolve(&mut reader);
             let record = record::resolve(&mut reader, entry);
             let path = hooks::PathKind {
                 is_named: matches!(name, EntryName::One(_)),
                 is_published_to: matches!(source, PathSource::Publisher(_)),
             };
             let hooks = hooks::resolve(&mut reader, path);
-            let config = Box::new(PathConfig { source, on_demand, readers_max, record, hooks });
+            let config =
+                Box::new(PathConfig { source, on_demand, readers_max, fallback, forwards, record, hooks });
             match name {
                 EntryName::One(name) => Outcome::Path(name, config),
                 EntryName::Many(regex) => Outcome::Pattern(regex, config),
@@ -204,6 +210,16 @@ fn source(reader: &mut Reader<'_>, path_place: &Place, name: &EntryName) -> Opti
     if text.is_empty() || text == "publisher" {
         return Some(Source::Known(PathSource::Publisher(replacing(reader))));
     }
+    if text == "redirect" {
+        let destination = redirect::destination(reader, "sourceRedirect");
+        if destination.is_none()
+            && reader.find("sourceRedirect").and_then(Node::text).is_none_or(str::is_empty)
+        {
+            let message = "\"source: redirect\" needs \"sourceRedirect\": where readers are sent";
+            reader.faults().add(place, FaultKind::Conflict(message.to_owned()));
+        }
+        return Some(Source::Known(PathSource::Redirect(destination?)));
+    }
     if let Some(word) = LATER_WORDS.iter().find(|word| **word == text) {
         return Some(Source::Later(format!("{word} sources")));
     }
@@ -212,17 +228,20 @@ fn source(reader: &mut Reader<'_>, path_place: &Place, name: &EntryName) -> Opti
     }
     let scheme = split_scheme(text).map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
-        Some("rtsp" | "rtsps") => match source_url(text, name) {
-            Ok(url) => Some(Source::Known(PathSource::Rtsp(rtsp_source(url, reader)))),
-            Err(expected) => {
-                reader.faults().add(place, bad(expected));
-                None
+        Some("rtsp" | "rtsps" | "rtmp" | "rtmps" | "http" | "https" | "whep" | "wheps") => {
+            match source_url(text, name) {
+                Ok(url) => Some(Source::Known(PathSource::Pulled(pulled(url, reader)))),
+                Err(expected) => {
+                    reader.faults().add(place, bad(expected));
+                    None
+                }
             }
-        },
+        }
         Some(later) if LATER_SCHEMES.contains(&later) => Some(Source::Later(format!("{later} sources"))),
         Some(_) | None => {
             let expected = Expected::Other(
-                "a source: write \"publisher\" or a URL that begins with rtsp:// or rtsps://",
+                "a source: write \"publisher\", \"redirect\" or a URL that begins with rtsp://, rtsps://, rtmp://, rtmps://, \
+                 http://, https://, whep:// or wheps://",
             );
             reader.faults().add(place, bad(expected));
             None
@@ -241,19 +260,48 @@ fn replacing(reader: &mut Reader<'_>) -> Replacing {
     if reader.on("overridePublisher") { Replacing::Allowed } else { Replacing::Refused }
 }
 
-fn rtsp_source(url: SourceUrl, reader: &mut Reader<'_>) -> RtspSource {
-    let transport = reader.value("rtspTransport", RtspTransport::Automatic, |text| match text {
+fn pulled(url: SourceUrl, reader: &mut Reader<'_>) -> PulledSource {
+    let fingerprint = reader.value("sourceFingerprint", None, |text| match text {
+        "" => Ok(None),
+        text => values::fingerprint(text).map(Some),
+    });
+    // Read whatever the protocol: a wrong value shall not wait for the day it matters.
+    let (transport, play) = (rtsp_transport(reader), play::resolve(reader));
+    match url.scheme() {
+        SourceScheme::Rtsp | SourceScheme::Rtsps => {
+            PulledSource::Rtsp(RtspSource { url, transport, fingerprint, play })
+        }
+        SourceScheme::Rtmp | SourceScheme::Rtmps => PulledSource::Rtmp(RemoteSource { url, fingerprint }),
+        SourceScheme::Http | SourceScheme::Https => PulledSource::Hls(RemoteSource { url, fingerprint }),
+        SourceScheme::Whep | SourceScheme::Wheps => {
+            PulledSource::Whep(whep_source(RemoteSource { url, fingerprint }, reader))
+        }
+    }
+}
+
+fn whep_source(remote: RemoteSource, reader: &mut Reader<'_>) -> WhepSource {
+    let second = Duration::from_secs(1);
+    let bearer_token = Some(reader.text("whepBearerToken", "")).filter(|token| !token.is_empty());
+    WhepSource {
+        remote,
+        bearer_token: bearer_token.map(Secret::new),
+        handshake_timeout: reader.duration("whepHandshakeTimeout", 10 * second, second..=3600 * second),
+        track_gather_timeout: reader.duration(
+            "whepTrackGatherTimeout",
+            2 * second,
+            second / 10..=60 * second,
+        ),
+    }
+}
+
+fn rtsp_transport(reader: &mut Reader<'_>) -> RtspTransport {
+    reader.value("rtspTransport", RtspTransport::Automatic, |text| match text {
         // Multicast is not implemented; nearly every camera that has it has UDP as well.
         "automatic" | "" | "multicast" => Ok(RtspTransport::Automatic),
         "udp" => Ok(RtspTransport::Udp),
         "tcp" => Ok(RtspTransport::Tcp),
         _ => Err(Expected::OneOf(&["automatic", "udp", "tcp"])),
-    });
-    let fingerprint = reader.value("sourceFingerprint", None, |text| match text {
-        "" => Ok(None),
-        text => values::fingerprint(text).map(Some),
-    });
-    RtspSource { url, transport, fingerprint }
+    })
 }
 
 fn on_demand(reader: &mut Reader<'_>) -> Option<OnDemand> {
@@ -269,6 +317,7 @@ fn on_demand(reader: &mut Reader<'_>) -> Option<OnDemand> {
 fn check_rules(entry: &Entry, source: Option<&Source>, reader: &mut Reader<'_>) {
     let pattern = is_pattern(&entry.key);
     let publisher = matches!(source, Some(Source::Known(PathSource::Publisher(_))));
+    let redirect = matches!(source, Some(Source::Known(PathSource::Redirect(_))));
     let on_demand = reader.off("sourceOnDemand");
     let written = |key: &str| entry.node.get(key).filter(|node| !is_default(node, "false"));
     let mut say = |key: &str, message: String| {
@@ -282,7 +331,7 @@ fn check_rules(entry: &Entry, source: Option<&Source>, reader: &mut Reader<'_>) 
             format!("path {name:?}: \"sourceOnDemand\" needs a source other than \"publisher\""),
         );
     }
-    if pattern && !publisher && !on_demand && source.is_some() {
+    if pattern && !publisher && !redirect && !on_demand && source.is_some() {
         say("source", format!("path {name:?}: a pattern with a source needs \"sourceOnDemand: true\""));
     }
     if pattern && written("runOnInit").is_some_and(|node| !is_default(node, "")) {

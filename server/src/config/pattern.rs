@@ -16,6 +16,7 @@ use std::fmt;
 use media_core::path_name::PathName;
 use regex::bytes::{Match, Regex, RegexBuilder};
 
+use super::redirect::Destination;
 use super::resolved::{PathConfig, PathSource, RecordConfig};
 use super::source_url::{Secret, SourceUrl, split_scheme};
 use super::values::Expected;
@@ -82,7 +83,7 @@ impl fmt::Debug for PathPattern {
 impl PathPattern {
     /// An entry; `template` is the text of its source.
     pub(crate) fn new(name: &str, regex: Regex, config: PathConfig, template: &str) -> Self {
-        let template = matches!(config.source, PathSource::Rtsp(_)).then(|| Secret::new(template));
+        let template = matches!(config.source, PathSource::Pulled(_)).then(|| Secret::new(template));
         Self { name: name.to_owned(), regex, config, template }
     }
 
@@ -104,6 +105,11 @@ impl PathPattern {
     /// Whether a reader has somebody publish to it.
     pub(crate) fn is_published_to_on_demand(&self) -> bool {
         self.config.hooks.on_demand.is_some()
+    }
+
+    /// Where RTSP readers of its instances are sent while nobody sends.
+    pub(crate) fn fallback(&self) -> Option<&Destination> {
+        self.config.fallback.as_ref()
     }
 
     /// What the groups of its expression match in a name.
@@ -136,12 +142,12 @@ impl PathPattern {
     pub(crate) fn instance(&self, name: &PathName) -> Option<Result<PathConfig, Expected>> {
         let groups = self.regex.captures(name.as_str().as_bytes())?;
         let mut config = self.config.clone();
-        if let (PathSource::Rtsp(source), Some(template)) = (&mut config.source, &self.template) {
+        if let (PathSource::Pulled(source), Some(template)) = (&config.source, &self.template) {
             let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
             let group = |number: usize| groups.get(number).map_or("", |group| text(group.as_bytes()));
             let made = fill_in(template.expose(), group).and_then(|text| SourceUrl::parse(&text));
             match made {
-                Ok(url) => source.url = url,
+                Ok(url) => config.source = PathSource::Pulled(source.clone().at(url)),
                 Err(expected) => return Some(Err(expected)),
             }
         }

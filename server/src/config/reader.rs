@@ -53,6 +53,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// As [`Reader::value`], where what is written may hold a secret.
+    pub(crate) fn secret<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, Expected>,
+    ) -> T {
+        let Some(node) = self.find(key) else { return default };
+        let Some(text) = node.text() else {
+            self.wrong_shape(node, key, "a single value");
+            return default;
+        };
+        parse(text).unwrap_or_else(|expected| {
+            self.faults.add(&node.place, FaultKind::BadSecret { key: key.to_owned(), expected });
+            default
+        })
+    }
+
     /// A text.
     pub(crate) fn text(&mut self, key: &str, default: &str) -> String {
         self.value(key, default.to_owned(), |text| Ok(text.to_owned()))

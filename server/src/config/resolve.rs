@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use storage::DatabaseUrl;
 
 use super::fault::{FaultKind, Faults};
@@ -15,7 +16,7 @@ use super::reader::Reader;
 use super::resolved::{
     ApiConfig, Config, ControlConfig, HlsConfig, HlsMuxers, HlsVariant, HttpConfig, IceServer, InterfaceIps,
     LogFormat, LogLevel, LogSink, LoggingConfig, MetricsConfig, PlaybackConfig, RtmpConfig, RtmpTls,
-    RtspConfig, RtspTls, RtspTransports, RtspUdp, TimeoutsConfig, TlsFiles, WebRtcConfig,
+    RtspConfig, RtspMulticast, RtspTls, RtspTransports, RtspUdp, TimeoutsConfig, TlsFiles, WebRtcConfig,
 };
 use super::source_url::Secret;
 use super::tree::Node;
@@ -49,7 +50,7 @@ pub(crate) fn resolve(
     let (hls, webrtc) = (hls(&mut reader, warnings), webrtc(&mut reader));
     let playback = http(&mut reader, "playback", 9996);
     let timeouts = TimeoutsConfig { read, write };
-    let rtsp = rtsp(&mut reader, timeouts, warnings);
+    let rtsp = rtsp(&mut reader, timeouts);
     let rtmp = rtmp(&mut reader, timeouts, rtsp.write_queue_packets);
     let control = control(&mut reader);
     let config = Config {
@@ -190,6 +191,8 @@ fn hls(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> HlsConfig {
         ),
         segment_max_bytes,
         muxer_close_after: reader.duration("hlsMuxerCloseAfter", ms(60_000), ms(1000)..=24 * HOUR),
+        cdn_secret: reader
+            .secret("hlsCDNSecret", None, |text| Ok((!text.is_empty()).then(|| Secret::new(text)))),
     }
 }
 
@@ -213,7 +216,7 @@ fn webrtc(reader: &mut Reader<'_>) -> WebRtcConfig {
     }
 }
 
-fn rtsp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig, warnings: &mut Vec<Warning>) -> RtspConfig {
+fn rtsp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig) -> RtspConfig {
     /// Room for a payload that is more than headers.
     const PACKET_BYTES_MIN: usize = 200;
     let everywhere = |port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
@@ -226,7 +229,7 @@ fn rtsp(reader: &mut Reader<'_>, timeouts: TimeoutsConfig, warnings: &mut Vec<Wa
         size @ 0..=1472 => Ok(usize::try_from(size).unwrap_or(1452).max(PACKET_BYTES_MIN)),
         _ => Err(Expected::Within("a number from 0 to 1472".to_owned())),
     });
-    let transports = rtsp_transports(reader, warnings);
+    let transports = rtsp_transports(reader);
     let encryption = encryption(reader, "rtspEncryption");
     let address = reader.value("rtspAddress", everywhere(8554), values::address);
     let tls = RtspTls {
@@ -292,7 +295,7 @@ enum Transport {
     Tcp,
 }
 
-fn rtsp_transports(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> RtspTransports {
+fn rtsp_transports(reader: &mut Reader<'_>) -> RtspTransports {
     const DEFAULT: [Transport; 3] = [Transport::Udp, Transport::Multicast, Transport::Tcp];
     let list = reader.list("rtspTransports", DEFAULT.to_vec(), |text| match text {
         "udp" => Ok(Transport::Udp),
@@ -300,16 +303,30 @@ fn rtsp_transports(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Rtsp
         "tcp" => Ok(Transport::Tcp),
         _ => Err(Expected::OneOf(&["udp", "multicast", "tcp"])),
     });
-    // A stock file lists it with the others; one that was written on purpose is told.
-    if list.contains(&Transport::Multicast) && list != DEFAULT {
-        warnings.push(Warning::MulticastReaders);
-    }
     let everywhere = |port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
     let udp = RtspUdp {
         rtp_address: reader.value("rtpAddress", everywhere(8000), values::address),
         rtcp_address: reader.value("rtcpAddress", everywhere(8001), values::address),
     };
-    RtspTransports { tcp: list.contains(&Transport::Tcp), udp: list.contains(&Transport::Udp).then_some(udp) }
+    let default_range = Ipv4Net::new_assert(Ipv4Addr::new(224, 1, 0, 0), 16);
+    let multicast = RtspMulticast {
+        range: reader.value("multicastIPRange", default_range, |text| {
+            let expected = Expected::Other("a range of IPv4 multicast addresses such as 224.1.0.0/16");
+            let range = text.parse::<Ipv4Net>().ok().filter(|range| range.network().is_multicast());
+            range.ok_or(expected)
+        }),
+        rtp_port: port(reader, "multicastRTPPort", 8002),
+        rtcp_port: port(reader, "multicastRTCPPort", 8003),
+    };
+    RtspTransports {
+        tcp: list.contains(&Transport::Tcp),
+        udp: list.contains(&Transport::Udp).then_some(udp),
+        multicast: list.contains(&Transport::Multicast).then_some(multicast),
+    }
+}
+
+fn port(reader: &mut Reader<'_>, key: &str, default: u16) -> u16 {
+    u16::try_from(reader.number(key, default.into(), 1..=65_535)).unwrap_or(default)
 }
 
 fn check_webrtc(config: &WebRtcConfig, reader: &mut Reader<'_>) {

@@ -11,15 +11,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use media_core::gate::Digest;
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
 use storage::{BucketConfig, DatabaseUrl, DiskLevels, RecordPath};
 
 use super::access::AccessConfig;
+use super::forward::ForwardDest;
 use super::hooks::{HookPair, PathHooks};
 use super::pattern::PathPattern;
+use super::play::PlayHeaders;
+use super::pulled::PulledSource;
+use super::redirect::Destination;
 use super::source_url::{Secret, SourceUrl};
 use super::webhooks::WebhookConfig;
 
@@ -198,6 +202,8 @@ pub(crate) struct HlsConfig {
     pub(crate) segment_max_bytes: u64,
     /// `hlsMuxerCloseAfter`, default 60 s: a muxer nobody asks closes after this.
     pub(crate) muxer_close_after: Duration,
+    /// `hlsCDNSecret`: whoever shows it as a bearer token may watch everything; default nobody.
+    pub(crate) cdn_secret: Option<Secret>,
 }
 
 /// When a muxer exists.
@@ -249,13 +255,26 @@ pub(crate) struct RtspConfig {
     pub(crate) write_timeout: Duration,
 }
 
-/// How media travels to and from RTSP clients; key `rtspTransports`. Multicast is not implemented.
+/// How media travels to and from RTSP clients; key `rtspTransports`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RtspTransports {
     /// In the RTSP connection.
     pub(crate) tcp: bool,
     /// Over UDP.
     pub(crate) udp: Option<RtspUdp>,
+    /// To groups that readers join.
+    pub(crate) multicast: Option<RtspMulticast>,
+}
+
+/// Where media goes over UDP multicast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RtspMulticast {
+    /// `multicastIPRange`, default `224.1.0.0/16`: an address for each track that is read so.
+    pub(crate) range: Ipv4Net,
+    /// `multicastRTPPort`, default 8002.
+    pub(crate) rtp_port: u16,
+    /// `multicastRTCPPort`, default 8003.
+    pub(crate) rtcp_port: u16,
 }
 
 /// The ports of media over UDP.
@@ -333,6 +352,10 @@ pub(crate) struct PathConfig {
     pub(crate) on_demand: Option<OnDemand>,
     /// `maxReaders`; `None`, key 0, is no limit.
     pub(crate) readers_max: Option<usize>,
+    /// `fallback`: where RTSP readers are sent while nobody sends; default nowhere.
+    pub(crate) fallback: Option<Destination>,
+    /// `forward`: where else its media is sent.
+    pub(crate) forwards: Vec<ForwardDest>,
     /// Set when it is recorded, key `record`.
     pub(crate) record: Option<RecordConfig>,
     /// `runOn...`.
@@ -396,8 +419,10 @@ pub(crate) struct S3Config {
 pub(crate) enum PathSource {
     /// Somebody sends it (`source: publisher`, the default).
     Publisher(Replacing),
-    /// A camera is asked for it.
-    Rtsp(RtspSource),
+    /// A camera, or another server, is asked for it.
+    Pulled(PulledSource),
+    /// Its RTSP readers are sent there (`source: redirect`, `sourceRedirect`).
+    Redirect(Destination),
 }
 
 /// What happens to a publisher when another one comes; key `overridePublisher`.
@@ -419,6 +444,8 @@ pub(crate) struct RtspSource {
     /// SHA-256 of the certificate an `rtsps://` camera must show; `None` means that it must
     /// be valid.
     pub(crate) fingerprint: Option<[u8; 32]>,
+    /// `rtspRangeType`, `rtspRangeStart`, `rtspScale`.
+    pub(crate) play: PlayHeaders,
 }
 
 /// How RTP travels from a camera; key `rtspTransport`.

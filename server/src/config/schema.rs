@@ -277,6 +277,7 @@ pub(crate) const PATH: &[Field] = &[
 const OLDER: &[Field] = &[
     text("externalAuthenticationURL", ""),
     bool("authJWTInHTTPQuery", "false"),
+    text("fallback", ""),
     text("publishUser", ""),
     text("publishPass", ""),
     texts("publishIPs", "[]"),
@@ -308,8 +309,9 @@ const MEMBERS: &[(&str, &[Field])] = &[
 
 const PERMISSION: &[Field] = &[text("action", ""), text("path", "")];
 
-/// Texts that are never shown: users' passwords, as in MediaMTX, and what webhooks are signed with.
-const SECRETS: [&str; 5] = ["pass", "publishPass", "readPass", "secret", "password"];
+/// Texts that are never shown: users' passwords, as in MediaMTX, what webhooks are signed with and a CDN is known by.
+const SECRETS: [&str; 7] =
+    ["pass", "publishPass", "readPass", "secret", "password", "hlsCDNSecret", "whipBearerToken"];
 
 /// What stands in their place.
 pub(crate) const REDACTED: &str = "<redacted>";
@@ -526,6 +528,21 @@ mod tests {
                 let is_container = matches!(key.name, "paths" | "pathDefaults" | "s3");
                 assert!(is_container || kind_of(fields, key.name) != Kind::Any, "{} has no type", key.name);
             }
+        }
+    }
+
+    #[test]
+    fn the_apis_document_has_every_setting() {
+        let document: Json = serde_json::from_str(control_api::OPENAPI).unwrap();
+        for (fields, schema) in [(GLOBAL, "GlobalConf"), (PATH, "PathConf")] {
+            let described = &document["components"]["schemas"][schema]["properties"];
+            for field in fields {
+                assert!(described.get(field.name).is_some(), "{schema} has no {}", field.name);
+            }
+            let others = described.as_object().unwrap().keys().filter(|name| *name != "name");
+            let unknown: Vec<_> =
+                others.filter(|name| !fields.iter().any(|field| field.name == name.as_str())).collect();
+            assert!(unknown.is_empty(), "{schema} has {unknown:?}");
         }
     }
 

@@ -6,6 +6,7 @@ use media_core::gate::Action;
 use media_core::path_name::PathName;
 
 use super::pattern::PathPattern;
+use super::pulled::PulledSource;
 use super::resolved::{
     HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, Replacing, RtspTransport,
 };
@@ -72,8 +73,8 @@ fn paths_take_what_they_lack_from_path_defaults() {
     );
     let path = |name: &str| config.paths.iter().find(|(key, _)| key.as_str() == name).unwrap().1.clone();
     let transport = |name: &str| match path(name).source {
-        PathSource::Rtsp(source) => source.transport,
-        PathSource::Publisher(_) => panic!("{name} is a publisher"),
+        PathSource::Pulled(PulledSource::Rtsp(source)) => source.transport,
+        other => panic!("{name} has {other:?}"),
     };
     assert_eq!((transport("a"), transport("b")), (RtspTransport::Tcp, RtspTransport::Udp));
     let on_demand = OnDemand { start_timeout: Duration::from_secs(10), close_after: Duration::from_secs(90) };
@@ -116,6 +117,8 @@ fn values_out_of_range_are_refused() {
         "writeQueueSize: 500",
         "udpMaxPayloadSize: 1500",
         "rtspTransports: [quic]",
+        "multicastIPRange: 10.0.0.0/8",
+        "multicastRTPPort: 0",
         "rtspEncryption: perhaps",
         "rtmpEncryption: perhaps",
         "rtmpAddress: :8888",
@@ -134,6 +137,15 @@ fn values_out_of_range_are_refused() {
         "paths: {a: {source: 'rtsps://h/', sourceFingerprint: abcd}}",
         "paths: {a: {source: [rtsp://h/]}}",
         "paths: {a: {sourceOnDemand: yes}}",
+        "paths: {a: {source: redirect}}",
+        "paths: {a: {source: redirect, sourceRedirect: 'http://h/x'}}",
+        "paths: {a: {fallback: elsewhere}}",
+        "paths: {a: {forward: [{dest: 'http://h/x'}]}}",
+        "paths: {a: {forward: [{url: 'rtsp://h/x'}]}}",
+        "paths: {a: {forward: [{dest: 'rtsps://h/x', destFingerprint: ab}]}}",
+        "paths: {a: {forward: rtsp://h/x}}",
+        "paths: {a: {source: 'rtsp://h/', rtspRangeType: clock, rtspRangeStart: noon}}",
+        "paths: {a: {source: 'rtsp://h/', rtspScale: fast}}",
         "paths: {'~^c(.*)$': {source: 'rtsp://h/'}}",
         "paths: {a: {source: 'rtsp://h/', runOnDemand: ffmpeg}}",
         "paths: {/a: }",
@@ -342,15 +354,54 @@ fn what_has_a_near_substitute_gets_it_with_a_warning() {
 #[test]
 fn what_mediamtx_runs_and_we_do_not_is_left_out_with_a_warning() {
     let (config, warnings) = good(
-        "paths:\n  cam: {source: 'rtsp://h.example/'}\n  old: {source: 'rtmp://h/x'}\n  \
+        "paths:\n  cam: {source: 'rtsp://h.example/'}\n  old: {source: 'srt://h/x'}\n  \
          '~^q$': {source: 'rtsp://h/$MTX_QUERY', sourceOnDemand: yes}\n",
     );
     assert_eq!((config.paths.len(), config.patterns.len()), (1, 0));
     assert_eq!(
         warnings,
-        ["paths left out: old (rtmp sources are not implemented yet), \
+        ["paths left out: old (srt sources are not implemented yet), \
           ~^q$ (sources with $MTX_QUERY are not implemented yet)"]
     );
+}
+
+// correctness: S5
+#[test]
+fn sources_of_every_protocol_are_understood_and_show_no_secret() {
+    let (config, warnings) = good(
+        "pathDefaults: {sourceFingerprint: '', rtspTransport: multicast}\npaths:\n  \
+         a: {source: 'rtmps://u:hunter2@h.example/live/x?token=hunter2'}\n  \
+         b: {source: 'https://u:hunter2@h.example/x/index.m3u8?token=hunter2'}\n  \
+         c: {source: 'whep://h.example:8889/x/whep', whepBearerToken: hunter2, whepHandshakeTimeout: 3s}\n  \
+         '~^d(\\d)$': {source: 'http://h.example/$G1/index.m3u8', sourceOnDemand: yes}\n",
+    );
+    assert_eq!(warnings, Vec::<String>::new());
+    let kinds: Vec<_> = config
+        .paths
+        .values()
+        .map(|path| match &path.source {
+            PathSource::Pulled(source) => {
+                (source.kind().as_str(), source.url().port(), source.url().to_string())
+            }
+            PathSource::Publisher(_) => panic!("a publisher"),
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("rtmpSource", 443, "rtmps://***@h.example/live/x?***".to_owned()),
+            ("hlsSource", 443, "https://***@h.example/x/index.m3u8?***".to_owned()),
+            ("webRTCSource", 8889, "whep://h.example:8889/x/whep".to_owned()),
+        ]
+    );
+    let PathSource::Pulled(PulledSource::Whep(whep)) = &config.paths.values().nth(2).unwrap().source else {
+        panic!("not WHEP")
+    };
+    assert_eq!(whep.handshake_timeout, Duration::from_secs(3));
+    assert!(!format!("{:?}", config.paths).contains("hunter2"));
+    let made = config.patterns[0].instance(&PathName::parse("d7").unwrap()).unwrap().unwrap();
+    let PathSource::Pulled(made) = made.source else { panic!("a publisher") };
+    assert_eq!(made.url().to_string(), "http://h.example/7/index.m3u8");
 }
 
 #[test]
@@ -364,8 +415,8 @@ fn patterns_are_tried_by_name_and_the_one_for_all_others_last() {
     assert_eq!(names, ["~^cam_", "~^cam_(\\d+)$", "all_others"]);
     let name = PathName::parse("cam_7").unwrap();
     let made = config.patterns[1].instance(&name).unwrap().unwrap();
-    let PathSource::Rtsp(source) = made.source else { panic!("a camera") };
-    assert_eq!(source.url.to_string(), "rtsp://***@10.0.0.7/7");
+    let PathSource::Pulled(source) = made.source else { panic!("a camera") };
+    assert_eq!(source.url().to_string(), "rtsp://***@10.0.0.7/7");
     assert!(config.patterns[2].takes(&name) && config.patterns[2].is_published_to());
     assert!(config.patterns[1].instance(&PathName::parse("cam_x").unwrap()).is_none());
 }

@@ -4,13 +4,16 @@
 
 pub(crate) mod access;
 pub(crate) mod config;
+pub(crate) mod hls;
 pub(crate) mod rtmp;
 pub(crate) mod rtsp;
+pub(crate) mod webrtc;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
+use control_api::forward::{ForwardConf, ForwardDest};
 use control_api::model::{
     Camera, CameraCounters, CameraState, CodecProps, PathReader, PathReaderType, PathSource, PathSourceType,
     PathTrack, Time,
@@ -21,7 +24,11 @@ use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
 use crate::access::Access;
+use crate::config::pulled::SourceKind;
+use crate::config::redirect::SentOn;
 use crate::decode::pool::DecodePool;
+use crate::egress::forward::ForwardRecord;
+use crate::egress::hls::viewers::Viewer;
 use crate::egress::recorder::RecordersSlot;
 use crate::egress::rtmp::stats::ConnRecord as RtmpConnRecord;
 use crate::egress::rtsp::stats::{Encryption, Role, SessionFacts, SessionRecord as RtspSessionRecord};
@@ -31,14 +38,15 @@ use crate::listeners::Egress;
 use crate::reconciler::reloads::Reloads;
 use crate::registry::{PathEntry, Registry};
 use crate::stream::{IngestSnapshot, ReaderKind, SourceState, SourceStatus, Stream};
+use crate::telemetry::forward_metrics::ForwardMetrics;
 use crate::telemetry::metrics::{
     HlsMuxerMetrics, MetricsSnapshot, MetricsSource, PathMetrics, Readiness, SourceMetrics,
-    WebRtcSessionMetrics,
 };
 use crate::telemetry::process::ProcessMetrics;
 use crate::telemetry::recording_metrics::RecordingMetrics;
 use crate::telemetry::rtmp_metrics::RtmpMetrics;
 use crate::telemetry::rtsp_metrics::RtspMetrics;
+use crate::telemetry::webrtc_metrics::WebRtcSessionMetrics;
 use crate::webhooks::Webhooks;
 
 /// Looks at everything that runs.
@@ -68,6 +76,7 @@ pub(crate) struct Observer {
 struct Audience {
     /// Bytes sent by each path's HLS muxer that now runs.
     hls_bytes: HashMap<PathName, u64>,
+    hls_viewers: Vec<Arc<Viewer>>,
     sessions: Vec<Arc<SessionRecord>>,
     rtsp_sessions: Vec<Arc<RtspSessionRecord>>,
     rtmp_conns: Vec<Arc<RtmpConnRecord>>,
@@ -79,7 +88,8 @@ impl Observer {
         let hls_bytes = muxers.into_iter().map(|muxer| (muxer.path, muxer.sent_bytes)).collect();
         let rtsp_sessions = self.egress.rtsp().map(|rtsp| rtsp.sessions()).unwrap_or_default();
         let rtmp_conns = self.egress.rtmp().map(|rtmp| rtmp.conns()).unwrap_or_default();
-        Audience { hls_bytes, sessions: self.sessions(), rtsp_sessions, rtmp_conns }
+        let hls_viewers = self.egress.hls().map(|hls| hls.viewers()).unwrap_or_default();
+        Audience { hls_bytes, hls_viewers, sessions: self.sessions(), rtsp_sessions, rtmp_conns }
     }
 
     fn sessions(&self) -> Vec<Arc<SessionRecord>> {
@@ -92,9 +102,9 @@ impl Audience {
         let stream = &entry.stream;
         let state = stream.state();
         let online_since = online_since(&state);
-        let readers = stream.reader_changes().borrow().clone();
-        let muxers = readers.iter().filter(|kind| **kind == ReaderKind::HlsMuxer);
-        let muxers = muxers.map(|_| PathReader { kind: PathReaderType::HlsSession, id: "muxer".to_owned() });
+        let viewers = self.hls_viewers.iter().filter(|viewer| viewer.path == *stream.name());
+        let viewers =
+            viewers.map(|viewer| PathReader { kind: PathReaderType::HlsSession, id: viewer.id.to_string() });
         let watches = |session: &&Arc<SessionRecord>| {
             session.facts.path == *stream.name() && session.facts.role == Role::Read
         };
@@ -115,7 +125,7 @@ impl Audience {
             available_since: online_since,
             online_since,
             tracks,
-            readers: muxers
+            readers: viewers
                 .chain(sessions)
                 .chain(self.rtsp_readers(stream))
                 .chain(self.rtmp_readers(stream))
@@ -126,8 +136,17 @@ impl Audience {
 
     /// Where the stream comes from: pulled, or the session that publishes it.
     fn source(&self, entry: &PathEntry) -> Option<PathSource> {
-        if entry.point.is_none() {
-            return Some(PathSource { kind: PathSourceType::RtspSource, id: String::new() });
+        if matches!(entry.sent_on, Some(SentOn::Always(_))) {
+            return Some(PathSource { kind: PathSourceType::Redirect, id: String::new() });
+        }
+        if let Some(pulled) = entry.pulled {
+            let kind = match pulled {
+                SourceKind::Rtsp => PathSourceType::RtspSource,
+                SourceKind::Rtmp => PathSourceType::RtmpSource,
+                SourceKind::Hls => PathSourceType::HlsSource,
+                SourceKind::WebRtc => PathSourceType::WebRtcSource,
+            };
+            return Some(PathSource { kind, id: String::new() });
         }
         let publishes = |session: &&Arc<RtspSessionRecord>| {
             session.facts.path == *entry.stream.name() && session.state() == "publish"
@@ -233,7 +252,7 @@ impl Audience {
                 _ => Readiness::NotReady,
             },
             readers: vec![
-                ("hlsSession", count(ReaderKind::HlsMuxer)),
+                ("hlsSession", count(ReaderKind::HlsSession)),
                 ("webRTCSession", count(ReaderKind::WebRtcSession)),
                 ("rtspSession", count(ReaderKind::RtspSession)),
                 ("rtmpConn", count(ReaderKind::RtmpConn)),
@@ -260,6 +279,11 @@ impl control_api::Cameras for Observer {
         let name = PathName::parse(name).ok()?;
         self.registry.entry(&name).map(|entry| self.audience().camera(&entry))
     }
+
+    fn forwards(&self, name: &str) -> Option<Vec<ForwardDest>> {
+        let entry = self.registry.entry(&PathName::parse(name).ok()?)?;
+        Some(entry.forwards.records().iter().map(|record| forward_dest(record)).collect())
+    }
 }
 
 impl MetricsSource for Observer {
@@ -282,6 +306,8 @@ impl MetricsSource for Observer {
                     })
                     .collect()
             }),
+            forwards: paths.values().flat_map(|entry| forward_metrics(entry)).collect(),
+            hls_sessions: self.egress.hls().map(|hls| hls.viewers()),
             webrtc_sessions: self
                 .egress
                 .webrtc()
@@ -313,6 +339,31 @@ impl MetricsSource for Observer {
             process: ProcessMetrics::read(),
         }
     }
+}
+
+fn forward_dest(record: &ForwardRecord) -> ForwardDest {
+    let (dest, fingerprint) = &record.dest.written;
+    let (state, last_error) = record.status();
+    ForwardDest {
+        id: record.id.to_string(),
+        pos: record.pos,
+        created: time(record.created),
+        conf: ForwardConf {
+            // As the configuration is shown.
+            dest: dest.expose().to_owned(),
+            dest_fingerprint: fingerprint.clone(),
+            whip_bearer_token: String::new(),
+        },
+        protocol: record.protocol(),
+        state: state.as_str(),
+        last_error,
+        outbound_bytes: record.outbound_bytes.load(Relaxed),
+    }
+}
+
+fn forward_metrics(entry: &PathEntry) -> impl Iterator<Item = ForwardMetrics> + use<> {
+    let path = entry.stream.name().to_string();
+    entry.forwards.records().into_iter().map(move |record| ForwardMetrics { path: path.clone(), record })
 }
 
 fn session_metrics(session: &SessionRecord) -> WebRtcSessionMetrics {

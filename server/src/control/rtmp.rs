@@ -57,7 +57,7 @@ fn conn_of(conn: &ConnRecord) -> RtmpConn {
         state: conn.state(),
         path: said(purpose.map(|purpose| purpose.path.as_str())),
         query: said(purpose.map(|purpose| purpose.query.as_str())),
-        user: String::new(),
+        user: said(purpose.map(|purpose| purpose.user.as_str())),
         user_agent: said(purpose.map(|purpose| purpose.user_agent.as_str())),
         inbound_bytes,
         outbound_bytes,

@@ -9,6 +9,7 @@ use control_api::rtsp::{RtspConn, RtspCounters, RtspSession};
 use uuid::Uuid;
 
 use super::{Observer, time};
+use crate::egress::rtmp::stats::shown;
 use crate::egress::rtsp::stats::{ConnRecord, Encryption, SessionRecord};
 use crate::listeners::Egress;
 
@@ -78,8 +79,8 @@ fn session_of(session: &SessionRecord) -> RtspSession {
         remote_addr: facts.remote_addr.to_string(),
         state: session.state(),
         path: facts.path.to_string(),
-        query: facts.query.clone(),
-        user: String::new(),
+        query: shown(&facts.query),
+        user: facts.user.clone(),
         user_agent: facts.user_agent.clone(),
         transport: Some(facts.transport),
         profile: Some("AVP"),

@@ -1,5 +1,6 @@
 //! Egress: moves to viewers what media-core decides.
 
+pub(crate) mod forward;
 pub(crate) mod hls;
 mod outbox;
 pub(crate) mod recorder;

@@ -1,4 +1,4 @@
-//! Connect: a TCP or TLS connection to a camera.
+//! Connect: a TCP or TLS connection to a camera or server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,27 +10,26 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::config::resolved::RtspSource;
-use crate::config::source_url::SourceScheme;
+use crate::config::source_url::SourceUrl;
 use crate::tls_client::{self, SetupError, dialled};
 
 /// Without post-quantum ones: their key share does not fit into the first packet, and cameras' old TLS does not wait for a second.
 const KEY_EXCHANGES: &[&dyn SupportedKxGroup] = &[kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
 
 /// A byte stream to a camera.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
 
 /// A connection with its two ends.
-pub(super) struct Connected {
-    pub(super) stream: Box<dyn Connection>,
-    pub(super) local: SocketAddr,
-    pub(super) peer: SocketAddr,
+pub(crate) struct Connected {
+    pub(crate) stream: Box<dyn Connection>,
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: SocketAddr,
 }
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     #[error("can't connect to {host}:{port}: {source}")]
     Tcp { host: String, port: u16, source: io::Error },
     #[error("no tls with {host}:{port}: {source}")]
@@ -39,19 +38,32 @@ pub(super) enum ConnectError {
     Setup(#[from] SetupError),
 }
 
-/// Connects; the caller bounds the time.
-pub(super) async fn connect(source: &RtspSource) -> Result<Connected, ConnectError> {
-    let (host, port) = (source.url.host().to_owned(), source.url.port());
+/// Connects to what a path's media is asked of; the caller bounds the time.
+pub(super) async fn connect(
+    url: &SourceUrl,
+    fingerprint: Option<[u8; 32]>,
+) -> Result<Connected, ConnectError> {
+    connect_to(url, fingerprint, "sourceFingerprint").await
+}
+
+/// Connects; with TLS the server must show the certificate of `fingerprint`, which the setting `key` holds, or one that the
+/// system trusts.
+pub(crate) async fn connect_to(
+    url: &SourceUrl,
+    fingerprint: Option<[u8; 32]>,
+    key: &'static str,
+) -> Result<Connected, ConnectError> {
+    let (host, port) = (url.host().to_owned(), url.port());
     let tcp_error = |source| ConnectError::Tcp { host: host.clone(), port, source };
     let tcp = TcpStream::connect((dialled(&host), port)).await.map_err(tcp_error)?;
     tcp.set_nodelay(true).map_err(tcp_error)?;
     let local = tcp.local_addr().map_err(tcp_error)?;
     let peer = tcp.peer_addr().map_err(tcp_error)?;
-    let stream: Box<dyn Connection> = match source.url.scheme() {
-        SourceScheme::Rtsp => Box::new(tcp),
-        SourceScheme::Rtsps => {
+    let stream: Box<dyn Connection> = match url.scheme().is_tls() {
+        false => Box::new(tcp),
+        true => {
             let provider = CryptoProvider { kx_groups: KEY_EXCHANGES.to_vec(), ..default_provider() };
-            let config = tls_client::client_config(provider, source.fingerprint, "sourceFingerprint")?;
+            let config = tls_client::client_config(provider, fingerprint, key)?;
             let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
             let name = ServerName::try_from(dialled(&host).to_owned())
                 .map_err(|err| SetupError { reason: err.to_string() })?;

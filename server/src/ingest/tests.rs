@@ -10,6 +10,7 @@ use media_core::path_name::PathName;
 use media_core::ring::Retention;
 
 use super::{Camera, Intake, Supervisor, SupervisorTimes};
+use crate::config::pulled::PulledSource;
 use crate::config::resolved::{RtspSource, RtspTransport};
 use crate::config::source_url::SourceUrl;
 use crate::runtime::clock;
@@ -39,8 +40,13 @@ impl Street {
             let path = PathName::parse(name).unwrap();
             let stream = Stream::new(path, Retention::default(), clock::wall_now());
             let url = SourceUrl::parse(&simulator.url(name)).unwrap();
-            let source = RtspSource { url, transport: RtspTransport::Tcp, fingerprint: None };
-            let camera = Camera { source, on_demand: None };
+            let source = RtspSource {
+                url,
+                transport: RtspTransport::Tcp,
+                fingerprint: None,
+                play: crate::config::play::PlayHeaders::default(),
+            };
+            let camera = Camera { source: PulledSource::Rtsp(source), on_demand: None };
             Supervisor::spawn(&tasks, camera, &Intake::new(&stream), SupervisorTimes::default());
             stream
         });

@@ -153,6 +153,8 @@ struct ApiKey {
     /// By encryption: none, TLS.
     has_rtsp: [bool; 2],
     has_rtmp: [bool; 2],
+    has_hls: bool,
+    has_webrtc: bool,
 }
 
 /// The page links to the media listeners.
@@ -203,6 +205,8 @@ impl Listeners {
         let api = config.api.clone().map(|api| ApiKey {
             config: api,
             has_rtsp: both.map(|encryption| rtsp.as_ref().is_some_and(|rtsp| rtsp.listens(encryption))),
+            has_hls: ground.egress.hls().is_some(),
+            has_webrtc: ground.egress.webrtc().is_some(),
             has_rtmp: both.map(|encryption| rtmp.as_ref().is_some_and(|rtmp| rtmp.listens(encryption))),
         });
         faults.extend(change(&mut self.api, api, control, Api(&ground)).await.err());

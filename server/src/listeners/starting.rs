@@ -15,8 +15,10 @@ use crate::config::kept;
 use crate::config::resolved::{
     HlsConfig, HttpConfig, MetricsConfig, PlaybackConfig, RtmpConfig, RtspConfig, WebRtcConfig,
 };
+use crate::control::hls::HlsObserver;
 use crate::control::rtmp::RtmpObserver;
 use crate::control::rtsp::RtspObserver;
+use crate::control::webrtc::WebRtcObserver;
 use crate::egress::hls::{HlsDeps, HlsServer};
 use crate::egress::rtmp::{RtmpDeps, RtmpServer};
 use crate::egress::rtsp::stats::Encryption;
@@ -114,6 +116,8 @@ impl Start<ApiKey> for Api<'_> {
             storage: Arc::clone(observer) as Arc<dyn control_api::Storage>,
             config: Arc::clone(&self.0.config),
             snapshots: Snapshots::new(&observer.registry, self.0.access.clone(), &observer.pool),
+            hls: HlsObserver::of(observer),
+            webrtc: WebRtcObserver::of(observer),
             rtsp: RtspObserver::of(observer, Encryption::None),
             rtsps: RtspObserver::of(observer, Encryption::Tls),
             rtmp: RtmpObserver::of(observer, Encryption::None),

@@ -14,7 +14,7 @@
 
 mod remuxer;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use media_core::access_unit::AccessUnit;
@@ -77,8 +77,10 @@ pub(crate) struct SourceState {
 /// What kind of reader a subscription is (MediaMTX's `PathReaderType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReaderKind {
-    /// The LL-HLS muxer: one for all HLS viewers of the stream.
+    /// The LL-HLS muxer; its viewers are the readers.
     HlsMuxer,
+    /// One HLS viewer.
+    HlsSession,
     /// One WebRTC viewer.
     WebRtcSession,
     /// One RTSP reader.
@@ -89,6 +91,23 @@ pub(crate) enum ReaderKind {
     Waiting,
     /// Is about to publish; no reader either.
     Publishing,
+    /// Has no seat: the server's own, who takes what is there.
+    Following,
+}
+
+impl ReaderKind {
+    /// Whether it is shown, and counts for `maxReaders`.
+    fn is_reader(self) -> bool {
+        !matches!(self, Self::HlsMuxer | Self::Waiting | Self::Publishing | Self::Following)
+    }
+}
+
+/// A path has as many readers as it may have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("maximum reader count reached: path '{path}' has {max} readers, which is its \"maxReaders\"")]
+pub(crate) struct TooManyReaders {
+    path: PathName,
+    max: usize,
 }
 
 /// Counters of one stream since the server's start; all monotonic unless said otherwise.
@@ -118,6 +137,8 @@ pub(crate) struct Stream {
     format: watch::Sender<Option<SharedFormat>>,
     state: watch::Sender<SourceState>,
     readers: watch::Sender<Vec<ReaderKind>>,
+    /// `usize::MAX` for no limit.
+    readers_max: AtomicUsize,
     transcoded_wanted: AtomicU64,
     has_b_frames: AtomicBool,
     told: OnceLock<Arc<PathEvents>>,
@@ -164,6 +185,7 @@ impl Stream {
             format: watch::Sender::new(None),
             state: watch::Sender::new(state),
             readers: watch::Sender::new(Vec::new()),
+            readers_max: AtomicUsize::new(usize::MAX),
             transcoded_wanted: AtomicU64::new(0),
             has_b_frames: AtomicBool::new(false),
             told: OnceLock::new(),
@@ -273,15 +295,45 @@ impl Stream {
         self.readers.subscribe()
     }
 
-    /// How many read it now, without those who wait, to read or to publish.
-    pub(crate) fn readers(&self) -> usize {
-        let is_reader = |kind: &&ReaderKind| !matches!(kind, ReaderKind::Waiting | ReaderKind::Publishing);
-        self.readers.borrow().iter().filter(is_reader).count()
+    /// Lets so many read it from now on (`maxReaders`); those who do already stay.
+    pub(crate) fn limit_readers(&self, max: Option<usize>) {
+        self.readers_max.store(max.unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether one more may read it.
+    ///
+    /// # Errors
+    /// [`TooManyReaders`].
+    pub(crate) fn has_room(&self) -> Result<(), TooManyReaders> {
+        self.room_among(&self.readers.borrow())
+    }
+
+    fn room_among(&self, readers: &[ReaderKind]) -> Result<(), TooManyReaders> {
+        let max = self.readers_max.load(Ordering::Relaxed);
+        let is_full = readers.iter().filter(|kind| kind.is_reader()).count() >= max;
+        if is_full { Err(TooManyReaders { path: self.name.clone(), max }) } else { Ok(()) }
     }
 
     /// Keeps an on-demand source running until the seat is dropped, without reading.
     pub(crate) fn take_seat(self: &Arc<Self>, kind: ReaderKind) -> Seat {
         Seat::new(self, kind)
+    }
+
+    /// The same for a reader, of whom there may be one too many.
+    ///
+    /// # Errors
+    /// [`TooManyReaders`].
+    pub(crate) fn take_readers_seat(self: &Arc<Self>, kind: ReaderKind) -> Result<Seat, TooManyReaders> {
+        let mut taken = Ok(());
+        // Looked at and taken in one: of two who come at once one gets the last seat.
+        self.readers.send_if_modified(|readers| {
+            taken = self.room_among(readers);
+            if taken.is_ok() {
+                readers.push(kind);
+            }
+            taken.is_ok()
+        });
+        taken.map(|()| Seat { stream: Arc::clone(self), kind })
     }
 
     /// Somebody asked for the transcoded audio track.
@@ -314,15 +366,28 @@ impl Stream {
     }
 
     /// A reader of this stream's media. The grant must be for this path.
+    ///
+    /// # Errors
+    /// [`TooManyReaders`].
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         grant: &CameraGrant,
         at: JoinAt,
         kind: ReaderKind,
-    ) -> Subscription {
+    ) -> Result<Subscription, TooManyReaders> {
+        debug_assert_eq!(grant.path(), self.name(), "a grant for another path");
+        let seat = self.take_readers_seat(kind)?;
+        let cursor = self.lock_ring().cursor(at);
+        Ok(Subscription { seat, cursor, wants_transcoded: false, told: None })
+    }
+
+    /// The same for the server's own purposes: no reader, and nobody is kept for it.
+    pub(crate) fn follow(self: &Arc<Self>, grant: &CameraGrant, at: JoinAt) -> Subscription {
         debug_assert_eq!(grant.path(), self.name(), "a grant for another path");
         let cursor = self.lock_ring().cursor(at);
-        Subscription { seat: Seat::new(self, kind), cursor, wants_transcoded: false, told: None }
+        // A seat that was never taken.
+        let seat = Seat { stream: Arc::clone(self), kind: ReaderKind::Following };
+        Subscription { seat, cursor, wants_transcoded: false, told: None }
     }
 
     fn lock_ring(&self) -> MutexGuard<'_, Ring> {

@@ -6,7 +6,7 @@
 //! scraper that reads the one reads too.
 //!
 //! Filters of a request: `type` (`paths`, `hls_muxers`, `webrtc_sessions`, `rtsp_conns` ...), `path`, `hls_muxer`,
-//! `webrtc_session`, `rtsp_conn`, `rtsp_session`, `rtsps_conn`, `rtsps_session`, `rtmp_conn`, `rtmps_conn`; any but the first leaves out what it does not
+//! `hls_session`, `forward_dest`, `webrtc_session`, `rtsp_conn`, `rtsp_session`, `rtsps_conn`, `rtsps_session`, `rtmp_conn`, `rtmps_conn`; any but the first leaves out what it does not
 //! name.
 
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use serde::Deserialize;
 
 use super::access_metrics;
 use super::decode_metrics;
+use super::forward_metrics::{self, ForwardMetrics};
+use super::hls_metrics;
 use super::hook_metrics::{self, HookMetrics, WebhookMetrics};
 use super::metrics_text::{Family, Kind, Number, Text};
 use super::process::ProcessMetrics;
@@ -30,8 +32,10 @@ use super::recording_metrics::{self, RecordingMetrics};
 use super::reload_metrics::{self, ReloadMetrics};
 use super::rtmp_metrics::{self, RtmpMetrics};
 use super::rtsp_metrics::{self, RtspMetrics};
+use super::webrtc_metrics::{self, WebRtcSessionMetrics};
 use crate::access::AccessSnapshot;
 use crate::decode::pool::PoolFigures;
+use crate::egress::hls::viewers::Viewer;
 use crate::egress::rtsp::stats::Encryption;
 
 /// Everything that metrics are made of, at one moment.
@@ -41,6 +45,10 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) paths: Vec<PathMetrics>,
     /// HLS muxers that run; `None` when HLS is off.
     pub(crate) hls_muxers: Option<Vec<HlsMuxerMetrics>>,
+    /// Servers that media is sent to.
+    pub(crate) forwards: Vec<ForwardMetrics>,
+    /// HLS viewers; `None` when HLS is off.
+    pub(crate) hls_sessions: Option<Vec<Arc<Viewer>>>,
     /// WebRTC sessions; `None` when WebRTC is off.
     pub(crate) webrtc_sessions: Option<Vec<WebRtcSessionMetrics>>,
     /// Datagrams on the WebRTC port that no session claimed.
@@ -152,33 +160,6 @@ pub(crate) struct HlsMuxerMetrics {
     pub(crate) requests: u64,
 }
 
-/// One WebRTC session.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WebRtcSessionMetrics {
-    /// Its id.
-    pub(crate) id: String,
-    /// Its path.
-    pub(crate) path: String,
-    /// Its client's address.
-    pub(crate) remote_addr: String,
-    /// MediaMTX's state of it.
-    pub(crate) state: &'static str,
-    /// RTP packets received.
-    pub(crate) inbound_rtp_packets: u64,
-    /// Bytes received.
-    pub(crate) inbound_bytes: u64,
-    /// Bytes sent.
-    pub(crate) outbound_bytes: u64,
-    /// RTCP packets received.
-    pub(crate) inbound_rtcp_packets: u64,
-    /// RTCP packets sent.
-    pub(crate) outbound_rtcp_packets: u64,
-    /// RTP packets sent.
-    pub(crate) outbound_rtp_packets: u64,
-    /// Access units left out because the viewer was slow.
-    pub(crate) outbound_frames_discarded: u64,
-}
-
 /// Where snapshots come from.
 pub(crate) trait MetricsSource: Send + Sync {
     /// The numbers now.
@@ -193,6 +174,8 @@ pub(crate) struct Filter {
     kind: String,
     path: String,
     hls_muxer: String,
+    hls_session: String,
+    forward_dest: String,
     webrtc_session: String,
     rtsp_conn: String,
     rtsp_session: String,
@@ -215,12 +198,13 @@ impl Filter {
     }
 
     /// The filters that name one object.
-    fn names(&self) -> [&str; 9] {
+    fn names(&self) -> [&str; 11] {
         let rtsp = [&self.rtsp_conn, &self.rtsp_session, &self.rtsps_conn, &self.rtsps_session];
         let [conn, session, tls_conn, tls_session] = rtsp.map(String::as_str);
         let rtmp = [&self.rtmp_conn, &self.rtmps_conn];
         let [path, muxer, webrtc] = [&self.path, &self.hls_muxer, &self.webrtc_session];
-        [path, muxer, webrtc, conn, session, tls_conn, tls_session, rtmp[0], rtmp[1]]
+        let [hls, forward] = [&self.hls_session, &self.forward_dest];
+        [path, muxer, hls, forward, webrtc, conn, session, tls_conn, tls_session, rtmp[0], rtmp[1]]
     }
 }
 
@@ -301,20 +285,18 @@ pub(crate) fn render(snapshot: &MetricsSnapshot, filter: &Filter) -> String {
             vec![("name", muxer.path.as_str())]
         });
     }
+    if filter.shows("forward_dests", &filter.forward_dest) {
+        forward_metrics::write(&mut text, &snapshot.forwards, &filter.forward_dest);
+    }
+    if let Some(viewers) = &snapshot.hls_sessions
+        && filter.shows("hls_sessions", &filter.hls_session)
+    {
+        hls_metrics::write(&mut text, viewers, &filter.hls_session);
+    }
     if let Some(sessions) = &snapshot.webrtc_sessions
         && filter.shows("webrtc_sessions", &filter.webrtc_session)
     {
-        let sessions: Vec<_> =
-            sessions.iter().filter(|session| chosen(&filter.webrtc_session, &session.id)).collect();
-        let empty = none_at_all(&sessions, &filter.webrtc_session);
-        write_columns(&mut text, WEBRTC_SESSIONS, &sessions, empty, |session| {
-            vec![
-                ("id", session.id.as_str()),
-                ("path", session.path.as_str()),
-                ("remoteAddr", session.remote_addr.as_str()),
-                ("state", session.state),
-            ]
-        });
+        webrtc_metrics::write(&mut text, sessions, &filter.webrtc_session);
     }
     if let Some(rtsp) = &snapshot.rtsp {
         write_rtsp(&mut text, rtsp, filter);
@@ -370,7 +352,7 @@ fn write_rtmp(text: &mut Text, rtmp: &RtmpMetrics, filter: &Filter) {
     }
 }
 
-fn chosen(filter: &str, name: &str) -> bool {
+pub(super) fn chosen(filter: &str, name: &str) -> bool {
     filter.is_empty() || filter == name
 }
 
@@ -383,7 +365,7 @@ pub(super) enum Empty {
     Silent,
 }
 
-fn none_at_all<T>(objects: &[T], filter: &str) -> Empty {
+pub(super) fn none_at_all<T>(objects: &[T], filter: &str) -> Empty {
     if objects.is_empty() && filter.is_empty() { Empty::Zero } else { Empty::Silent }
 }
 
@@ -553,60 +535,6 @@ const SERVER: &[Column<MetricsSnapshot>] = &[counter(
     |snapshot| whole(snapshot.webrtc_unroutable_datagrams).filter(|_| snapshot.webrtc_sessions.is_some()),
 )];
 
-/// A viewer sends no media: what MediaMTX counts of it stays 0.
-const WEBRTC_SESSIONS: &[Column<WebRtcSessionMetrics>] = &[
-    gauge("webrtc_sessions", "WebRTC sessions, each 1.", |_| whole(1)),
-    counter("webrtc_sessions_inbound_bytes", "Bytes received.", |s| whole(s.inbound_bytes)),
-    counter("webrtc_sessions_inbound_rtp_packets", "RTP packets received.", |s| whole(s.inbound_rtp_packets)),
-    counter("webrtc_sessions_inbound_rtp_packets_lost", "RTP packets lost.", |_| whole(0)),
-    gauge("webrtc_sessions_inbound_rtp_packets_jitter", "Jitter of RTP packets received.", |_| whole(0)),
-    counter("webrtc_sessions_inbound_rtcp_packets", "RTCP packets received.", |s| {
-        whole(s.inbound_rtcp_packets)
-    }),
-    counter("webrtc_sessions_outbound_bytes", "Bytes sent.", |s| whole(s.outbound_bytes)),
-    counter("webrtc_sessions_outbound_rtp_packets", "RTP packets sent.", |s| whole(s.outbound_rtp_packets)),
-    counter("webrtc_sessions_outbound_rtcp_packets", "RTCP packets sent.", |s| {
-        whole(s.outbound_rtcp_packets)
-    }),
-    counter("webrtc_sessions_outbound_frames_discarded", "Frames left out.", |s| {
-        whole(s.outbound_frames_discarded)
-    }),
-    counter("webrtc_sessions_bytes_received", "Older name of webrtc_sessions_inbound_bytes.", |s| {
-        whole(s.inbound_bytes)
-    }),
-    counter("webrtc_sessions_bytes_sent", "Older name of webrtc_sessions_outbound_bytes.", |s| {
-        whole(s.outbound_bytes)
-    }),
-    counter(
-        "webrtc_sessions_rtp_packets_received",
-        "Older name of webrtc_sessions_inbound_rtp_packets.",
-        |s| whole(s.inbound_rtp_packets),
-    ),
-    counter("webrtc_sessions_rtp_packets_sent", "Older name of webrtc_sessions_outbound_rtp_packets.", |s| {
-        whole(s.outbound_rtp_packets)
-    }),
-    counter(
-        "webrtc_sessions_rtp_packets_lost",
-        "Older name of webrtc_sessions_inbound_rtp_packets_lost.",
-        |_| whole(0),
-    ),
-    gauge(
-        "webrtc_sessions_rtp_packets_jitter",
-        "Older name of webrtc_sessions_inbound_rtp_packets_jitter.",
-        |_| whole(0),
-    ),
-    counter(
-        "webrtc_sessions_rtcp_packets_received",
-        "Older name of webrtc_sessions_inbound_rtcp_packets.",
-        |s| whole(s.inbound_rtcp_packets),
-    ),
-    counter(
-        "webrtc_sessions_rtcp_packets_sent",
-        "Older name of webrtc_sessions_outbound_rtcp_packets.",
-        |s| whole(s.outbound_rtcp_packets),
-    ),
-];
-
 const PROCESS: &[Column<ProcessMetrics>] = &[
     counter("gtvision_process_cpu_seconds_total", "CPU time used.", |p| p.cpu_seconds.map(Number::Real)),
     gauge("gtvision_process_resident_bytes", "Memory in RAM.", |p| p.resident_bytes.map(Number::Whole)),
@@ -656,6 +584,8 @@ mod tests {
         MetricsSnapshot {
             paths: vec![cam_1, push],
             hls_muxers: Some(vec![muxer]),
+            forwards: Vec::new(),
+            hls_sessions: Some(Vec::new()),
             webrtc_sessions: Some(Vec::new()),
             recording: None,
             rtsp: None,

@@ -3,6 +3,7 @@
 //! ```text
 //!  OPTIONS ─► DESCRIBE ─► Described ─(driver: setup.., play)─► SETUP.. ─► PLAY ─► Playing ─► keep-alive.. ─► TEARDOWN
 //!                 └─ 401: answer the challenge, once per request
+//!  OPTIONS ─► ANNOUNCE ─► Announced ─(driver: setup_recorded.., record)─► SETUP.. ─► RECORD ─► Recording (Client::publish)
 //! ```
 //!
 //! The driver reads the socket into a buffer and calls [`Client::next_event`] until it is `None`, writes what
@@ -25,6 +26,7 @@ use url::Url;
 
 use super::framing::{Frame, Framer, FramingError};
 use super::sdp::{self, SdpError, SdpMedia};
+use super::server::Mode;
 use super::transport::{LowerTransport, TransportReply};
 
 /// Session time-out where the camera names none (RFC 2326 s12.37).
@@ -47,6 +49,10 @@ pub struct ClientConfig {
     pub user_agent: String,
     /// How long a request may stay unanswered.
     pub request_timeout: Duration,
+    /// PLAY's Range header: `npt=0.000-` for all there is.
+    pub range: String,
+    /// PLAY's Scale header, where one is wanted.
+    pub scale: Option<String>,
 }
 
 /// User and password; never shown.
@@ -78,6 +84,8 @@ pub enum MediaKind {
 pub enum Event {
     /// The camera told its tracks: choose, [`Client::setup`] each, then [`Client::play`].
     Described(Vec<SdpMedia>),
+    /// Our tracks were taken: [`Client::setup_recorded`] each, then [`Client::record`].
+    Announced,
     /// A track was set up.
     SetUp {
         /// The number given to [`Client::setup`].
@@ -87,6 +95,8 @@ pub enum Event {
     },
     /// PLAY was accepted.
     Playing,
+    /// RECORD was accepted: media may be sent.
+    Recording,
     /// An interleaved packet.
     Media {
         /// The number given to [`Client::setup`].
@@ -177,6 +187,8 @@ pub struct Client {
     next_cseq: u32,
     keep_alive: KeepAlive,
     channels: Vec<(u8, usize)>,
+    /// What is announced by a client that publishes.
+    announcement: String,
     stats: ClientStats,
 }
 
@@ -209,8 +221,10 @@ struct Exchange {
 enum Purpose {
     Options,
     Describe,
-    Setup { track: usize, transport: LowerTransport },
+    Announce,
+    Setup { track: usize, transport: LowerTransport, mode: Mode },
     Play,
+    Record,
     KeepAlive,
     Teardown,
 }
@@ -225,6 +239,15 @@ struct Pending {
 impl Client {
     /// Begins a dialogue; the first requests are ready in [`Client::poll_transmit`].
     pub fn new(config: ClientConfig, now: Instant) -> Self {
+        Self::begin(config, Purpose::Describe, String::new(), now)
+    }
+
+    /// Begins one in which we send: `sdp` describes our tracks.
+    pub fn publish(config: ClientConfig, sdp: String, now: Instant) -> Self {
+        Self::begin(config, Purpose::Announce, sdp, now)
+    }
+
+    fn begin(config: ClientConfig, purpose: Purpose, announcement: String, now: Instant) -> Self {
         let mut client = Self {
             framer: Framer::default(),
             base: config.url.to_string(),
@@ -240,12 +263,13 @@ impl Client {
                 next: None,
             },
             channels: Vec::new(),
+            announcement,
             stats: ClientStats::default(),
             config,
         };
         let url = client.config.url.clone();
         client.enqueue(Purpose::Options, url.clone(), now);
-        client.enqueue(Purpose::Describe, url, now);
+        client.enqueue(purpose, url, now);
         client
     }
 
@@ -266,7 +290,33 @@ impl Client {
         now: Instant,
     ) -> Result<(), ClientError> {
         let url = parse_control(&media.control)?;
-        self.enqueue(Purpose::Setup { track, transport }, url, now);
+        self.enqueue(Purpose::Setup { track, transport, mode: Mode::Play }, url, now);
+        Ok(())
+    }
+
+    /// Sets up a track that was announced under this control.
+    ///
+    /// # Errors
+    /// [`ClientError::ControlUrl`] when our own URL can't be used.
+    pub fn setup_recorded(
+        &mut self,
+        track: usize,
+        control: &str,
+        transport: LowerTransport,
+        now: Instant,
+    ) -> Result<(), ClientError> {
+        let url = parse_control(&format!("{}/{control}", self.base.trim_end_matches('/')))?;
+        self.enqueue(Purpose::Setup { track, transport, mode: Mode::Record }, url, now);
+        Ok(())
+    }
+
+    /// Asks to send once the tracks are set up.
+    ///
+    /// # Errors
+    /// [`ClientError::ControlUrl`] when our own URL can't be used.
+    pub fn record(&mut self, now: Instant) -> Result<(), ClientError> {
+        let url = parse_control(&self.base)?;
+        self.enqueue(Purpose::Record, url, now);
         Ok(())
     }
 
@@ -435,10 +485,11 @@ impl Client {
                 }
                 Ok(Some(Event::Described(sdp::parse(response.body(), &self.base)?)))
             }
-            Purpose::Setup { track, transport } => Ok(Some(self.set_up(track, transport, response))),
-            Purpose::Play => {
+            Purpose::Announce => Ok(Some(Event::Announced)),
+            Purpose::Setup { track, transport, .. } => Ok(Some(self.set_up(track, transport, response))),
+            Purpose::Play | Purpose::Record => {
                 self.keep_alive.next = Some(now + self.keep_alive.interval);
-                Ok(Some(Event::Playing))
+                Ok(Some(if purpose == Purpose::Record { Event::Recording } else { Event::Playing }))
             }
             Purpose::KeepAlive | Purpose::Teardown => Ok(None),
         }
@@ -521,7 +572,7 @@ impl Client {
         self.pending = Some(Pending { exchange, cseq, deadline: now + self.config.request_timeout });
     }
 
-    fn request(&mut self, exchange: &Exchange, cseq: u32) -> Request<rtsp_types::Empty> {
+    fn request(&mut self, exchange: &Exchange, cseq: u32) -> Request<Vec<u8>> {
         let method = exchange.purpose.method(&self.keep_alive);
         let method_name = method.to_string_lossless();
         let mut request = Request::builder(method, Version::V1_0)
@@ -530,11 +581,17 @@ impl Client {
             .header(headers::USER_AGENT, self.config.user_agent.clone());
         match exchange.purpose {
             Purpose::Describe => request = request.header(headers::ACCEPT, "application/sdp"),
-            Purpose::Setup { transport, .. } => {
-                request = request.header(headers::TRANSPORT, transport.header())
+            Purpose::Announce => request = request.header(headers::CONTENT_TYPE, "application/sdp"),
+            Purpose::Setup { transport, mode, .. } => {
+                request = request.header(headers::TRANSPORT, transport.header(mode));
             }
-            Purpose::Play => request = request.header(headers::RANGE, "npt=0.000-"),
-            Purpose::Options | Purpose::KeepAlive | Purpose::Teardown => {}
+            Purpose::Play => {
+                request = request.header(headers::RANGE, self.config.range.clone());
+                if let Some(scale) = &self.config.scale {
+                    request = request.header(headers::SCALE, scale.clone());
+                }
+            }
+            Purpose::Options | Purpose::Record | Purpose::KeepAlive | Purpose::Teardown => {}
         }
         if let Some(session) = &self.session {
             request = request.header(headers::SESSION, session.clone());
@@ -551,7 +608,11 @@ impl Client {
                 request = request.header(headers::AUTHORIZATION, with_algorithm(auth, answer));
             }
         }
-        request.empty()
+        let body = match exchange.purpose {
+            Purpose::Announce => self.announcement.clone().into_bytes(),
+            _ => Vec::new(),
+        };
+        request.build(body)
     }
 }
 
@@ -573,6 +634,8 @@ impl Purpose {
         match self {
             Self::Options => Method::Options,
             Self::Describe => Method::Describe,
+            Self::Announce => Method::Announce,
+            Self::Record => Method::Record,
             Self::Setup { .. } => Method::Setup,
             Self::Play => Method::Play,
             Self::KeepAlive => keep_alive.method.clone(),

@@ -26,6 +26,8 @@ impl Dialogue {
                 .map(|(user, password)| Credentials { user: user.into(), password: password.into() }),
             user_agent: "test".into(),
             request_timeout: Duration::from_secs(10),
+            range: "clock=20261126T140000Z-".into(),
+            scale: Some("2".into()),
         };
         Self { client: Client::new(config, now), buf: BytesMut::new(), now }
     }
@@ -66,7 +68,10 @@ impl Dialogue {
         );
         assert!(matches!(event, Ok(Some(Event::SetUp { track: 0, .. }))));
         self.client.play(self.now).unwrap();
-        assert!(self.sent().contains("Session: abc"));
+        let sent = self.sent();
+        for header in ["Session: abc", "Range: clock=20261126T140000Z-", "Scale: 2"] {
+            assert!(sent.contains(&format!("{header}\r\n")), "{header} is not in {sent}");
+        }
         assert_eq!(
             self.camera_says("RTSP/1.0 200 OK\r\nCSeq: 4\r\nSession: abc\r\n\r\n"),
             Ok(Some(Event::Playing))
@@ -178,4 +183,46 @@ fn control_url_with_another_scheme_is_refused() {
     assert!(parse_control("http://inside/").is_err());
     assert!(parse_control("file:///etc/passwd").is_err());
     assert_eq!(parse_control("rtsp://u:p@camera/live").unwrap().as_str(), "rtsp://camera/live");
+}
+
+#[test]
+fn a_client_that_publishes_announces_sets_up_and_records() {
+    let now = start();
+    let config = ClientConfig {
+        url: Url::parse("rtsp://server/live").unwrap(),
+        credentials: Some(Credentials { user: "u".into(), password: "p".into() }),
+        user_agent: "test".into(),
+        request_timeout: Duration::from_secs(10),
+        range: "npt=0.000-".into(),
+        scale: None,
+    };
+    let mut dialogue =
+        Dialogue { client: Client::publish(config, SDP.to_owned(), now), buf: BytesMut::new(), now };
+    assert!(dialogue.sent().starts_with("OPTIONS rtsp://server/live RTSP/1.0\r\n"));
+    dialogue.camera_says("RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n").unwrap();
+    let announced = dialogue.sent();
+    assert!(announced.starts_with("ANNOUNCE rtsp://server/live RTSP/1.0\r\n"), "{announced}");
+    assert!(
+        announced.contains("Content-Type: application/sdp\r\n") && announced.ends_with(SDP),
+        "{announced}"
+    );
+    // The body goes again with the answer to a challenge.
+    let challenge = "RTSP/1.0 401 Unauthorized\r\nCSeq: 2\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\n";
+    assert_eq!(dialogue.camera_says(challenge), Ok(None));
+    let again = dialogue.sent();
+    assert!(again.contains("Authorization: Basic dTpw\r\n") && again.ends_with(SDP), "{again}");
+    assert_eq!(dialogue.camera_says("RTSP/1.0 200 OK\r\nCSeq: 3\r\n\r\n"), Ok(Some(Event::Announced)));
+    dialogue.client.setup_recorded(0, "trackID=0", LowerTransport::Tcp { channel: 0 }, now).unwrap();
+    let set_up = dialogue.sent();
+    assert!(set_up.starts_with("SETUP rtsp://server/live/trackID=0 RTSP/1.0\r\n"), "{set_up}");
+    assert!(set_up.contains("Transport: RTP/AVP/TCP;unicast;interleaved=0-1;mode=record\r\n"), "{set_up}");
+    let event = dialogue.camera_says(
+        "RTSP/1.0 200 OK\r\nCSeq: 4\r\nSession: abc\r\nTransport: RTP/AVP/TCP;interleaved=0-1;mode=record\r\n\r\n",
+    );
+    assert!(matches!(event, Ok(Some(Event::SetUp { track: 0, .. }))));
+    dialogue.client.record(now).unwrap();
+    assert!(dialogue.sent().starts_with("RECORD rtsp://server/live RTSP/1.0\r\n"));
+    let event = dialogue.camera_says("RTSP/1.0 200 OK\r\nCSeq: 5\r\nSession: abc\r\n\r\n");
+    assert_eq!(event, Ok(Some(Event::Recording)));
+    assert!(dialogue.client.poll_timeout().is_some(), "the session is kept alive");
 }

@@ -27,6 +27,7 @@
 mod request;
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -125,6 +126,15 @@ pub enum ServerTransport {
         /// Ours.
         server_ports: (u16, u16),
     },
+    /// Datagrams to a group.
+    Multicast {
+        /// Its address.
+        destination: Ipv4Addr,
+        /// Its ports of RTP and RTCP.
+        ports: (u16, u16),
+        /// Routers that they may pass.
+        ttl: u8,
+    },
 }
 
 impl ServerTransport {
@@ -135,6 +145,9 @@ impl ServerTransport {
             }
             Self::Udp { client_ports: (rtp, rtcp), server_ports: (our_rtp, our_rtcp) } => {
                 format!("RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={our_rtp}-{our_rtcp}")
+            }
+            Self::Multicast { destination, ports: (rtp, rtcp), ttl } => {
+                format!("RTP/AVP;multicast;destination={destination};port={rtp}-{rtcp};ttl={ttl}")
             }
         };
         if let Some(ssrc) = ssrc {
@@ -181,10 +194,13 @@ pub enum Refusal {
     },
     /// No such path or track, or no stream on it: 404.
     NotFound,
+    /// To be asked for elsewhere: 302.
+    Elsewhere {
+        /// The URL of that.
+        location: String,
+    },
     /// Not with this path: 405.
     MethodNotAllowed,
-    /// As many readers as the path may have: 453.
-    NotEnoughBandwidth,
     /// A track must be named, the presentation has several: 459.
     AggregateNotAllowed,
     /// None of the transports offered: 461.
@@ -200,7 +216,7 @@ impl Refusal {
             Self::Unauthorized { .. } => StatusCode::Unauthorized,
             Self::NotFound => StatusCode::NotFound,
             Self::MethodNotAllowed => StatusCode::MethodNotAllowed,
-            Self::NotEnoughBandwidth => StatusCode::NotEnoughBandwidth,
+            Self::Elsewhere { .. } => StatusCode::Found,
             Self::AggregateNotAllowed => StatusCode::AggregateOperationNotAllowed,
             Self::UnsupportedTransport => StatusCode::UnsupportedTransport,
             Self::Unavailable => StatusCode::ServiceUnavailable,
@@ -469,7 +485,11 @@ impl ServerConnection {
     /// Answers any request with a refusal; nothing else changes.
     pub fn refuse(&mut self, refusal: &Refusal) {
         let Some(pending) = self.pending.take() else { return };
-        let response = self.response(&pending.cseq, refusal.status()).build(Vec::new());
+        let mut response = self.response(&pending.cseq, refusal.status());
+        if let Refusal::Elsewhere { location } = refusal {
+            response = response.header(headers::LOCATION, location.clone());
+        }
+        let response = response.build(Vec::new());
         let mut bytes = Vec::with_capacity(256);
         if response.write(&mut bytes).is_err() {
             return;
@@ -636,11 +656,15 @@ impl ServerConnection {
                     return Err(StatusCode::AggregateOperationNotAllowed);
                 }
                 // All tracks travel as the first one does.
-                let is_tcp = |tcp: bool| {
-                    move |offer: &TransportOffer| matches!(offer, TransportOffer::Tcp { .. }) == tcp
-                };
                 let first = session.tracks.first().map(|track| track.transport);
-                offers.retain(is_tcp(matches!(first, Some(ServerTransport::Tcp { .. }))));
+                offers.retain(|offer| {
+                    matches!(
+                        (offer, first),
+                        (TransportOffer::Tcp { .. }, Some(ServerTransport::Tcp { .. }))
+                            | (TransportOffer::Udp { .. }, Some(ServerTransport::Udp { .. }))
+                            | (TransportOffer::Multicast, Some(ServerTransport::Multicast { .. }))
+                    )
+                });
             }
             (None, Some(announced)) => {
                 if mode != Mode::Record || !belongs(&target, announced, mode) {

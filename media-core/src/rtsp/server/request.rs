@@ -66,6 +66,8 @@ pub enum TransportOffer {
         /// Channels of RTP and RTCP.
         channels: Option<(u8, u8)>,
     },
+    /// Datagrams to a group of the server's choice.
+    Multicast,
     /// Datagrams.
     Udp {
         /// The client's ports of RTP and RTCP.
@@ -82,8 +84,8 @@ pub enum Mode {
     Record,
 }
 
-/// The alternatives that could be served, in the client's order, and the mode of the first. Multicast, SRTP and
-/// whatever is unknown are passed over.
+/// The alternatives that could be served, in the client's order, and the mode of the first. SRTP and whatever is unknown are
+/// passed over.
 pub(super) fn offers(header: &str) -> (Vec<TransportOffer>, Mode) {
     let mut offers = Vec::new();
     let mut mode = Mode::Play;
@@ -104,6 +106,7 @@ pub(super) fn offers(header: &str) -> (Vec<TransportOffer>, Mode) {
             }
         }
         match (protocol.as_str(), client_ports) {
+            ("RTP/AVP" | "RTP/AVP/UDP", _) if is_multicast => offers.push(TransportOffer::Multicast),
             _ if is_multicast => {}
             ("RTP/AVP/TCP", _) => offers.push(TransportOffer::Tcp { channels }),
             ("RTP/AVP" | "RTP/AVP/UDP", Some(client_ports)) => {
@@ -157,9 +160,13 @@ mod tests {
             ("RTP/AVP;unicast;client_port=5000-5001", vec![udp(5000, 5001)]),
             ("RTP/AVP/UDP;unicast;client_port=5000", vec![udp(5000, 5001)]),
             ("RTP/AVP;unicast;client_port=70000", vec![]),
-            ("RTP/AVP;multicast", vec![]),
+            ("RTP/AVP;multicast", vec![TransportOffer::Multicast]),
+            ("RTP/SAVP;multicast", vec![]),
             ("RTP/SAVP;unicast;client_port=5000-5001", vec![]),
-            ("RTP/AVP;multicast, RTP/AVP/TCP;interleaved=2-3", vec![tcp(Some((2, 3)))]),
+            (
+                "RTP/AVP;multicast;client_port=5000-5001, RTP/AVP/TCP;interleaved=2-3",
+                vec![TransportOffer::Multicast, tcp(Some((2, 3)))],
+            ),
         ] {
             assert_eq!(offers(header), (expect, Mode::Play), "{header}");
         }

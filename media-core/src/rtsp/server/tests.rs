@@ -266,3 +266,13 @@ fn each_challenge_is_a_header_of_its_own() {
         "{answer:?}"
     );
 }
+
+#[test]
+fn a_reader_that_is_sent_elsewhere_is_told_where() {
+    let mut dialogue = Dialogue::new();
+    let (event, status, _) = dialogue.ask("DESCRIBE rtsp://h/cam", "");
+    assert!(matches!(event, Some(Event::Describe(_))) && status == 0);
+    dialogue.server.refuse(&Refusal::Elsewhere { location: "rtsp://h/other".to_owned() });
+    let (status, answer) = dialogue.answer();
+    assert!(status == 302 && answer.contains("Location: rtsp://h/other\r\n"), "{answer}");
+}

@@ -20,6 +20,7 @@ mod response;
 mod routes;
 #[cfg(test)]
 mod tests;
+pub(crate) mod viewers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,8 +33,10 @@ use tracing::info_span;
 
 pub(crate) use muxer::MuxerSnapshot;
 use muxers::Muxers;
+use uuid::Uuid;
 
 use self::body::ChunkBody;
+use self::viewers::{Viewer, Viewers};
 use crate::access::Access;
 use crate::config::resolved::{HlsConfig, HttpConfig};
 use crate::http_listener::{self, Answer, Endpoint, ListenError};
@@ -77,13 +80,14 @@ pub(crate) struct HlsServer {
     config: HlsConfig,
     deps: HlsDeps,
     muxers: Muxers,
+    viewers: Viewers,
 }
 
 impl HlsServer {
     /// A server without a muxer.
     pub(crate) fn new(config: HlsConfig, deps: HlsDeps) -> Arc<Self> {
         let muxers = Muxers::new(config.clone(), deps.clone());
-        Arc::new(Self { config, deps, muxers })
+        Arc::new(Self { config, deps, muxers, viewers: Viewers::default() })
     }
 
     /// Listens, and tends the muxers until the tasks are shut down.
@@ -95,7 +99,9 @@ impl HlsServer {
         let endpoint = Endpoint { name: "hls", address: http.address, tls: http.tls.as_ref() };
         let bound = http_listener::serve(endpoint, Arc::clone(self), &self.deps.tasks).await?;
         let tended = Arc::clone(self);
-        self.deps.tasks.spawn(info_span!("hls_tend"), async move { tended.muxers.tend().await });
+        self.deps
+            .tasks
+            .spawn(info_span!("hls_tend"), async move { tended.muxers.tend(&tended.viewers).await });
         Ok(bound)
     }
 
@@ -109,9 +115,19 @@ impl HlsServer {
         self.muxers.close_all();
     }
 
-    /// What every muxer did so far, for metrics.
+    /// What every muxer did so far, in the order of their paths.
     pub(crate) fn snapshot(&self) -> Vec<MuxerSnapshot> {
         self.muxers.snapshot()
+    }
+
+    /// Who watches, in no order.
+    pub(crate) fn viewers(&self) -> Vec<Arc<Viewer>> {
+        self.viewers.all()
+    }
+
+    /// Ends a viewer's session; says whether there is one of this id.
+    pub(crate) fn kick(&self, id: Uuid) -> bool {
+        self.viewers.kick(id)
     }
 }
 
@@ -119,6 +135,6 @@ impl Answer for HlsServer {
     type Body = ChunkBody;
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<ChunkBody> {
-        Self::answer(self, &request, peer.ip()).await
+        Self::answer(self, &request, peer).await
     }
 }

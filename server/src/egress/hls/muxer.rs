@@ -23,7 +23,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::resolved::{HlsConfig, HlsVariant};
-use crate::events::{Lasting, Reader};
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
 use crate::stream::{Attachment, Needs, ReaderKind, Seat, Sink, Stream};
@@ -43,8 +42,6 @@ pub(super) struct Muxer {
     /// Joined for their panics' count.
     panics: TaskSet,
     place: Mutex<Option<(Seat, Attachment)>>,
-    /// Told of while it has viewers.
-    told: Mutex<Option<Lasting>>,
     config: HlsConfig,
     created: WallTime,
     state: Mutex<State>,
@@ -74,7 +71,6 @@ struct GzipCache {
 
 /// What a muxer did so far.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "the compatible API's list of muxers, which comes next, shows its times")]
 pub(crate) struct MuxerSnapshot {
     /// The path.
     pub(crate) path: PathName,
@@ -115,7 +111,6 @@ impl Muxer {
             token: tasks.token().child_token(),
             panics: tasks.clone(),
             place: Mutex::default(),
-            told: Mutex::default(),
             config: config.clone(),
             created: now,
             state: Mutex::new(State::new(config, first, now)),
@@ -226,24 +221,6 @@ impl Muxer {
     pub(super) fn close(&self) {
         self.token.cancel();
         drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
-        drop(self.lock_told().take());
-    }
-
-    /// All HLS viewers are one reader, which begins with the first of them and ends after the last.
-    fn tell(&self, audience: Audience) {
-        let mut told = self.lock_told();
-        match audience {
-            Audience::Present if told.is_none() && !self.token.is_cancelled() => {
-                let viewers = Reader { kind: "hlsMuxer", id: String::new(), query: String::new() };
-                *told = self.stream.events().map(|events| events.read(&viewers));
-            }
-            Audience::None => *told = None,
-            Audience::Present => {}
-        }
-    }
-
-    fn lock_told(&self) -> MutexGuard<'_, Option<Lasting>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -255,7 +232,6 @@ impl Muxer {
 impl Sink for Muxer {
     fn take(&self, events: &[Event], stats: SegmenterStats) {
         let audience = self.audience(clock::wall_now());
-        self.tell(audience);
         let mut state = self.lock();
         #[cfg(test)]
         self.stream.fuse.burn(crate::runtime::fuse::FuseAt::HlsWindow);

@@ -17,6 +17,7 @@ use media_core::path_name::PathName;
 
 use super::HlsDeps;
 use super::muxer::{Muxer, MuxerSnapshot};
+use super::viewers::Viewers;
 use crate::config::resolved::{HlsConfig, HlsMuxers};
 use crate::registry::AcquireError;
 use crate::runtime::clock;
@@ -71,8 +72,8 @@ impl Muxers {
         running.iter().map(|muxer| muxer.snapshot()).collect()
     }
 
-    /// Closes idle muxers and starts those that always run, until the server ends.
-    pub(super) async fn tend(&self) {
+    /// Closes idle muxers and starts those that always run, until the server ends; lets go of viewers that are gone.
+    pub(super) async fn tend(&self, viewers: &Viewers) {
         let mut ticks = tokio::time::interval(TEND_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -81,6 +82,7 @@ impl Muxers {
                 () = self.deps.tasks.token().cancelled() => return,
             }
             self.close_idle();
+            viewers.let_go(|path| self.lock().running.contains_key(path));
             if self.config.muxers == HlsMuxers::Always {
                 self.start_always();
             }

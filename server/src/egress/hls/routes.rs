@@ -15,15 +15,15 @@
 //! Playlists may wait for a camera on demand, for a first segment and for the part asked for; a camera that was ever
 //! seen gets 503 when nothing comes, never 404 or 401.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, ORIGIN, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use media_core::egress::hls::multivariant::MEDIA_PLAYLIST;
 use media_core::egress::hls::{Answer, Directives, MediaAnswer, MediaName};
-use media_core::gate::{Action, Admission, Basis, CameraGrant};
+use media_core::gate::{Action, Admission, Basis, CameraGrant, Gate, SessionKey};
 use media_core::path_name::PathName;
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
@@ -35,6 +35,7 @@ use super::muxer::{self, Muxer};
 use super::muxers::FIRST_PLAYLIST_WAIT;
 use super::recorded::{self, RecordedMedia};
 use super::response::{self, PlaylistCache, Retry};
+use super::viewers::{Caller, Kicked, NotLetIn, Viewer};
 use crate::access::{Protocol, Refused, Visitor, session_of};
 use crate::registry::AcquireError;
 
@@ -69,9 +70,16 @@ impl Target<'_> {
     }
 }
 
+/// How a caller was let in.
+struct Way {
+    remote_addr: SocketAddr,
+    session: Option<SessionKey>,
+    is_cdn: bool,
+}
+
 impl HlsServer {
     /// Answers one request; `peer` is the socket's address.
-    pub(super) async fn answer<B>(&self, request: &Request<B>, peer: IpAddr) -> Response<ChunkBody> {
+    pub(super) async fn answer<B>(&self, request: &Request<B>, peer: SocketAddr) -> Response<ChunkBody> {
         let headers = request.headers();
         let mut response = match *request.method() {
             Method::GET | Method::HEAD => self.get(request, peer).await,
@@ -89,7 +97,7 @@ impl HlsServer {
         response
     }
 
-    async fn get<B>(&self, request: &Request<B>, peer: IpAddr) -> Response<ChunkBody> {
+    async fn get<B>(&self, request: &Request<B>, peer: SocketAddr) -> Response<ChunkBody> {
         let uri = request.uri();
         if uri.path().len() > TARGET_BYTES_MAX {
             return response::error(StatusCode::URI_TOO_LONG, "request target is too long", Retry::Never);
@@ -117,9 +125,13 @@ impl HlsServer {
             }
             _ => Action::Read,
         };
-        let ip = caller_ip(request.headers(), peer, &self.config.http.trusted_proxies);
+        let remote_addr = caller_address(request.headers(), peer, &self.config.http.trusted_proxies);
+        let ip = remote_addr.ip();
         let access = &self.deps.access;
-        let grant = match session.and_then(|key| access.of_session(key, ip, (action, path))) {
+        let of_cdn = self.grant_of_cdn(request.headers(), action, path);
+        let is_cdn = of_cdn.is_some();
+        let of_session = || session.and_then(|key| access.of_session(key, ip, (action, path)));
+        let grant = match of_cdn.or_else(of_session) {
             Some(grant) => grant,
             None => {
                 let visitor = access.http_visitor(ip, Some(Protocol::Hls), request.headers(), query);
@@ -132,16 +144,46 @@ impl HlsServer {
                 }
             }
         };
+        self.give(target, &grant, &Way { remote_addr, session, is_cdn }, request).await
+    }
+
+    /// Gives a caller that was let in what it asks for.
+    async fn give<B>(
+        &self,
+        target: Target<'_>,
+        grant: &CameraGrant,
+        way: &Way,
+        request: &Request<B>,
+    ) -> Response<ChunkBody> {
+        let Way { remote_addr, session, is_cdn } = *way;
+        let user_agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let user_agent = user_agent.unwrap_or_default();
+        let user = match (&target, session) {
+            (Target::Multivariant(_) | Target::Playlist(_), Some(session)) => {
+                self.deps.access.user_of(session)
+            }
+            _ => String::new(),
+        };
+        let query = request.uri().query().unwrap_or_default();
+        let caller =
+            Caller { path: grant.path(), remote_addr, session, user: &user, user_agent, is_cdn, query };
         match target {
-            Target::Multivariant(_) => self.multivariant(&grant, request).await,
-            Target::Playlist(_) => self.playlist(&grant, request).await,
-            Target::Recorded(_) => self.recorded(&grant, request).await,
-            Target::Dvr(_) => self.dvr(&grant, request).await,
-            Target::DvrWindow(_) => self.dvr_window(&grant, request).await,
-            Target::RecordedMedia(_, kind) => self.recorded_media(&grant, kind, request).await,
-            Target::Media(_, file) => self.media(&grant, &file, request.headers()).await,
-            _ => self.page(&grant),
+            Target::Multivariant(_) => self.multivariant(grant, &caller, request).await,
+            Target::Playlist(_) => self.playlist(grant, &caller, request).await,
+            Target::Recorded(_) => self.recorded(grant, request).await,
+            Target::Dvr(_) => self.dvr(grant, request).await,
+            Target::DvrWindow(_) => self.dvr_window(grant, request).await,
+            Target::RecordedMedia(_, kind) => self.recorded_media(grant, kind, request).await,
+            Target::Media(_, file) => self.media(grant, &caller, &file, request.headers()).await,
+            _ => self.page(grant),
         }
+    }
+
+    /// What a CDN is let at that shows `hlsCDNSecret`.
+    fn grant_of_cdn(&self, headers: &HeaderMap, action: Action, path: &PathName) -> Option<CameraGrant> {
+        let secret = self.config.cdn_secret.as_ref().filter(|_| action == Action::Read)?;
+        let shown = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+        Gate::of_cdn(secret.expose(), shown, path)
     }
 
     /// Sends a viewer to its session's folder.
@@ -168,22 +210,36 @@ impl HlsServer {
         self.deps.pages.player().map_or_else(|| not_found("not found"), response::asset)
     }
 
-    async fn multivariant<B>(&self, grant: &CameraGrant, request: &Request<B>) -> Response<ChunkBody> {
-        let muxer = match self.ready_muxer(grant, request.uri().query().unwrap_or_default()).await {
+    async fn multivariant<B>(
+        &self,
+        grant: &CameraGrant,
+        caller: &Caller<'_>,
+        request: &Request<B>,
+    ) -> Response<ChunkBody> {
+        let muxer = match self.ready_muxer(grant, caller.query).await {
             Ok(muxer) => muxer,
             Err(response) => return response,
+        };
+        let viewer = match self.viewers.begin(caller, &muxer.stream) {
+            Ok(viewer) => viewer,
+            Err(error) => return not_let_in(NotLetIn::TooMany(error)),
         };
         match muxer.multivariant(request.uri().query()) {
             Some(text) => {
                 let encoding = response::encoding(request.headers());
                 let body = muxer::encoded(text.into(), encoding);
-                counted(&muxer, response::playlist(body, encoding, PlaylistCache::No))
+                counted(&muxer, viewer.as_deref(), response::playlist(body, encoding, PlaylistCache::No))
             }
             None => unavailable(),
         }
     }
 
-    async fn playlist<B>(&self, grant: &CameraGrant, request: &Request<B>) -> Response<ChunkBody> {
+    async fn playlist<B>(
+        &self,
+        grant: &CameraGrant,
+        caller: &Caller<'_>,
+        request: &Request<B>,
+    ) -> Response<ChunkBody> {
         let directives = match Directives::parse(request.uri().query().unwrap_or_default()) {
             Ok(directives) => directives,
             Err(error) => return bad_request(&error.to_string()),
@@ -192,20 +248,34 @@ impl HlsServer {
             Ok(muxer) => muxer,
             Err(response) => return response,
         };
+        let viewer = match self.viewers.go_on(caller, &muxer.stream) {
+            Ok(viewer) => viewer,
+            Err(error) => return not_let_in(error),
+        };
         if let Err(response) = hold(&muxer, |held| muxer.answer(&directives, held)).await {
             return response;
         }
         let encoding = response::encoding(request.headers());
         let cache = if directives.msn.is_some() { PlaylistCache::Second } else { PlaylistCache::No };
         match muxer.playlist(&directives, encoding) {
-            Some(bytes) => counted(&muxer, response::playlist(bytes, encoding, cache)),
+            Some(bytes) => counted(&muxer, viewer.as_deref(), response::playlist(bytes, encoding, cache)),
             None => unavailable(),
         }
     }
 
     /// Init segments, segments and parts: media bytes, so only with a grant (correctness: S1).
-    async fn media(&self, grant: &CameraGrant, file: &str, request: &HeaderMap) -> Response<ChunkBody> {
+    async fn media(
+        &self,
+        grant: &CameraGrant,
+        caller: &Caller<'_>,
+        file: &str,
+        request: &HeaderMap,
+    ) -> Response<ChunkBody> {
         let Some((prefix, name)) = MediaName::parse(file) else { return not_found("not found") };
+        let viewer = match self.viewers.find(caller) {
+            Ok(viewer) => viewer,
+            Err(Kicked) => return not_let_in(NotLetIn::Kicked),
+        };
         let Some(muxer) = self.muxers.get(grant) else { return not_found("no such file in the window") };
         muxer.touch();
         let mut found = None;
@@ -221,7 +291,7 @@ impl HlsServer {
         .await;
         match (held, found) {
             (Err(response), _) => response,
-            (Ok(()), Some(media)) => counted(&muxer, response::media(&media, request)),
+            (Ok(()), Some(media)) => counted(&muxer, viewer.as_deref(), response::media(&media, request)),
             (Ok(()), None) => not_found("no such file in the window"),
         }
     }
@@ -315,8 +385,31 @@ fn caller_ip(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet]) -> IpA
     ip
 }
 
-fn counted(muxer: &Muxer, response: Response<ChunkBody>) -> Response<ChunkBody> {
-    response.map(|body| body.counted([Arc::clone(&muxer.sent_bytes)]))
+/// What goes to a viewer is counted, and that it was there until now.
+fn counted(muxer: &Muxer, viewer: Option<&Viewer>, response: Response<ChunkBody>) -> Response<ChunkBody> {
+    let viewers = viewer.map(|viewer| {
+        viewer.answered();
+        Arc::clone(&viewer.outbound_bytes)
+    });
+    response.map(|body| body.counted([Arc::clone(&muxer.sent_bytes)].into_iter().chain(viewers)))
+}
+
+/// As MediaMTX: 401 without a session, 500 for one reader too many.
+fn not_let_in(why: NotLetIn) -> Response<ChunkBody> {
+    match why {
+        NotLetIn::Kicked => {
+            response::error(StatusCode::UNAUTHORIZED, &Refused::Wrong.to_string(), Retry::Never)
+        }
+        NotLetIn::TooMany(error) => {
+            response::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), Retry::Never)
+        }
+    }
+}
+
+/// The same with the port, where that is the caller's own.
+fn caller_address(headers: &HeaderMap, peer: SocketAddr, trusted: &[ipnet::IpNet]) -> SocketAddr {
+    let ip = caller_ip(headers, peer.ip(), trusted);
+    SocketAddr::new(ip, if ip == peer.ip().to_canonical() { peer.port() } else { 0 })
 }
 
 fn refusal(refused: Refused, target: &Target<'_>) -> Response<ChunkBody> {

@@ -27,7 +27,7 @@ use crate::runtime::fuse::FuseAt;
 use crate::runtime::tasks::TaskSet;
 use crate::stream::{Publisher, SourceStatus, Stream};
 
-const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
 
 struct TestPages;
 
@@ -57,6 +57,7 @@ fn config() -> HlsConfig {
         part_duration: Duration::from_millis(200),
         segment_max_bytes: 50 << 20,
         muxer_close_after: Duration::from_secs(60),
+        cdn_secret: None,
     }
 }
 
@@ -520,7 +521,7 @@ async fn muxers_that_always_run_start_without_a_viewer() {
     let mut bench = Bench::new(HlsConfig { muxers: HlsMuxers::Always, ..config() });
     bench.play(5).await;
     let server = Arc::clone(&bench.server);
-    bench.tasks.spawn(tracing::Span::none(), async move { server.muxers.tend().await });
+    bench.tasks.spawn(tracing::Span::none(), async move { server.muxers.tend(&server.viewers).await });
     tokio::time::advance(Duration::from_secs(3)).await;
     tokio::task::yield_now().await;
     assert!(bench.server.snapshot().is_empty(), "the source is not online");

@@ -313,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Somebody wants to send: asks the gate, and whether the path is one to send to.
     async fn publish(&mut self, target: &Target) -> Result<(), Refusal> {
-        let grant = self.authorize(target, Action::Publish).await?;
+        let (grant, user) = self.authorize(target, Action::Publish).await?;
         let point = self.server.deps.registry.publish_point(grant.path()).map_err(|refused| {
             debug!(path = %grant.path(), ?refused, "publisher refused");
             Refusal::NotPublishable
@@ -325,7 +325,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             debug!(path = %grant.path(), %error, "publisher refused");
             Refusal::NotPublishable
         })?;
-        self.begin(&grant, target, Role::Publish);
+        self.begin(&grant, (target, user), Role::Publish);
         self.doing = Doing::Publishing(Box::new(Publisher::new(publication, seat)));
         self.dialogue.publishing();
         Ok(())
@@ -333,7 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Somebody wants to watch: asks the gate, and starts an on-demand camera.
     async fn play(&mut self, target: &Target) -> Result<(), Refusal> {
-        let grant = self.authorize(target, Action::Read).await?;
+        let (grant, user) = self.authorize(target, Action::Read).await?;
         let stream = self.server.deps.registry.acquire(&grant, &target.query).await.map_err(|error| {
             debug!(%error, "nothing to read");
             Refusal::NotFound
@@ -341,24 +341,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !stream.format().is_some_and(|format| is_carried(&format)) {
             return Err(Refusal::NotFound);
         }
-        let mut subscription = stream.subscribe(&grant, JoinAt::NewestRandomAccess, ReaderKind::RtmpConn);
+        let subscribed = stream.subscribe(&grant, JoinAt::NewestRandomAccess, ReaderKind::RtmpConn);
+        let mut subscription = subscribed.map_err(|error| {
+            debug!(%error, "reader refused");
+            Refusal::NotFound
+        })?;
         subscription.tell(&self.facts(target));
-        self.begin(&grant, target, Role::Read);
+        self.begin(&grant, (target, user), Role::Read);
         self.doing = Doing::Reading(Reader::new(subscription, self.server.config.write_queue_units));
         self.dialogue.playing();
         Ok(())
     }
 
-    /// Asks the gate with what the URL shows of its sender.
-    async fn authorize(&mut self, target: &Target, action: Action) -> Result<CameraGrant, Refusal> {
+    /// Asks the gate with what the URL shows of its sender; who that is comes along.
+    async fn authorize(&mut self, target: &Target, action: Action) -> Result<(CameraGrant, String), Refusal> {
         let path = PathName::parse(&target.path).map_err(|_| Refusal::NotFound)?;
         let about = (self.record.id, target.query.as_str(), self.dialogue.user_agent());
         let access = &self.server.deps.access;
         let visitor = access.rtmp_visitor(self.record.remote_addr.ip(), about);
-        access.camera(&visitor, action, &path).await.map(|admission| admission.grant).map_err(|refused| {
+        let admission = access.camera(&visitor, action, &path).await.map_err(|refused| {
             debug!(%refused, %path, "client refused");
             Refusal::Unauthorized
-        })
+        })?;
+        Ok((admission.grant, admission.basis.user().to_owned()))
     }
 
     /// This client, as events name it.
@@ -367,11 +372,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         events::Reader { kind: self.record.conn_type(), id: self.record.id.to_string(), query }
     }
 
-    fn begin(&self, grant: &CameraGrant, target: &Target, role: Role) {
+    fn begin(&self, grant: &CameraGrant, (target, user): (&Target, String), role: Role) {
         let path = grant.path().clone();
         info!(conn = %self.record.id, %path, ?role, "RTMP connection opened");
         let (query, user_agent) = (shown(&target.query), self.dialogue.user_agent().to_owned());
-        self.record.set_purpose(Purpose { role, path, query, user_agent });
+        self.record.set_purpose(Purpose { role, path, query, user, user_agent });
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Purpose {
     pub(crate) path: PathName,
     /// The query of its URL, without what is secret in it.
     pub(crate) query: String,
+    /// Who signed in; empty where nobody has to.
+    pub(crate) user: String,
     /// What the client calls itself.
     pub(crate) user_agent: String,
 }
@@ -96,7 +98,7 @@ impl ConnRecord {
 }
 
 /// A query as it may be shown: the values of what lets somebody in are left out.
-pub(super) fn shown(query: &str) -> String {
+pub(crate) fn shown(query: &str) -> String {
     const SECRET: [&str; 4] = ["pass", "password", "token", "jwt"];
     let parts = query.split('&').map(|part| match part.split_once('=') {
         Some((name, _)) if SECRET.contains(&name.to_ascii_lowercase().as_str()) => format!("{name}=***"),

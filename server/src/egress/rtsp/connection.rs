@@ -9,7 +9,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,16 +35,18 @@ use uuid::Uuid;
 
 use super::RtspServer;
 use super::feed::Feed;
+use super::multicast::{Group, Member};
 use super::out::Out;
 use super::publisher::Publisher;
 use super::reader::{Reader, ReaderEnd, ReaderParts};
 use super::stats::{ConnRecord, Encryption, Role, SessionFacts, SessionRecord};
 use super::udp::UdpOut;
 use crate::access::Refused;
+use crate::config::redirect::Destination;
 use crate::events;
-use crate::registry::{AcquireError, NotPublishable};
+use crate::registry::{NotHere, NotPublishable};
 use crate::runtime::clock;
-use crate::stream::{ReaderKind, Seat, Stream};
+use crate::stream::{ReaderKind, Seat, Stream, TooManyReaders};
 
 /// Room for reading: requests and reports are short; a publisher's packets come many at once.
 const READ_BYTES: usize = 16 << 10;
@@ -94,8 +96,13 @@ pub(super) struct Connection<S> {
     source: Option<Source>,
     session: Option<Arc<SessionRecord>>,
     reader: Option<Reader>,
+    /// Where its media goes instead, once it is set up so; and that it plays.
+    group: Option<Arc<Group>>,
+    member: Option<Member>,
     publisher: Option<Publisher>,
     kick: CancellationToken,
+    /// Who signed in last; empty where nobody has to.
+    user: String,
 }
 
 /// What woke a connection.
@@ -128,8 +135,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             source: None,
             session: None,
             reader: None,
+            group: None,
+            member: None,
             publisher: None,
             kick: CancellationToken::new(),
+            user: String::new(),
         }
     }
 
@@ -308,12 +318,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let answer = match event {
             Event::Describe(target) => self.describe(target).await,
             Event::Setup(request) => self.set_up(request).await,
-            Event::Play => {
-                self.play();
-                Ok(())
-            }
+            Event::Play => self.play(),
             Event::Pause => {
                 self.reader = None;
+                self.member = None;
                 if let Some(udp) = &mut self.out.udp {
                     udp.clear();
                 }
@@ -323,6 +331,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Event::Teardown => {
                 self.reader = None;
+                self.member = None;
+                self.group = None;
                 self.source = None;
                 self.publisher = None;
                 if let Some(session) = self.session.take() {
@@ -367,6 +377,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.source = Some(self.acquire(request.target.clone()).await?);
         }
         let Some(source) = &self.source else { return Err(Refusal::NotFound) };
+        if self.session.is_none() {
+            source.stream.has_room().map_err(|error| too_many(&error))?;
+        }
         let count = source.format.source_tracks().count();
         let track = match request.target.track {
             Some(track) => track,
@@ -376,7 +389,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         let info = source.format.source_tracks().nth(track).ok_or(Refusal::NotFound)?;
         let ssrc = Some(source.feed.ssrc(info.id));
-        let transport = self.choose_transport(&request.offers).ok_or(Refusal::UnsupportedTransport)?;
+        let transport = self.choose_transport(&request.offers, track).ok_or(Refusal::UnsupportedTransport)?;
         if self.session.is_none()
             && let Some(source) = &self.source
         {
@@ -390,15 +403,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The first of the client's transports that is served. Without encryption of its own, media does not leave an encrypted
     /// connection.
-    fn choose_transport(&self, offers: &[TransportOffer]) -> Option<ServerTransport> {
-        let udp = self.server.udp.as_ref().filter(|_| self.record.encryption == Encryption::None);
+    fn choose_transport(&mut self, offers: &[TransportOffer], track: usize) -> Option<ServerTransport> {
+        let is_plain = self.record.encryption == Encryption::None;
         offers.iter().find_map(|offer| match *offer {
             TransportOffer::Tcp { channels } if self.server.config.transports.tcp => self.channels(channels),
             TransportOffer::Tcp { .. } => None,
             TransportOffer::Udp { client_ports } => {
-                udp.map(|udp| ServerTransport::Udp { client_ports, server_ports: udp.ports() })
+                let udp = self.server.udp.as_ref().filter(|_| is_plain)?;
+                Some(ServerTransport::Udp { client_ports, server_ports: udp.ports() })
             }
+            TransportOffer::Multicast if is_plain && self.publisher.is_none() => self.multicast(track),
+            TransportOffer::Multicast => None,
         })
+    }
+
+    /// The stream's group on the interface that the client came in by.
+    fn multicast(&mut self, track: usize) -> Option<ServerTransport> {
+        let IpAddr::V4(local) = self.record.local_ip else { return None };
+        let (groups, source) = (self.server.groups.as_ref()?, self.source.as_ref()?);
+        if self.group.is_none() {
+            self.group = groups.of(&source.stream, (&source.format, &source.feed), local);
+        }
+        self.group.as_ref()?.transport(track)
     }
 
     /// The channels that the client wants, or the next free ones where it wants none or such as are taken.
@@ -408,7 +434,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 ServerTransport::Tcp { rtp_channel, rtcp_channel } => {
                     rtp_channel == channel || rtcp_channel == channel
                 }
-                ServerTransport::Udp { .. } => false,
+                ServerTransport::Udp { .. } | ServerTransport::Multicast { .. } => false,
             })
         };
         let free = |(rtp, rtcp): &(u8, u8)| rtp != rtcp && !taken(*rtp) && !taken(*rtcp);
@@ -437,7 +463,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(Refusal::BadRequest);
         }
         let (path, query) = (publisher.grant.path().clone(), publisher.target.query.clone());
-        let transport = self.choose_transport(&request.offers).ok_or(Refusal::UnsupportedTransport)?;
+        let chosen = self.choose_transport(&request.offers, track);
+        let transport = chosen.ok_or(Refusal::UnsupportedTransport)?;
         if self.session.is_none() {
             self.begin_session(path, query, transport, Role::Publish);
         }
@@ -487,10 +514,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             remote_addr: self.record.remote_addr,
             path,
             query,
+            user: self.user.clone(),
             user_agent: self.dialogue.user_agent().to_owned(),
             transport: match transport {
                 ServerTransport::Tcp { .. } => "TCP",
                 ServerTransport::Udp { .. } => "UDP",
+                ServerTransport::Multicast { .. } => "UDP-multicast",
             },
             role,
         }));
@@ -520,12 +549,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.server.unlist_session(facts.id);
     }
 
-    fn play(&mut self) {
-        let (Some(source), Some(record)) = (&self.source, &self.session) else { return };
-        let at = JoinAt::NewestRandomAccess;
-        let mut subscription = source.stream.subscribe(&source.grant, at, ReaderKind::RtspSession);
+    fn play(&mut self) -> Result<(), Refusal> {
+        let (Some(source), Some(record)) = (&self.source, &self.session) else {
+            return Err(Refusal::BadRequest);
+        };
         let (id, query) = (record.facts.id.to_string(), record.facts.query.clone());
-        subscription.tell(&events::Reader { kind: record.facts.encryption.session_type(), id, query });
+        let teller = events::Reader { kind: record.facts.encryption.session_type(), id, query };
+        if let Some(group) = &self.group {
+            let seat = source.stream.take_readers_seat(ReaderKind::RtspSession);
+            let seat = seat.map_err(|error| too_many(&error))?;
+            let told = source.stream.events().map(|events| events.read(&teller));
+            self.member = Some(group.join(&source.grant, record, (seat, told)));
+            // Where others are at is nobody's beginning.
+            self.dialogue.playing(&[]);
+            self.note_activity();
+            return Ok(());
+        }
+        let at = JoinAt::NewestRandomAccess;
+        let subscribed = source.stream.subscribe(&source.grant, at, ReaderKind::RtspSession);
+        let mut subscription = subscribed.map_err(|error| too_many(&error))?;
+        subscription.tell(&teller);
         let parts = ReaderParts {
             subscription,
             feed: Arc::clone(&source.feed),
@@ -537,18 +580,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.dialogue.playing(&reader.begin());
         self.reader = Some(reader);
         self.note_activity();
+        Ok(())
     }
 
     fn note_activity(&self) {
         if let Some(session) = &self.session {
             let publishes = self.publisher.as_ref().is_some_and(Publisher::is_active);
-            session.is_active.store(self.reader.is_some() || publishes, Ordering::Relaxed);
+            let reads = self.reader.is_some() || self.member.is_some();
+            session.is_active.store(reads || publishes, Ordering::Relaxed);
         }
     }
 
     fn report(&self, kind: MediaKind, packet: &[u8]) {
         let Some(session) = self.session.as_ref().filter(|_| kind == MediaKind::Rtcp) else { return };
         session.count_report(parse_losses(packet));
+    }
+
+    /// Sends the client on: to a path of this server under the host that it knows it by. A path that falls back to itself
+    /// would send it round for ever.
+    fn elsewhere(&self, from: &PathName, to: &Destination) -> Refusal {
+        let asked = self.dialogue.signature().map(|signed| signed.url.clone());
+        let location = match (to, asked) {
+            (Destination::Url(url), _) => Some(url.expose().to_owned()),
+            (Destination::Path(to), _) if to == from => None,
+            (Destination::Path(to), Some(mut url)) => {
+                url.set_path(&format!("/{to}"));
+                url.set_query(None);
+                Some(url.to_string())
+            }
+            (Destination::Path(_), None) => None,
+        };
+        location.map_or(Refusal::NotFound, |location| Refusal::Elsewhere { location })
     }
 
     /// Asks the gate with what the request shows of its sender.
@@ -576,31 +638,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let about = (self.record.id, query, self.dialogue.user_agent());
         let access = &self.server.deps.access;
         let visitor = access.rtsp_visitor(self.record.remote_addr.ip(), credentials, about);
-        access.camera(&visitor, action, path).await.map(|admission| admission.grant).map_err(|refused| {
+        let admitted = access.camera(&visitor, action, path).await;
+        let admission = admitted.map_err(|refused| {
             debug!(%refused, %path, "client refused");
             match refused {
                 Refused::CredentialsWanted => Refusal::Unauthorized { challenges },
                 Refused::Wrong => Refusal::Unauthorized { challenges: Vec::new() },
                 Refused::TooManyTries(_) => Refusal::Unavailable,
             }
-        })
+        })?;
+        admission.basis.user().clone_into(&mut self.user);
+        Ok(admission.grant)
     }
 
     /// The stream that a URL names, once it is there: asks the gate, and starts an on-demand camera.
     async fn acquire(&mut self, target: Target) -> Result<Source, Refusal> {
         let path = PathName::parse(&target.path).map_err(|_| Refusal::NotFound)?;
         let grant = self.authorize(Action::Read, &path, &target.query).await?;
-        let stream = self.server.deps.registry.acquire(&grant, &target.query).await.map_err(
-            |error: AcquireError| {
-                debug!(%error, "nothing to read");
-                Refusal::NotFound
-            },
-        )?;
+        let acquired = self.server.deps.registry.acquire_or_send_on(&grant, &target.query).await;
+        let stream = acquired.map_err(|error| {
+            debug!(%error, "nothing to read");
+            match error {
+                NotHere::Unavailable(_) => Refusal::NotFound,
+                NotHere::Elsewhere { to, .. } => self.elsewhere(&path, &to),
+            }
+        })?;
         let seat = stream.take_seat(ReaderKind::Waiting);
         let format = stream.format().ok_or(Refusal::NotFound)?;
         let feed = self.server.feeds.of(&stream);
         Ok(Source { target, grant, stream, format, feed, _seat: seat })
     }
+}
+
+/// As MediaMTX refuses one reader too many.
+fn too_many(error: &TooManyReaders) -> Refusal {
+    debug!(%error, "reader refused");
+    Refusal::BadRequest
 }
 
 /// A challenge's nonce: 122 random bits.

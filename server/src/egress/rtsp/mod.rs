@@ -15,6 +15,8 @@
 
 mod connection;
 mod feed;
+pub(crate) mod forward;
+mod multicast;
 mod out;
 mod publisher;
 mod reader;
@@ -37,6 +39,7 @@ use uuid::Uuid;
 
 use self::connection::{Connection, canonical};
 use self::feed::Feeds;
+use self::multicast::Groups;
 use self::stats::{ConnRecord, Encryption, SessionRecord};
 use self::udp::UdpPorts;
 use crate::access::Access;
@@ -75,6 +78,8 @@ pub(crate) struct RtspServer {
     feeds: Feeds,
     /// Set when media may go over UDP.
     udp: Option<Arc<UdpPorts>>,
+    /// Set when media may go to groups.
+    groups: Option<Arc<Groups>>,
     conns: Mutex<HashMap<Uuid, Arc<ConnRecord>>>,
     sessions: Mutex<HashMap<Uuid, Arc<SessionRecord>>>,
     cut: CutReaders,
@@ -106,8 +111,11 @@ impl RtspServer {
             }
             None => None,
         };
+        let multicast = config.transports.multicast.filter(|_| config.address.is_some());
+        let queue = config.write_queue_packets;
+        let groups = multicast.map(|multicast| Groups::new(multicast, &deps.tasks, queue));
         let (conns, sessions, cut) = (Mutex::default(), Mutex::default(), CutReaders::default());
-        let server = Arc::new(Self { config, deps, feeds, udp, conns, sessions, cut });
+        let server = Arc::new(Self { config, deps, feeds, udp, groups, conns, sessions, cut });
         if let Some(udp) = &server.udp {
             let receiving = Arc::clone(udp).receive(server.deps.tasks.token().clone());
             server.deps.tasks.spawn(info_span!("rtsp_udp"), receiving);
@@ -170,12 +178,13 @@ impl RtspServer {
         seat: OwnedSemaphorePermit,
     ) {
         let Ok(peer) = socket.peer_addr().map(canonical) else { return };
+        let Ok(local) = socket.local_addr().map(canonical) else { return };
         // A picture is wanted at once.
         if let Err(error) = socket.set_nodelay(true) {
             debug!(%error, "socket option refused");
         }
         let encryption = if tls.is_some() { Encryption::Tls } else { Encryption::None };
-        let record = Arc::new(ConnRecord::new(encryption, peer, clock::wall_now()));
+        let record = Arc::new(ConnRecord::new(encryption, (local.ip(), peer), clock::wall_now()));
         self.lock_conns().insert(record.id, Arc::clone(&record));
         let told = self.deps.events.connected(encryption.conn_type(), record.id);
         let listed = Listed { server: Arc::clone(self), id: record.id, _seat: seat, _told: told };

@@ -46,7 +46,10 @@ impl Out {
             (ServerTransport::Udp { client_ports, .. }, Some(udp)) => {
                 udp.push_block(block.bytes, block.packets, SocketAddr::new(self.peer, client_ports.0));
             }
-            (ServerTransport::Udp { .. }, None) => {}
+            (ServerTransport::Multicast { destination, ports, .. }, Some(udp)) => {
+                udp.push_block(block.bytes, block.packets, SocketAddr::new(destination.into(), ports.0));
+            }
+            (ServerTransport::Udp { .. } | ServerTransport::Multicast { .. }, None) => {}
         }
     }
 
@@ -59,7 +62,10 @@ impl Out {
             (ServerTransport::Udp { client_ports, .. }, Some(udp)) => {
                 udp.push_report(report.clone(), SocketAddr::new(self.peer, client_ports.1));
             }
-            (ServerTransport::Udp { .. }, None) => {}
+            (ServerTransport::Multicast { destination, ports, .. }, Some(udp)) => {
+                udp.push_report(report.clone(), SocketAddr::new(destination.into(), ports.1));
+            }
+            (ServerTransport::Udp { .. } | ServerTransport::Multicast { .. }, None) => {}
         }
     }
 }

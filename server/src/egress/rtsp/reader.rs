@@ -37,7 +37,7 @@ const QUEUE_AGE_MIN: Duration = Duration::from_secs(1);
 
 /// Why a reader's session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ReaderEnd {
+pub(crate) enum ReaderEnd {
     /// It does not take its media in time.
     #[error("reader is too slow: {packets} packets wait (writeQueueSize), the oldest for {} ms", .age.as_millis())]
     TooSlow {

@@ -1,6 +1,6 @@
 //! Records: what connections and sessions did so far, for the API and metrics.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -45,6 +45,8 @@ pub(crate) struct ConnRecord {
     pub(crate) encryption: Encryption,
     /// When it was accepted.
     pub(crate) created: WallTime,
+    /// Ours that it came to.
+    pub(super) local_ip: IpAddr,
     /// Whence it came.
     pub(crate) remote_addr: SocketAddr,
     /// Bytes received; monotonic.
@@ -56,11 +58,16 @@ pub(crate) struct ConnRecord {
 
 impl ConnRecord {
     /// A connection just accepted.
-    pub(super) fn new(encryption: Encryption, remote_addr: SocketAddr, created: WallTime) -> Self {
+    pub(super) fn new(
+        encryption: Encryption,
+        (local_ip, remote_addr): (IpAddr, SocketAddr),
+        created: WallTime,
+    ) -> Self {
         Self {
             id: Uuid::new_v4(),
             encryption,
             created,
+            local_ip,
             remote_addr,
             inbound_bytes: AtomicU64::new(0),
             outbound_bytes: AtomicU64::new(0),
@@ -95,9 +102,11 @@ pub(crate) struct SessionFacts {
     pub(crate) path: PathName,
     /// The query of its URL.
     pub(crate) query: String,
+    /// Who signed in; empty where nobody has to.
+    pub(crate) user: String,
     /// What the client calls itself.
     pub(crate) user_agent: String,
-    /// `TCP` or `UDP`.
+    /// `TCP`, `UDP` or `UDP-multicast`.
     pub(crate) transport: &'static str,
     /// To take media or to send it.
     pub(crate) role: Role,
@@ -163,6 +172,7 @@ impl SessionRecord {
             remote_addr,
             path: PathName::parse("cam_1").unwrap(),
             query: String::new(),
+            user: String::new(),
             user_agent: String::new(),
             transport: "UDP",
             role: Role::Read,

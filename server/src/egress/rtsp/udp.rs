@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::multicast::TTL;
 use super::publisher::Datagram;
 use super::stats::SessionRecord;
 use crate::config::resolved::RtspUdp;
@@ -79,6 +80,22 @@ impl UdpPorts {
         };
         let ports = (port(&rtp, config.rtp_address)?, port(&rtcp, config.rtcp_address)?);
         Ok(Self { rtp, rtcp, ports, peers: Mutex::default() })
+    }
+
+    /// Free ports from which groups are sent to, by the interface that has this address.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(super) async fn for_multicast(local: Ipv4Addr) -> io::Result<Self> {
+        let any_port = SocketAddr::new(local.into(), 0);
+        let config = RtspUdp { rtp_address: any_port, rtcp_address: any_port };
+        let ports = Self::bind(config).await.map_err(|(_, error)| error)?;
+        for socket in [&ports.rtp, &ports.rtcp] {
+            let options = socket2::SockRef::from(socket);
+            options.set_multicast_if_v4(&local)?;
+            options.set_multicast_ttl_v4(TTL.into())?;
+        }
+        Ok(ports)
     }
 
     /// The ports of RTP and RTCP.

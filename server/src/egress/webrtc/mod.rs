@@ -22,7 +22,7 @@ mod media;
 mod negotiate;
 mod outbox;
 mod packets;
-mod receiver;
+pub(crate) mod receiver;
 mod resend;
 mod routes;
 mod sender;
@@ -183,16 +183,12 @@ impl WebRtcServer {
     }
 
     /// Ends the session with this public id; says whether there is one.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the compatible API's kick, which comes next, calls it")
-    )]
-    pub(crate) async fn kick(&self, id: Uuid) -> bool {
-        let handle = self.lock_sessions().values().find(|handle| handle.record.facts.id == id).cloned();
-        match handle {
-            Some(handle) => handle.commands.send(Command::Close).await.is_ok(),
-            None => false,
-        }
+    pub(crate) fn kick(&self, id: Uuid) -> bool {
+        let mut sessions = self.lock_sessions();
+        let listed = sessions.iter().find(|(_, handle)| handle.record.facts.id == id);
+        let secret = listed.map(|(secret, _)| *secret);
+        // A session that is not listed has nobody to command it, and ends.
+        secret.is_some_and(|secret| sessions.remove(&secret).is_some())
     }
 
     /// Ends all sessions of a path that is gone.
@@ -268,6 +264,7 @@ struct NewViewer {
     session: Option<SessionKey>,
     remote_addr: SocketAddr,
     query: String,
+    user: String,
     user_agent: String,
 }
 
@@ -283,6 +280,7 @@ impl NewViewer {
             created: clock::wall_now(),
             remote_addr: self.remote_addr,
             query: self.query.clone(),
+            user: self.user.clone(),
             user_agent: self.user_agent.clone(),
         }
     }

@@ -485,7 +485,7 @@ mod tests {
             let format = format(0, h264());
             let map = Offer::parse(OFFER).unwrap().choose(&format, PictureOrder::InOrder).unwrap();
             let grant = Gate::on_own_behalf(Action::Read, &name);
-            let subscription = stream.subscribe(&grant, JoinAt::LiveEdge, ReaderKind::WebRtcSession);
+            let subscription = stream.subscribe(&grant, JoinAt::LiveEdge, ReaderKind::WebRtcSession).unwrap();
             let sender = MediaSender::new(subscription, Arc::default(), &map, 42);
             let now = clock::now();
             let candidates = host_candidates(&[[127, 0, 0, 1].into()], Some(8189), None);

@@ -12,7 +12,6 @@ use crate::egress::rtsp::stats::Role;
 
 /// What is known of a session from its start.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "the compatible API's list of sessions, which comes next, shows all of them")]
 pub(crate) struct SessionFacts {
     /// Public id (MediaMTX's `id`).
     pub(crate) id: Uuid,
@@ -26,6 +25,8 @@ pub(crate) struct SessionFacts {
     pub(crate) remote_addr: SocketAddr,
     /// The query of the request, without the question mark.
     pub(crate) query: String,
+    /// Who signed in; empty where nobody has to.
+    pub(crate) user: String,
     /// The viewer's user agent; may be empty.
     pub(crate) user_agent: String,
 }
@@ -102,7 +103,6 @@ impl SessionRecord {
     }
 
     /// The candidate pair in use, once there is one.
-    #[expect(dead_code, reason = "the compatible API's list of sessions, which comes next, shows it")]
     pub(crate) fn selected_pair(&self) -> Option<SelectedPair> {
         *self.selected.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -295,8 +295,8 @@ async fn session_can_be_kicked_by_its_public_id() {
     let server = server_with(config_for_tests()).await;
     post(&server, "/cam_1/whep", SDP, OFFER).await;
     let id = server.sessions()[0].facts.id;
-    assert!(!server.kick(Uuid::new_v4()).await);
-    assert!(server.kick(id).await);
+    assert!(!server.kick(Uuid::new_v4()));
+    assert!(server.kick(id));
     until_all_ended(&server).await;
 }
 

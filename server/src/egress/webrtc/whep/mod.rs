@@ -53,7 +53,7 @@ use crate::access::{Protocol, Refused, Visitor};
 use crate::registry::AcquireError;
 use crate::runtime::clock;
 use crate::runtime::tasks::{Ended, catch_panic};
-use crate::stream::{ReaderKind, Stream};
+use crate::stream::{ReaderKind, Stream, TooManyReaders};
 
 /// A request's body must be there by then; a slow sender is cut (correctness: S6).
 const BODY_WAIT: Duration = Duration::from_secs(10);
@@ -223,7 +223,7 @@ async fn post(
         Refusal::unservable(&error, hls.and_then(|hls| hls_url(hls, host, &viewer)))
     })?;
     let media = async || {
-        let subscription = stream.subscribe(&viewer.grant, JoinAt::LiveEdge, ReaderKind::WebRtcSession);
+        let subscription = stream.subscribe(&viewer.grant, JoinAt::LiveEdge, ReaderKind::WebRtcSession)?;
         let (packets, seed) = (server.packets.of(&stream), Uuid::new_v4().as_u128());
         Ok(Media::Viewer(Box::new(MediaSender::new(subscription, packets, &map, seed))))
     };
@@ -290,6 +290,7 @@ async fn admit(
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many WebRTC sessions");
         return Err(refusal.with(header::RETRY_AFTER, RETRY_AFTER_SECS));
     }
+    let user = basis.user().to_owned();
     let session = match (action, basis) {
         // Should WebRTC not do, the viewer is let in over HLS too: its credentials are for this port.
         (Action::Read, Basis::Known(_)) => server.deps.access.open_session(&visitor, grant.clone()).ok(),
@@ -301,6 +302,7 @@ async fn admit(
         session,
         remote_addr,
         query: visitor.query.to_owned(),
+        user,
         user_agent: visitor.user_agent.chars().take(USER_AGENT_CHARS_MAX).collect(),
     })
 }
@@ -582,6 +584,12 @@ impl Refusal {
             }
             TrackMapError::HasBFrames | TrackMapError::CodecNotOffered { .. } => Self { hls_url, ..refusal },
         }
+    }
+}
+
+impl From<TooManyReaders> for Refusal {
+    fn from(error: TooManyReaders) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
 

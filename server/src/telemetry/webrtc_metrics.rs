@@ -1,0 +1,99 @@
+//! WebRTC metrics: sessions under MediaMTX's names.
+
+use super::metrics::{Column, chosen, counter, gauge, none_at_all, whole, write_columns};
+use super::metrics_text::Text;
+
+/// One WebRTC session.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WebRtcSessionMetrics {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its path.
+    pub(crate) path: String,
+    /// Its client's address.
+    pub(crate) remote_addr: String,
+    /// MediaMTX's state of it.
+    pub(crate) state: &'static str,
+    /// RTP packets received.
+    pub(crate) inbound_rtp_packets: u64,
+    /// Bytes received.
+    pub(crate) inbound_bytes: u64,
+    /// Bytes sent.
+    pub(crate) outbound_bytes: u64,
+    /// RTCP packets received.
+    pub(crate) inbound_rtcp_packets: u64,
+    /// RTCP packets sent.
+    pub(crate) outbound_rtcp_packets: u64,
+    /// RTP packets sent.
+    pub(crate) outbound_rtp_packets: u64,
+    /// Access units left out because the viewer was slow.
+    pub(crate) outbound_frames_discarded: u64,
+}
+
+/// Writes all sessions, or the one that is `wanted` (empty for all).
+pub(super) fn write(text: &mut Text, sessions: &[WebRtcSessionMetrics], wanted: &str) {
+    let sessions: Vec<_> = sessions.iter().filter(|session| chosen(wanted, &session.id)).collect();
+    let empty = none_at_all(&sessions, wanted);
+    write_columns(text, WEBRTC_SESSIONS, &sessions, empty, |session| {
+        vec![
+            ("id", session.id.as_str()),
+            ("path", session.path.as_str()),
+            ("remoteAddr", session.remote_addr.as_str()),
+            ("state", session.state),
+        ]
+    });
+}
+
+/// A viewer sends no media: what MediaMTX counts of it stays 0.
+const WEBRTC_SESSIONS: &[Column<WebRtcSessionMetrics>] = &[
+    gauge("webrtc_sessions", "WebRTC sessions, each 1.", |_| whole(1)),
+    counter("webrtc_sessions_inbound_bytes", "Bytes received.", |s| whole(s.inbound_bytes)),
+    counter("webrtc_sessions_inbound_rtp_packets", "RTP packets received.", |s| whole(s.inbound_rtp_packets)),
+    counter("webrtc_sessions_inbound_rtp_packets_lost", "RTP packets lost.", |_| whole(0)),
+    gauge("webrtc_sessions_inbound_rtp_packets_jitter", "Jitter of RTP packets received.", |_| whole(0)),
+    counter("webrtc_sessions_inbound_rtcp_packets", "RTCP packets received.", |s| {
+        whole(s.inbound_rtcp_packets)
+    }),
+    counter("webrtc_sessions_outbound_bytes", "Bytes sent.", |s| whole(s.outbound_bytes)),
+    counter("webrtc_sessions_outbound_rtp_packets", "RTP packets sent.", |s| whole(s.outbound_rtp_packets)),
+    counter("webrtc_sessions_outbound_rtcp_packets", "RTCP packets sent.", |s| {
+        whole(s.outbound_rtcp_packets)
+    }),
+    counter("webrtc_sessions_outbound_frames_discarded", "Frames left out.", |s| {
+        whole(s.outbound_frames_discarded)
+    }),
+    counter("webrtc_sessions_bytes_received", "Older name of webrtc_sessions_inbound_bytes.", |s| {
+        whole(s.inbound_bytes)
+    }),
+    counter("webrtc_sessions_bytes_sent", "Older name of webrtc_sessions_outbound_bytes.", |s| {
+        whole(s.outbound_bytes)
+    }),
+    counter(
+        "webrtc_sessions_rtp_packets_received",
+        "Older name of webrtc_sessions_inbound_rtp_packets.",
+        |s| whole(s.inbound_rtp_packets),
+    ),
+    counter("webrtc_sessions_rtp_packets_sent", "Older name of webrtc_sessions_outbound_rtp_packets.", |s| {
+        whole(s.outbound_rtp_packets)
+    }),
+    counter(
+        "webrtc_sessions_rtp_packets_lost",
+        "Older name of webrtc_sessions_inbound_rtp_packets_lost.",
+        |_| whole(0),
+    ),
+    gauge(
+        "webrtc_sessions_rtp_packets_jitter",
+        "Older name of webrtc_sessions_inbound_rtp_packets_jitter.",
+        |_| whole(0),
+    ),
+    counter(
+        "webrtc_sessions_rtcp_packets_received",
+        "Older name of webrtc_sessions_inbound_rtcp_packets.",
+        |s| whole(s.inbound_rtcp_packets),
+    ),
+    counter(
+        "webrtc_sessions_rtcp_packets_sent",
+        "Older name of webrtc_sessions_outbound_rtcp_packets.",
+        |s| whole(s.outbound_rtcp_packets),
+    ),
+];

@@ -1,0 +1,70 @@
+//! Multicast: one copy of a stream for all readers of a network, here the loopback interface, with GStreamer.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use gtvision_tests::clips::{Clip, USUAL};
+use gtvision_tests::rtsp::RawClient;
+use gtvision_tests::{Server, Simulator, http, machine, peers, ports, wait};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn gstreamer_reads(url: &str) -> anyhow::Result<()> {
+    let mut command = Command::new("gst-launch-1.0");
+    command.args([
+        "-q",
+        "rtspsrc",
+        "name=source",
+        "latency=200",
+        "protocols=udp-mcast",
+        "multicast-iface=lo",
+    ]);
+    command.arg(format!("location={url}"));
+    command.args(["source.", "!", "application/x-rtp,media=video", "!", "decodebin"]);
+    command.args(["!", "fakesink", "sync=false", "num-buffers=100"]);
+    let output = peers::run(command, PATIENCE).await?;
+    let said = output.stdout + &output.stderr;
+    ensure!(output.success && !said.contains("ERROR"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn readers_in_one_network_get_one_copy_and_each_is_counted() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = Clip { seconds: 4, audio: "aac", ..USUAL }.file().await?;
+    let simulator = Simulator::start(&[("cam", &clip)]).await?;
+    let config = format!(
+        "multicastIPRange: 239.77.0.0/24\nmulticastRTPPort: {}\nmulticastRTCPPort: {}\npaths:\n  cam:\n    source: {}\n    \
+         rtspTransport: tcp\n    maxReaders: 3\n",
+        ports::free()?,
+        ports::free()?,
+        simulator.url("cam")
+    );
+    let server = Server::start(&config).await?;
+    server.wait_online("cam").await?;
+    let url = server.rtsp("cam");
+    // One who is told of a group, and stays.
+    let mut first = RawClient::connect(server.ports.rtsp).await?;
+    let set_up = first.ask("SETUP", &format!("{url}/trackID=0"), "Transport: RTP/AVP;multicast\r\n").await?;
+    let transport = set_up.text.lines().find(|line| line.starts_with("Transport: ")).context("transport")?;
+    ensure!(set_up.status == 200 && transport.contains("multicast;destination=239.77.0."), "{transport}");
+    ensure!(first.ask("PLAY", &url, "").await?.status == 200);
+    tokio::try_join!(gstreamer_reads(&url), gstreamer_reads(&url))?;
+    let sessions = http::get(&server.api("rtspsessions/list")).await?.ok()?.json()?;
+    ensure!(sessions["items"][0]["transport"] == "UDP-multicast", "{sessions}");
+    ensure!(sessions["items"][0]["state"] == "read", "{sessions}");
+    let metrics = server.metrics().await?;
+    ensure!(metrics.sum("paths_readers", &[("name", "cam"), ("readerType", "rtspSession")]) >= Some(1.0));
+    // With the last reader the sending ends.
+    first.ask("TEARDOWN", &url, "").await?;
+    let ended = wait::until("the end of the sending", PATIENCE, async || {
+        let ended = server.log_lines().iter().any(|line| line.contains("nobody reads any more"));
+        Ok(ended.then_some(()))
+    });
+    ended.await.with_context(|| server.log_tail())?;
+    let readers =
+        server.metrics().await?.sum("paths_readers", &[("name", "cam"), ("readerType", "rtspSession")]);
+    ensure!(readers == Some(0.0), "{readers:?}");
+    Ok(())
+}
