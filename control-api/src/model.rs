@@ -112,6 +112,13 @@ pub struct PathSource {
 pub enum PathSourceType {
     /// Pulled over RTSP or RTSPS.
     RtspSource,
+    /// Pulled over RTMP or RTMPS.
+    RtmpSource,
+    /// Pulled over HLS.
+    HlsSource,
+    /// Pulled with WHEP.
+    #[serde(rename = "webRTCSource")]
+    WebRtcSource,
     /// None: RTSP readers are sent elsewhere.
     Redirect,
     /// Published over RTSP.

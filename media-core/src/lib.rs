@@ -14,7 +14,7 @@
 //! machine takes its input and `now` as arguments and hands its output back.
 //!
 //! Modules import downwards only: `time` <- `track`, `access_unit` <- `codec` <- `rtp`, `audio`, `key_frame` <-
-//! `ingest` | `ring` | `remux` <- `rtmp` <- `egress`. The ring knows no codec; egress modules do not import
+//! `ingest` | `ring` | `remux` <- `rtmp` <- `hls` | `egress`. The ring knows no codec; egress modules do not import
 //! each other.
 #![deny(clippy::indexing_slicing)]
 
@@ -23,6 +23,7 @@ pub mod audio;
 pub mod codec;
 pub mod egress;
 pub mod gate;
+pub mod hls;
 pub mod ingest;
 pub mod key_frame;
 pub mod path_name;

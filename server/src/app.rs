@@ -150,6 +150,7 @@ fn assemble(
         storage_tasks: tasks.storage.clone(),
         media_tasks: tasks.media.clone(),
         events: events.clone(),
+        pool: Arc::clone(pool),
     };
     let reconciler = Reconciler {
         source,

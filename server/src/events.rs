@@ -26,6 +26,7 @@ use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 use crate::config::hooks::{HookCommand, HookPair, PathHooks};
+use crate::config::pulled::SourceKind;
 use crate::config::resolved::{Config, OnDemand};
 use crate::hooks::Hooks;
 use crate::hooks::environment::{Environment, query_escaped};
@@ -82,7 +83,14 @@ pub(crate) struct Origin {
 impl Default for Origin {
     /// A camera that is asked.
     fn default() -> Self {
-        Self { kind: "rtspSource", id: String::new(), query: String::new() }
+        Self::pulled(SourceKind::Rtsp)
+    }
+}
+
+impl Origin {
+    /// A source that is asked.
+    pub(crate) fn pulled(kind: SourceKind) -> Self {
+        Self { kind: kind.as_str(), id: String::new(), query: String::new() }
     }
 }
 

@@ -23,8 +23,9 @@ use tokio::sync::Notify;
 use tracing::{info, info_span, warn};
 
 use crate::config::pattern::PathPattern;
+use crate::config::pulled::SourceKind;
 use crate::config::redirect::SentOn;
-use crate::config::resolved::{Config, OnDemand, PathConfig, PathSource, RecordConfig, RtspSource};
+use crate::config::resolved::{Config, PathConfig, PathSource, RecordConfig};
 use crate::egress::forward::{ForwardLimits, Forwards};
 use crate::events::{Events, Lasting, Origin, PathEvents, PathSettings};
 use crate::hooks::on_demand;
@@ -116,7 +117,7 @@ struct Running {
 /// Who feeds a path.
 enum Feed {
     /// A supervisor, among these tasks.
-    Camera(TaskSet),
+    Camera(SourceKind, TaskSet),
     Publishers(Arc<PublishPoint>),
     /// Nobody: readers are sent elsewhere.
     Nobody,
@@ -125,7 +126,7 @@ enum Feed {
 impl Feed {
     fn end(&self) {
         match self {
-            Self::Camera(tasks) => tasks.token().cancel(),
+            Self::Camera(_, tasks) => tasks.token().cancel(),
             Self::Publishers(point) => point.close(),
             Self::Nobody => {}
         }
@@ -133,8 +134,15 @@ impl Feed {
 
     fn point(&self) -> Option<Arc<PublishPoint>> {
         match self {
-            Self::Camera(_) | Self::Nobody => None,
+            Self::Camera(..) | Self::Nobody => None,
             Self::Publishers(point) => Some(Arc::clone(point)),
+        }
+    }
+
+    fn kind(&self) -> Option<SourceKind> {
+        match self {
+            Self::Camera(kind, _) => Some(*kind),
+            Self::Publishers(_) | Self::Nobody => None,
         }
     }
 }
@@ -284,7 +292,7 @@ impl Paths {
         match (&running.feed, &wanted.config.source) {
             (Feed::Publishers(point), PathSource::Publisher(replacing)) => point.allow(*replacing),
             (Feed::Nobody, PathSource::Redirect(_)) => {}
-            (Feed::Camera(_), source)
+            (Feed::Camera(..), source)
                 if before.source == *source
                     && before.on_demand == wanted.config.on_demand
                     && running.times == times => {}
@@ -319,12 +327,13 @@ impl Paths {
 
     fn feed(&self, config: &PathConfig, intake: &Intake, home: &Handle, times: SupervisorTimes) -> Feed {
         match &config.source {
-            PathSource::Rtsp(source) => {
+            PathSource::Pulled(source) => {
                 // The camera, and with it the remuxing.
                 let tasks = self.cameras.on(Some(home.clone())).branch();
-                intake.stream().set_origin(Origin::default());
-                Supervisor::spawn(&tasks, camera(source, config.on_demand), intake, times);
-                Feed::Camera(tasks)
+                intake.stream().set_origin(Origin::pulled(source.kind()));
+                let camera = Camera { source: source.clone(), on_demand: config.on_demand };
+                Supervisor::spawn(&tasks, camera, intake, times);
+                Feed::Camera(source.kind(), tasks)
             }
             PathSource::Publisher(replacing) => {
                 intake.stream().set_state(SourceStatus::Idle, "nobody publishes", clock::wall_now());
@@ -371,10 +380,6 @@ impl Running {
     }
 }
 
-fn camera(source: &RtspSource, on_demand: Option<OnDemand>) -> Camera {
-    Camera { source: source.clone(), on_demand }
-}
-
 fn entry(wanted: &Wanted, stream: &Arc<Stream>, (feed, forwards): (&Feed, &Arc<Forwards>)) -> Arc<PathEntry> {
     let publishing = wanted.config.hooks.on_demand.as_ref().map(|demand| demand.times);
     let on_demand = wanted.config.on_demand.or(publishing);
@@ -390,6 +395,7 @@ fn entry(wanted: &Wanted, stream: &Arc<Stream>, (feed, forwards): (&Feed, &Arc<F
         is_on_demand: on_demand.is_some(),
         sent_on,
         forwards: Arc::clone(forwards),
+        pulled: feed.kind(),
         point: feed.point(),
     })
 }

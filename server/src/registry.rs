@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use media_core::gate::CameraGrant;
 use media_core::path_name::PathName;
 
+use crate::config::pulled::SourceKind;
 use crate::config::redirect::{Destination, SentOn};
 use crate::egress::forward::Forwards;
 use crate::ingest::publish::PublishPoint;
@@ -79,6 +80,8 @@ pub(crate) struct PathEntry {
     pub(crate) forwards: Arc<Forwards>,
     /// Set when RTSP readers may be sent elsewhere.
     pub(crate) sent_on: Option<SentOn>,
+    /// How its media is asked for, if it is.
+    pub(crate) pulled: Option<SourceKind>,
     /// Where publishers come, if they do.
     pub(crate) point: Option<Arc<PublishPoint>>,
 }
@@ -110,6 +113,7 @@ impl PathEntry {
             is_on_demand: false,
             forwards: Arc::default(),
             sent_on: None,
+            pulled: Some(SourceKind::Rtsp),
             point: None,
         })
     }

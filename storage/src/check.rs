@@ -7,6 +7,7 @@
 //! | a file shorter than its row | cut to its last whole part, the row corrected |
 //! | a file that is not what its row says | nothing: somebody must look |
 //! | a file that is not ours | nothing |
+//! | thumbnails of a file that is gone | they go |
 //!
 //! The bucket is compared as well (-> `bucket_check`).
 //! Files that are being written are passed over, so it may run beside the server. A disk that is not there is passed over
@@ -31,7 +32,7 @@ use crate::deletion::Deleter;
 use crate::durable::sync_name;
 use crate::keeper::InForce;
 use crate::marker;
-use crate::repair::{Known, Mended, mend, read_head};
+use crate::repair::{Known, Mended, mend, read_head, told};
 use crate::root::Root;
 use crate::walk::{Standing, standing_at};
 
@@ -330,10 +331,10 @@ impl Checker {
     async fn mended(&self, name: &Path) -> Result<Result<WallTime, String>, CatalogueError> {
         let owned = name.to_owned();
         match blocking(move || mend(&owned, Known::default())).await {
-            Ok(Mended::Closed { update, .. }) => {
+            Ok(Mended::Closed { update, thumbnails_bytes, .. }) => {
                 let us = update.facts.timescale.ticks_to_us(update.extent.duration_ticks);
                 let end = update.facts.continuity.start.plus_us(us);
-                self.catalogue().apply(&[Update::File(*update)]).await?;
+                self.catalogue().apply(&told(*update, thumbnails_bytes)).await?;
                 Ok(Ok(end))
             }
             Ok(Mended::Empty { .. }) => Ok(Err("it holds no whole part".to_owned())),
@@ -364,25 +365,30 @@ impl Checker {
                 if !is_own && open.len() < FOLDERS_DEEP_MAX {
                     open.extend(std::fs::read_dir(&name));
                 }
-            } else if name.extension().is_some_and(|extension| extension == "mp4") {
-                self.file(root, &name, report).await?;
+                continue;
+            }
+            match name.extension().and_then(|extension| extension.to_str()) {
+                Some("mp4") => self.file(root, &name, report).await?,
+                Some("mjpeg") => self.thumbnails(&name, report).await?,
+                _ => {}
             }
         }
         Ok(())
     }
 
-    async fn file(&self, root: &Root, name: &Path, report: &mut CheckReport) -> Result<(), CatalogueError> {
+    /// Whether the catalogue has a file of this name, or is about to be rid of it.
+    pub(crate) async fn is_known(&self, name: &Path) -> Result<bool, CatalogueError> {
         let text = name.to_string_lossy();
-        let is_known = async || -> Result<bool, CatalogueError> {
-            Ok(self.catalogue().file(&text).await?.is_some()
-                || self.catalogue().is_being_deleted(&text).await?)
-        };
-        if is_known().await? {
+        Ok(self.catalogue().file(&text).await?.is_some() || self.catalogue().is_being_deleted(&text).await?)
+    }
+
+    async fn file(&self, root: &Root, name: &Path, report: &mut CheckReport) -> Result<(), CatalogueError> {
+        if self.is_known(name).await? {
             return Ok(());
         }
         // A file that is being written has a marker until the catalogue knows it as closed.
         let markers = marker::all(&root.folder).unwrap_or_default();
-        if markers.iter().any(|(_, of)| of == name) || is_known().await? {
+        if markers.iter().any(|(_, of)| of == name) || self.is_known(name).await? {
             return Ok(());
         }
         report.files += 1;
@@ -431,7 +437,7 @@ enum Stranger {
 }
 
 /// Runs what may hang with a disk on a thread for such things.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

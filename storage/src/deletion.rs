@@ -12,6 +12,8 @@
 //!  noted that it leaves (unless a hold keeps the file) ─► file removed, folder synced ─► noted that it is gone from there
 //! ```
 //!
+//! The thumbnails beside a file go with it, right behind it.
+//!
 //! Invariants: a file that a hold keeps is not deleted; a file is not deleted from a disk that is not there, since what
 //! stands in its place is another's and the footage would be lost from sight.
 
@@ -24,7 +26,7 @@ use media_core::path_name::PathName;
 use media_core::time::WallTime;
 
 use crate::catalogue::{Catalogue, CatalogueError, FileRow};
-use crate::durable::remove_file;
+use crate::durable::remove_recording;
 use crate::root::Roots;
 
 /// Why a file was deleted.
@@ -236,7 +238,7 @@ impl Deleter {
 /// its disk.
 async fn remove_for_good(name: &Path) -> io::Result<()> {
     let owned = name.to_owned();
-    match tokio::task::spawn_blocking(move || remove_file(&owned)).await {
+    match tokio::task::spawn_blocking(move || remove_recording(&owned)).await {
         Ok(removed) => removed,
         Err(panicked) => Err(io::Error::other(panicked)),
     }

@@ -5,11 +5,12 @@
 //! Limits: [`UPDATES_WAITING_MAX`]: beyond it the syncers wait, and what they would say gathers in memory as one
 //! entry a file.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::catalogue::{Catalogue, Update};
 use crate::check::Checks;
@@ -19,7 +20,7 @@ use crate::upload::Uploads;
 
 /// Rounds of syncing that wait for the database.
 pub(crate) const UPDATES_WAITING_MAX: usize = 4;
-/// Between two tries of the same updates: a full disk, a locked database.
+/// Between two tries of the same updates: a full disk, a locked database, one that is away.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The last updates are tried so long when the server stops.
 const LAST_TRY: Duration = Duration::from_secs(1);
@@ -91,21 +92,47 @@ async fn write_all(catalogue: &Catalogue, updates: &mut mpsc::Receiver<Vec<Updat
 
 /// Writes updates, for as long as it takes while the server runs; whether that was done.
 async fn write(catalogue: &Catalogue, updates: &[Update], queue: &mpsc::Receiver<Vec<Update>>) -> bool {
-    let mut closing: Option<Instant> = None;
+    let mut over = pin!(last_try(queue));
+    let mut told: Option<String> = None;
     loop {
-        match catalogue.apply(updates).await {
-            Ok(()) => return true,
-            Err(error) => tracing::error!(%error, "catalogue does not take updates; trying again"),
-        }
-        if queue.is_closed() {
-            let since = *closing.get_or_insert_with(Instant::now);
-            if since.elapsed() >= LAST_TRY {
+        let attempt = async {
+            if told.is_some() {
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            catalogue.apply(updates).await
+        };
+        let applied = tokio::select! {
+            applied = attempt => applied,
+            // A database that is away takes its time to be so; the server's end does not wait for that.
+            () = &mut over, if told.is_some() => {
                 tracing::error!("catalogue is left behind; start-up repair will bring it up to date");
                 return false;
             }
+        };
+        match applied {
+            Ok(()) => {
+                if told.is_some() {
+                    tracing::info!("catalogue takes updates again");
+                }
+                return true;
+            }
+            // Once, and not each second of an hour.
+            Err(error) if told.as_ref() != Some(&error.to_string()) => {
+                tracing::error!(%error, "catalogue does not take updates; trying again");
+                told = Some(error.to_string());
+            }
+            Err(_) => {}
         }
-        tokio::time::sleep(RETRY_AFTER).await;
     }
+}
+
+/// Ends when the disks have been stopped for [`LAST_TRY`].
+async fn last_try(queue: &mpsc::Receiver<Vec<Update>>) {
+    let mut looks = interval(LAST_TRY / 10);
+    while !queue.is_closed() {
+        looks.tick().await;
+    }
+    tokio::time::sleep(LAST_TRY).await;
 }
 
 async fn remove_markers(updates: Vec<Update>) {

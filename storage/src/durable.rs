@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use crate::thumbnails;
+
 /// Puts what was made or removed in a folder on the disk. Blocks.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -30,6 +32,16 @@ pub(crate) fn remove_file(name: &Path) -> io::Result<()> {
     let gone = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) };
     std::fs::remove_file(name).or_else(gone)?;
     name.parent().map_or(Ok(()), |folder| sync_folder(folder).or_else(gone))
+}
+
+/// Removes a recorded file, and the thumbnails beside it after it: whoever adds one looks for the file (-> `thumbnails::file`).
+/// What is gone already is well. Blocks.
+pub(crate) fn remove_recording(name: &Path) -> io::Result<()> {
+    match std::fs::remove_file(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    remove_file(&thumbnails::file::beside(name))
 }
 
 /// Puts a file's name on the disk, and those of the folders above it up to `root`. Blocks.

@@ -237,6 +237,10 @@ impl Keeper {
     async fn rules(&mut self) -> Result<(), CatalogueError> {
         let now = (self.premises.clock.wall)();
         let believed = self.watch.believed(now, (self.premises.clock.monotonic)());
+        if self.is_failing {
+            // What was noted, though the database's word for it got lost.
+            self.premises.deleter.finish().await?;
+        }
         self.adopt_absent(now).await?;
         let groups = self.judge_disks();
         if self.is_due(self.age_due) {

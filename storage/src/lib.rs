@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  media_core::egress::recorder ─commands─► disk: writer ─► segment files
-//!                                             └─ syncer ─► Driver ─► catalogue (SQLite) ─► Recordings: spans, clips
+//!                                             └─ syncer ─► Driver ─► catalogue (SQL) ────► Recordings: spans, clips
 //!                                                            ├─ Keeper: holds, age, quotas, space; disks that come and go
 //!                                                            └─ Uploads: closed files ─► bucket (S3), which playback reads too
 //!  start-up, and when a disk is back: repair of what was open
@@ -49,7 +49,10 @@ mod segment_file;
 mod settings;
 mod source;
 #[cfg(test)]
+mod test_database;
+#[cfg(test)]
 mod tests;
+mod thumbnails;
 #[cfg_attr(not(feature = "s3"), allow(dead_code, reason = "there is no bucket to use it for"))]
 mod upload;
 mod walk;
@@ -64,7 +67,7 @@ use tokio::sync::mpsc;
 
 pub use bucket::HAS_BUCKETS;
 pub use bucket_config::{Addressing, BucketConfig, BucketCredentials, ObjectEncryption, PART_BYTES};
-pub use catalogue::CatalogueError;
+pub use catalogue::{CatalogueError, DatabaseUrl, DatabaseUrlError};
 pub use check::{CheckReport, CheckState, Depth, Finding};
 pub use clock::Clock;
 pub use deletion::{DeletedFigures, Deletion, DeletionFilter, Rule};
@@ -86,6 +89,7 @@ pub use record_path::{RecordPath, RecordPathError};
 pub use repair::RepairReport;
 pub use root::Condition;
 pub use settings::{SettingsRow, SettingsStore};
+pub use thumbnails::{ThumbnailMaker, ThumbnailPlace};
 pub use upload::BucketFigures;
 
 use bucket::Bucket;
@@ -101,8 +105,8 @@ use upload::{Uploads, UploadsSetup};
 /// What is stored where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageConfig {
-    /// The catalogue: `sqlite:FILE`.
-    pub database: String,
+    /// The catalogue.
+    pub database: DatabaseUrl,
     /// The folders that may hold recordings: those of all `recordPath`s.
     pub roots: Vec<PathBuf>,
     /// What is kept.
@@ -125,6 +129,7 @@ pub struct Storage {
     ledger: Ledger,
     updates: mpsc::Sender<Vec<Update>>,
     disks: BTreeMap<PathBuf, Disk>,
+    maker: Option<Arc<dyn ThumbnailMaker>>,
 }
 
 impl Storage {
@@ -170,7 +175,12 @@ impl Storage {
         let ledger = Ledger { premises, orders, checks: Arc::clone(&checks.state), uploads: seen };
         let telling = Telling::default();
         let driver = Driver { catalogue, updates: receiver, keeper, checks, uploads, telling };
-        Ok((Self { ledger, updates: sender, disks: BTreeMap::new() }, driver))
+        Ok((Self { ledger, updates: sender, disks: BTreeMap::new(), maker: None }, driver))
+    }
+
+    /// Has thumbnails made by somebody, for what is recorded to disks that are first used from now on.
+    pub fn make_thumbnails(&mut self, maker: Arc<dyn ThumbnailMaker>) {
+        self.maker = Some(maker);
     }
 
     /// For those who administer.
@@ -206,7 +216,8 @@ impl Storage {
                 let folder = place.key().clone();
                 let failed = |error| DiskError { root: folder.clone(), error };
                 let root = known.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-                let disk = Disk::start(root, self.ledger.premises.clock, self.updates.clone());
+                let disk =
+                    Disk::start(root, self.ledger.premises.clock, self.updates.clone(), self.maker.clone());
                 place.insert(disk.map_err(failed)?)
             }
         };

@@ -61,6 +61,7 @@ impl Telling {
             match update {
                 Update::Gap(path, gap) => listener.gap(path, gap),
                 Update::File(file) => files.push(file),
+                Update::Thumbnails { .. } => {}
             }
         }
         // They come in no order; a file is complete before the next one of its path begins.

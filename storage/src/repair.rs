@@ -22,10 +22,11 @@ use media_core::remux::fmp4::seek::lead_timescale;
 
 use crate::catalogue::{Catalogue, CatalogueError, FileUpdate, Update};
 use crate::continuity::Continuity;
-use crate::durable::sync_name;
+use crate::durable::{remove_recording, sync_name};
 use crate::marker;
 use crate::seal::Seal;
 use crate::segment_file::{Extent, FileFacts, Found, SegmentFile};
+use crate::thumbnails;
 use crate::walk::{Standing, header_at, is_sealed, seal_before, standing_at};
 
 /// The boxes before the first part; a file with more is not ours.
@@ -62,11 +63,11 @@ pub(crate) enum Mended {
     Closed {
         update: Box<FileUpdate>,
         cut_bytes: u64,
+        /// What is left of the thumbnails beside it.
+        thumbnails_bytes: Option<u64>,
     },
     /// It holds no whole part; it is still there.
-    Empty {
-        cut_bytes: u64,
-    },
+    Empty { cut_bytes: u64 },
 }
 
 /// Repairs what has a marker below `roots`, and what the catalogue takes for open among the files that are `meant`.
@@ -123,15 +124,15 @@ async fn repair_file(
         None => Known::default(),
     };
     match mend(name, known) {
-        Ok(Mended::Closed { update, cut_bytes }) => {
-            catalogue.apply(&[Update::File(*update)]).await?;
+        Ok(Mended::Closed { update, cut_bytes, thumbnails_bytes }) => {
+            catalogue.apply(&told(*update, thumbnails_bytes)).await?;
             report.closed += 1;
             report.cut_bytes += cut_bytes;
             tracing::info!(file = %text, cut_bytes, "recording repaired");
         }
         Ok(Mended::Empty { cut_bytes }) => {
             // A file without a part is none.
-            if let Err(error) = std::fs::remove_file(name) {
+            if let Err(error) = remove_recording(name) {
                 tracing::error!(file = %text, %error, "empty recording can't be removed");
                 report.failed += 1;
                 return Ok(false);
@@ -151,6 +152,13 @@ async fn repair_file(
         }
     }
     Ok(true)
+}
+
+/// What the catalogue is told of a file that was made whole.
+pub(crate) fn told(update: FileUpdate, thumbnails_bytes: Option<u64>) -> Vec<Update> {
+    let name = update.facts.name.clone();
+    let thumbnails = thumbnails_bytes.map(|bytes| Update::Thumbnails { name, bytes });
+    std::iter::once(Update::File(update)).chain(thumbnails).collect()
 }
 
 /// What is known to be on the disk of a file that is to be made whole.
@@ -200,7 +208,11 @@ pub(crate) fn mend(name: &Path, known: Known) -> Result<Mended, MendError> {
         closed: Some(mended.all_gops()),
         marker: None,
     };
-    Ok(Mended::Closed { update: Box::new(update), cut_bytes })
+    let thumbnails_bytes = thumbnails::file::mend(name).unwrap_or_else(|error| {
+        tracing::debug!(file = %name.display(), %error, "thumbnails can't be read");
+        None
+    });
+    Ok(Mended::Closed { update: Box::new(update), cut_bytes, thumbnails_bytes })
 }
 
 /// The boxes before the first part; `None` when they are not all there.

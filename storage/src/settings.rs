@@ -1,6 +1,6 @@
 //! Settings: what was configured through the API, kept in the catalogue's database; what is in it is its owner's business.
 
-use crate::catalogue::{Catalogue, CatalogueError};
+use crate::catalogue::{Catalogue, CatalogueError, DatabaseUrl};
 
 /// One section's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,11 @@ pub struct SettingsStore {
 }
 
 impl SettingsStore {
-    /// Opens the database, made when it is not there.
+    /// Opens the database, a file being made when it is not there.
     ///
     /// # Errors
     /// [`CatalogueError`].
-    pub async fn open(database: &str) -> Result<Self, CatalogueError> {
+    pub async fn open(database: &DatabaseUrl) -> Result<Self, CatalogueError> {
         Ok(Self { catalogue: Catalogue::open(database).await? })
     }
 
@@ -59,12 +59,12 @@ impl SettingsStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_database;
 
     #[tokio::test]
     async fn settings_are_written_changed_and_taken_away() {
-        let folder = std::env::temp_dir().join(format!("gtvision-settings-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let database = format!("sqlite:{}", folder.join("a.db").display());
+        let folder = tempfile::tempdir().unwrap();
+        let database = test_database::new_in(folder.path());
         let store = SettingsStore::open(&database).await.unwrap();
         let row = |name: &str, mode: &str| SettingsRow {
             section: "path".to_owned(),
@@ -78,6 +78,5 @@ mod tests {
         let store = SettingsStore::open(&database).await.unwrap();
         assert_eq!(store.all().await.unwrap(), [row("b", "gone")]);
         store.close().await;
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -19,8 +19,8 @@ use crate::repair::{Known, Mended, mend};
 use crate::seal::SEAL_BYTES;
 use crate::walk::{Standing, standing_at};
 use crate::{
-    Clock, Condition, Deletion, DeletionFilter, Depth, DiskLevels, HoldFilter, NewHold, Ordered, Paging,
-    PathRule, RecordPath, RetentionConfig, Rule, Storage, StorageConfig,
+    Clock, Condition, DatabaseUrl, Deletion, DeletionFilter, Depth, DiskLevels, HoldFilter, NewHold, Ordered,
+    Paging, PathRule, RecordPath, RetentionConfig, Rule, Storage, StorageConfig, test_database,
 };
 
 /// 2026-11-25T19:30:00Z
@@ -29,7 +29,7 @@ pub(crate) const START: WallTime = WallTime(1_795_635_000_000_000);
 #[expect(clippy::disallowed_methods, reason = "these tests are the owner who gives the clock")]
 pub(crate) const CLOCK: Clock = Clock { wall: || START.plus_us(3_600_000_000), monotonic: Instant::now };
 
-fn path() -> PathName {
+pub(crate) fn path() -> PathName {
     PathName::parse("city/cam_1").unwrap()
 }
 
@@ -67,7 +67,7 @@ fn picture(number: i64) -> Arc<AccessUnit> {
 }
 
 /// Commands that record so many pictures into files of `seconds`; the last file stays open.
-fn commands(pictures: i64, seconds: u64) -> Vec<Command> {
+pub(crate) fn commands(pictures: i64, seconds: u64) -> Vec<Command> {
     let mut segmenter = Segmenter::new(SegmenterConfig {
         segment_duration: Duration::from_secs(1),
         part_duration: Duration::from_millis(200),
@@ -84,14 +84,16 @@ fn commands(pictures: i64, seconds: u64) -> Vec<Command> {
 
 pub(crate) struct Place {
     dir: tempfile::TempDir,
+    database: DatabaseUrl,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        Self { database: test_database::new_in(dir.path()), dir }
     }
 
-    fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("recordings")
     }
 
@@ -99,17 +101,17 @@ impl Place {
         self.limited(delete_after, None)
     }
 
-    fn limited(&self, delete_after: Option<Duration>, quota_bytes: Option<u64>) -> StorageConfig {
+    pub(crate) fn limited(&self, delete_after: Option<Duration>, quota_bytes: Option<u64>) -> StorageConfig {
         let rule = PathRule { path: path(), delete_after, quota_bytes, root: self.root() };
         StorageConfig {
-            database: format!("sqlite:{}", self.dir.path().join("catalogue.db").display()),
+            database: self.database.clone(),
             roots: vec![self.root()],
             retention: RetentionConfig { paths: vec![rule], ..RetentionConfig::default() },
             bucket: None,
         }
     }
 
-    fn template(&self) -> RecordPath {
+    pub(crate) fn template(&self) -> RecordPath {
         RecordPath::parse("recordings/%path/%Y/%s-%f", self.dir.path()).unwrap()
     }
 
@@ -124,10 +126,11 @@ impl Place {
         stopped.await.unwrap();
     }
 
-    fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let folder = self.root().join("city/cam_1/2026");
         let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "mp4"));
         files.sort();
         files
     }
@@ -277,7 +280,7 @@ async fn spans_break_where_a_file_is_missing_and_behind_one_that_lost_its_end() 
 /// Everything that is listed on a first page.
 const FIRST: Paging = Paging { page: 0, per_page: 100 };
 
-fn hold(from_s: i64, until_s: i64) -> NewHold {
+pub(crate) fn hold(from_s: i64, until_s: i64) -> NewHold {
     let at = |seconds: i64| START.plus_us(seconds * 1_000_000);
     NewHold {
         path: path(),
@@ -323,6 +326,23 @@ async fn what_a_hold_touches_stays_across_a_restart_until_it_is_released() {
     assert!(place.files().is_empty());
     let deleted = [(Rule::Age, 0), (Rule::Age, 9), (Rule::Operator, 3), (Rule::Age, 6)];
     assert_eq!(deleted_by(&storage).await, deleted);
+}
+
+#[tokio::test]
+async fn a_hold_that_says_it_holds_a_file_holds_it_though_that_is_being_deleted() {
+    const FILES: i64 = 20;
+    let place = Place::new();
+    place.record(FILES * 25, 1).await;
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let ledger = storage.ledger();
+    for second in 0..FILES {
+        let (path, hold) = (path(), hold(second, second + 1));
+        let both = tokio::join!(ledger.place_hold(&hold), ledger.delete_file(&path, hold.start, "rui"));
+        let (held, ordered) = (both.0.unwrap(), both.1.unwrap());
+        // Whichever came first; never both.
+        let is_either = matches!((held.files, ordered), (0, Ordered::Deleted) | (1, Ordered::Held(_)));
+        assert!(is_either, "it holds {} files, and the deletion: {ordered:?}", held.files);
+    }
 }
 
 #[tokio::test]

@@ -672,7 +672,7 @@ async fn tokens_allow_what_they_say_and_no_longer_than_they_say() -> anyhow::Res
 /// A person writes name and password into the browser's dialogue; the page's players need no more.
 #[tokio::test]
 async fn a_browser_signs_in_and_watches() -> anyhow::Result<()> {
-    let _machine = machine::shared().await;
+    let _machine = machine::alone().await;
     let clip = CLIP.file().await?;
     let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
     // Of `s3cret`, by OpenSSL.

@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use gtvision_tests::postgres::Postgres;
 use gtvision_tests::{Server, http, latency, machine, peers};
 use jiff::{SignedDuration, Timestamp};
 
 /// Of `./test`; a path has as many files as in the long run, so what is asked of one path costs the same.
 const CAMERAS: u32 = 25;
+/// The same on PostgreSQL, whose triggers take longer to fill it.
+const CAMERAS_POSTGRES: u32 = 5;
 /// Of a long run: 2.5 million rows.
 const CAMERAS_LONG: u32 = 250;
 /// Requests of each kind, of one camera after the other.
@@ -28,6 +31,10 @@ async fn median_ms(url: impl Fn(u32) -> String, expected: &str) -> anyhow::Resul
     Ok(took_ms[took_ms.len() / 2])
 }
 
+fn cameras(usual: u32) -> u32 {
+    if std::env::var_os("GTV_LONG").is_some() { CAMERAS_LONG } else { usual }
+}
+
 #[tokio::test]
 async fn a_week_of_all_cameras_is_listed_in_milliseconds() -> anyhow::Result<()> {
     let _machine = machine::alone().await;
@@ -36,25 +43,40 @@ async fn a_week_of_all_cameras_is_listed_in_milliseconds() -> anyhow::Result<()>
     let config = format!("playback: yes\ndatabase: sqlite:{}\n", file.display());
     // It makes the catalogue; an empty one.
     drop(Server::start(&config).await?);
-    let cameras = if std::env::var_os("GTV_LONG").is_some() { CAMERAS_LONG } else { CAMERAS };
+    let cameras = cameras(CAMERAS);
     let args = [&*file.to_string_lossy(), &cameras.to_string()];
     let filled = peers::script("fill_catalogue.py", &args, Duration::from_secs(300)).await?;
     ensure!(filled["rows"] == cameras * (7 * 24 * 60 - 6), "{filled}");
-    let server = Server::start(&config).await?;
+    measure(&Server::start(&config).await?, cameras, "archive").await
+}
+
+#[tokio::test]
+async fn a_week_of_all_cameras_is_listed_in_milliseconds_from_postgresql() -> anyhow::Result<()> {
+    let _machine = machine::alone().await;
+    let database = Postgres::start().await?;
+    let config = format!("playback: yes\ndatabase: {}\n", database.url());
+    drop(Server::start(&config).await?);
+    let cameras = cameras(CAMERAS_POSTGRES);
+    database.script("fill_postgres.sql", &[&format!("cameras={cameras}")]).await?;
+    measure(&Server::start(&config).await?, cameras, "archive on PostgreSQL").await
+}
+
+/// Asks what pages ask.
+async fn measure(server: &Server, cameras: u32, name: &str) -> anyhow::Result<()> {
     let day = |ago: i64| Timestamp::now() - SignedDuration::from_hours(24 * ago);
     let camera = |number: u32| number % cameras + 1;
+    let bar = |what: &str, median: f64, bar: f64| latency::report(&format!("{name}/{what}"), median, bar);
 
     let list = median_ms(|n| server.playback(&format!("list?path=cam_{}", camera(n))), "86340").await?;
-    latency::report("archive/list of a week", list, BAR_MS)?;
+    bar("list of a week", list, BAR_MS)?;
     let (from, until) = (day(3), day(2));
     let timeline = |n| server.playback(&format!("timeline?path=cam_{}&start={from}&end={until}", camera(n)));
-    latency::report("archive/timeline of a day", median_ms(timeline, "ranges").await?, BAR_MS)?;
+    bar("timeline of a day", median_ms(timeline, "ranges").await?, BAR_MS)?;
     // Not one query: the text lists some thousand segments.
     let playlist = |n| format!("{}?start={from}&end={until}", server.hls(&format!("cam_{}", camera(n))));
-    latency::report("archive/playlist of a day", median_ms(playlist, "#EXT-X").await?, 5.0 * BAR_MS)?;
-    // One for each path.
+    bar("playlist of a day", median_ms(playlist, "#EXT-X").await?, 5.0 * BAR_MS)?;
+    // A look for each path.
     let figures =
         median_ms(|_| format!("http://127.0.0.1:{}/v1/storage", server.ports.api), "bytesPerDay").await?;
-    latency::report("archive/figures of all paths", figures, f64::from(cameras) * BAR_MS / 10.0)?;
-    Ok(())
+    bar("figures of all paths", figures, f64::from(cameras.max(CAMERAS)) * BAR_MS / 10.0)
 }

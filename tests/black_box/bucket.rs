@@ -364,3 +364,28 @@ async fn an_upload_in_parts_that_was_killed_is_made_anew_leaves_nothing_behind_a
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_store_behind_tls_is_believed_when_its_certificate_is_known_and_told_of_when_not()
+-> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = Clip { gop: 25, ..USUAL }.file().await?;
+    let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
+    let (store, archive) = (Store::start_tls()?, Archive::new()?);
+    let config = archive.config(&[SHORT_FILES])
+        + &store.config(&[])?
+        + &server::pull(&[("cam_1", simulator.url("cam_1"))]);
+    let mut server = Server::start(&config).await?;
+    server.expect_error(FAILS);
+    let told = wait::until("a word about the certificate", SOON, async || {
+        Ok(server.log_lines().into_iter().find(|line| line.contains(FAILS)))
+    })
+    .await?;
+    ensure!(told.contains("certificate"), "{told}");
+    ensure!(store.count_objects()? == 0, "something was sent to a stranger");
+    drop(server);
+    let known = vec![("SSL_CERT_FILE", store.certificate().into_os_string())];
+    let server = Server::start_in(&config, known).await?;
+    let arrived = wait_stored(&archive, &server, 2).await?;
+    arrived.iter().try_for_each(|stored| check_same(&store, stored))
+}

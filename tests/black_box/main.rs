@@ -17,6 +17,8 @@ mod durability;
 #[cfg(test)]
 mod endurance;
 #[cfg(test)]
+mod exports;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod formats;
@@ -43,7 +45,15 @@ mod pictures;
 #[cfg(test)]
 mod playback;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod program;
+#[cfg(test)]
+mod pulled_hls;
+#[cfg(test)]
+mod pulled_rtmp;
+#[cfg(test)]
+mod pulled_whep;
 #[cfg(test)]
 mod recorded_hls;
 #[cfg(test)]
@@ -58,6 +68,8 @@ mod rtsp;
 mod rules;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod thumbnails;
 #[cfg(test)]
 mod webhooks;
 #[cfg(test)]

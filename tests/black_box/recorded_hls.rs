@@ -91,6 +91,8 @@ async fn recordings_play_over_a_gap_and_a_change_of_the_camera() -> anyhow::Resu
     check_by_ffmpeg(&url, spans).await?;
     check_in_browser(server, &url, spans).await?;
     check_gaps(server, spans).await?;
+    check_list(server, spans).await?;
+    check_edges(server, spans).await?;
     check_change(server, spans, &clip).await?;
     check_timeline(server, spans).await?;
     check_export(server, spans, &clip).await?;
@@ -180,6 +182,78 @@ async fn check_gaps(server: &Server, spans: &[Span]) -> anyhow::Result<()> {
     std::fs::write(&file, http::get(&server.playback(&query)).await?.ok()?.body)?;
     let complaints = ffmpeg::copy_errors(&file).await?;
     ensure!(complaints.is_empty(), "to the change: {complaints}");
+    Ok(())
+}
+
+impl Span {
+    /// So far into it, or behind it.
+    fn at(self, seconds: f64) -> Timestamp {
+        self.start + jiff::SignedDuration::from_micros(micros(seconds))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seconds of a test")]
+fn micros(seconds: f64) -> i64 {
+    (seconds * 1e6).round() as i64
+}
+
+/// MediaMTX's cases of `/list`: what begins or ends within a span trims it, and what lies in a gap finds nothing.
+async fn check_list(server: &Server, spans: &[Span]) -> anyhow::Result<()> {
+    let [first, second, third] = [spans[0], spans[1], spans[2]];
+    let in_gap = first.at(first.seconds + 1.0);
+    let whole = |span: Span| (span.start, span.seconds);
+    for (from, until, expected) in [
+        (first.at(1.5), in_gap, vec![(first.at(1.5), first.seconds - 1.5)]),
+        (in_gap, second.at(1.0), vec![(second.start, 1.0)]),
+        (first.at(-5.0), second.at(1.0), vec![whole(first), (second.start, 1.0)]),
+        // Another init segment begins another entry, though nothing is missing.
+        (second.at(3.0), third.at(1.0), vec![(second.at(3.0), second.seconds - 3.0), (third.start, 1.0)]),
+        (in_gap, first.at(first.seconds + 1.5), Vec::new()),
+        (first.at(first.seconds), in_gap, Vec::new()),
+    ] {
+        let answer =
+            http::get(&server.playback(&format!("list?path=cam_1&start={from}&end={until}"))).await?;
+        ensure!((answer.status == 404) == expected.is_empty(), "{from} to {until}: {}", answer.status);
+        let list = if expected.is_empty() { json!([]) } else { answer.json()? };
+        let found = list.as_array().context("list")?;
+        ensure!(found.len() == expected.len(), "{from} to {until}: {list}");
+        for (entry, (start, seconds)) in found.iter().zip(expected) {
+            let begins: Timestamp = entry["start"].as_str().context("start")?.parse()?;
+            let lasts = entry["duration"].as_f64().context("duration")?;
+            ensure!(
+                begins == start && (lasts - seconds).abs() < 0.001,
+                "{entry}, not {start} for {seconds} s"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// MediaMTX's cases of `/get` at the ends of what is recorded: in the last picture, behind it, and in the gap.
+async fn check_edges(server: &Server, spans: &[Span]) -> anyhow::Result<()> {
+    let (first, second) = (spans[0], spans[1]);
+    let (end, in_gap) = (first.at(first.seconds), first.at(first.seconds + 0.5));
+    let to_second = second.start.duration_since(in_gap).as_secs_f64();
+    let file = tempfile::tempdir()?;
+    let file = file.path().join("clip.mp4");
+    for (what, start, seconds, expected) in [
+        ("in the last picture before a gap", first.at(first.seconds - 0.01), 60.0, 1..=1),
+        ("behind it", end, 0.3, 0..=0),
+        ("in the gap", in_gap, 0.3, 0..=0),
+        ("from the gap on", in_gap, to_second + 1.0, 25..=26),
+        ("in the future", Timestamp::now() + jiff::SignedDuration::from_secs(60), 1.0, 0..=0),
+    ] {
+        for format in ["fmp4", "mp4"] {
+            let query = format!("get?path=cam_1&start={start}&duration={seconds}&format={format}");
+            let answer = http::get(&server.playback(&query)).await?;
+            ensure!((answer.status == 404) == (*expected.end() == 0), "{what}, {format}: {}", answer.status);
+            if answer.is_ok() {
+                std::fs::write(&file, &answer.body)?;
+                let shown = pictures(&file).await?.len();
+                ensure!(expected.contains(&shown), "{what}, {format}: {shown} pictures");
+            }
+        }
+    }
     Ok(())
 }
 

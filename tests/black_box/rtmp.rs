@@ -13,14 +13,15 @@ use gtvision_tests::rtmp::{AUDIO, EnhancedClip, RawClient, VIDEO};
 use gtvision_tests::{Server, ffmpeg, http, llhls, machine, peers, wait};
 
 /// What encoders send: pictures out of order, and sound.
-const CLIP: Clip = Clip { seconds: 4, bframes: 2, audio: "aac", ..USUAL };
+pub(crate) const CLIP: Clip = Clip { seconds: 4, bframes: 2, audio: "aac", ..USUAL };
 
 /// What is copied; the backlog comes at once, so it takes less.
 const RECORDED_S: &str = "5";
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-fn publish(clip: &Path, url: &str) -> anyhow::Result<Process> {
+/// ffmpeg publishes a clip without end.
+pub(crate) fn publish(clip: &Path, url: &str) -> anyhow::Result<Process> {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-v", "error", "-re", "-stream_loop", "-1", "-i"]).arg(clip);
     Process::start("ffmpeg", command.args(["-c", "copy", "-f", "flv", url]))
@@ -31,7 +32,7 @@ async fn total(server: &Server, name: &str) -> anyhow::Result<f64> {
 }
 
 /// ffmpeg copies a stream without decoding it: the clip's pictures byte for byte in their order, and the sound without a hole.
-async fn copies(url: &str, options: &[&str], clip: &[UnitHash]) -> anyhow::Result<()> {
+pub(crate) async fn copies(url: &str, options: &[&str], clip: &[UnitHash]) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let (video, sound) = (dir.path().join("video"), dir.path().join("sound.mka"));
     let (video_text, sound_text) = (video.to_string_lossy(), sound.to_string_lossy());
@@ -77,7 +78,7 @@ async fn gstreamer_reads(source: &str, url: &str) -> anyhow::Result<()> {
 }
 
 /// What is sent over HLS is what was published, in decode order, and decodes.
-async fn hls_shows(server: &Server, path: &str, clip: &[UnitHash]) -> anyhow::Result<()> {
+pub(crate) async fn hls_shows(server: &Server, path: &str, clip: &[UnitHash]) -> anyhow::Result<()> {
     let run = llhls::follow(&server.hls(path), Duration::from_secs(6)).await?;
     let video = run.video()?;
     let (_, init) = video.inits.values().next().context("init")?;
@@ -99,7 +100,7 @@ async fn hls_shows(server: &Server, path: &str, clip: &[UnitHash]) -> anyhow::Re
     Ok(())
 }
 
-async fn make_certificate(dir: &Path) -> anyhow::Result<String> {
+pub(crate) async fn make_certificate(dir: &Path) -> anyhow::Result<String> {
     let (key, certificate) = (dir.join("key.pem"), dir.join("certificate.pem"));
     let mut command = Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]);

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_browser_publishes_its_camera_and_others_watch_it() -> anyhow::Result<()> {
-    let _machine = machine::shared().await;
+    let _machine = machine::alone().await;
     let server = Server::start("paths:\n  desk: {}\n  pulled: {source: 'rtsp://127.0.0.1:1/x'}\n").await?;
     let (endpoint, page) = (server.whip("desk"), server.webrtc_page("desk").replace("/desk/", "/"));
     let sdp = [("content-type", "application/sdp")];
@@ -41,14 +41,14 @@ async fn a_browser_publishes_its_camera_and_others_watch_it() -> anyhow::Result<
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("desk.mkv");
     let (url, text) = (server.rtsp("desk"), file.to_string_lossy());
-    let args = ["-rtsp_transport", "tcp", "-i", &url, "-t", "4", "-map", "0", "-c", "copy", &text];
+    let args = ["-rtsp_transport", "tcp", "-i", &url, "-t", "6", "-map", "0", "-c", "copy", &text];
     let output = ffmpeg::ffmpeg(&args).await?;
     ensure!(output.success, "ffmpeg: {}", output.stderr);
     let complaints = ffmpeg::decode_errors(&file).await?;
     ensure!(complaints.is_empty(), "{complaints}");
     let packets = ffmpeg::packets(&file, &[]).await?;
     let pictures = packets.iter().filter(|packet| packet.codec_type == "video").count();
-    ensure!(pictures > 30 && packets.len() - pictures > 100, "{pictures} of {} packets", packets.len());
+    ensure!(pictures > 30 && packets.len() - pictures > 50, "{pictures} of {} packets", packets.len());
     // It says DELETE.
     browser.stop()?;
     server.wait_path("desk", "nobody", PATIENCE, |path| path["online"] == false).await?;

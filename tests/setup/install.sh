@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: the peers (ffmpeg,
-# GStreamer, Chromium, Firefox, aiortc) and nothing of ours. Run by ./test; safe
+# GStreamer, Chromium, Firefox, aiortc, PostgreSQL) and nothing of ours. Run by ./test; safe
 # to run again, and quick when nothing is missing. Debian 12 or newer.
 #
 #   distribution packages   only those whose command or module is absent
@@ -28,6 +28,9 @@ wanted=(
   "gstreamer1.0-plugins-ugly gstreamer1.0-libav | gst x264enc && gst avenc_aac | encoders for the test camera"
   "glib-networking | ls /usr/lib/*/gio/modules/libgiognutls.so | TLS of the camera that is not ours"
   "gcc libc6-dev | command -v cc && [ -e /usr/include/stdio.h ] | the shim between a server, its disk and its clock"
+  "postgresql | ls /usr/lib/postgresql/*/bin/initdb | the database of a catalogue that is not SQLite's"
+  "pgbouncer | command -v pgbouncer | stands between a server and its PostgreSQL"
+  "nginx libnginx-mod-rtmp | [ -x /usr/sbin/nginx ] && [ -e /usr/lib/nginx/modules/ngx_rtmp_module.so ] | the RTMP and HLS server that is not ours"
   "openssl | command -v openssl | a certificate for the TLS listeners under test"
 )
 missing=()

@@ -29,6 +29,20 @@ pub fn free() -> anyhow::Result<u16> {
         .context("no free port on loopback")
 }
 
+/// Whether somebody listens for TCP at a port of 127.0.0.1 or of every address, without being bothered by a connection.
+///
+/// # Errors
+/// When the system does not say (proc(5), `net/tcp`).
+pub fn is_listened(port: u16) -> anyhow::Result<Option<()>> {
+    let table = std::fs::read_to_string("/proc/net/tcp")?;
+    let ends = [format!("0100007F:{port:04X}"), format!("00000000:{port:04X}")];
+    let listens = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(3) == Some(&"0A") && fields.get(1).is_some_and(|end| ends.iter().any(|known| known == end))
+    };
+    Ok(table.lines().find(listens).map(drop))
+}
+
 fn is_free(port: u16) -> bool {
     let address = (Ipv4Addr::LOCALHOST, port);
     TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()

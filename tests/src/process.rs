@@ -3,7 +3,7 @@
 //! Invariant: dropping it ends the program; one that does not end within `STOP_LIMIT`
 //! after SIGTERM, or ends badly, fails the test.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -83,6 +83,15 @@ impl Process {
             child.stderr.take().map(|stream| log.follow(stream)),
         ];
         Ok(Self { name: name.to_owned(), child, followers: followers.into_iter().flatten().collect(), log })
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Errors
+    /// When it does not read any more.
+    pub fn order(&mut self, line: &str) -> anyhow::Result<()> {
+        let stdin = self.child.stdin.as_mut().with_context(|| format!("{} has no stdin", self.name))?;
+        Ok(writeln!(stdin, "{line}")?)
     }
 
     /// The process id.

@@ -59,10 +59,14 @@ impl Archive {
     /// The settings that record every path here, with `more` lines for `pathDefaults`.
     #[must_use]
     pub fn config(&self, more: &[&str]) -> String {
-        let database = self.dir.path().join("catalogue.db");
+        self.config_with(&format!("sqlite:{}", self.dir.path().join("catalogue.db").display()), more)
+    }
+
+    /// The same with the catalogue in another database.
+    #[must_use]
+    pub fn config_with(&self, database: &str, more: &[&str]) -> String {
         let mut text = format!(
-            "playback: yes\ndatabase: sqlite:{}\npathDefaults:\n  record: yes\n  recordPath: {}/%path/%s-%f\n",
-            database.display(),
+            "playback: yes\ndatabase: {database}\npathDefaults:\n  record: yes\n  recordPath: {}/%path/%s-%f\n",
             self.root.display(),
         );
         more.iter().for_each(|line| text += &format!("  {line}\n"));
@@ -82,6 +86,8 @@ impl Archive {
         for entry in std::fs::read_dir(folder)? {
             files.push(entry?.path());
         }
+        // Thumbnails lie beside them.
+        files.retain(|file| file.extension().is_none_or(|extension| extension != "mjpeg"));
         files.sort();
         Ok(files)
     }

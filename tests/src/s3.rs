@@ -1,4 +1,4 @@
-//! S3: a store on a folder, over HTTP on loopback, that checks signatures and sums; it fails when a test wants it to.
+//! S3: a store on a folder, over HTTP or HTTPS on loopback, that checks signatures and sums; it fails when a test wants it to.
 //!
 //! The store is `s3s-fs`: an object is a file below the bucket's folder. It runs on threads of its own, so that a test that
 //! waits does not hold it up.
@@ -14,8 +14,13 @@ use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
 /// The bucket that is there.
 const BUCKET: &str = "archive";
@@ -35,6 +40,7 @@ struct Faults {
 #[derive(Debug)]
 pub struct Store {
     dir: tempfile::TempDir,
+    scheme: &'static str,
     address: SocketAddr,
     faults: Arc<Faults>,
     runtime: Option<Runtime>,
@@ -46,7 +52,32 @@ impl Store {
     /// # Errors
     /// When it can't listen.
     pub fn start() -> anyhow::Result<Self> {
+        Self::serving(tempfile::tempdir()?, None)
+    }
+
+    /// Starts one behind TLS, whose certificate nobody signed.
+    ///
+    /// # Errors
+    /// When it can't listen, or no certificate can be made.
+    pub fn start_tls() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
+        let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        std::fs::write(certificate_in(dir.path()), signed.cert.pem())?;
+        let key = PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der());
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![signed.cert.der().clone()], key.into())?;
+        Self::serving(dir, Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// The certificate of one behind TLS, PEM.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        certificate_in(self.dir.path())
+    }
+
+    fn serving(dir: tempfile::TempDir, tls: Option<TlsAcceptor>) -> anyhow::Result<Self> {
         std::fs::create_dir(dir.path().join(BUCKET))?;
         let files = FileSystem::new(dir.path()).map_err(|error| anyhow::anyhow!("s3s-fs: {error:?}"))?;
         let mut builder = S3ServiceBuilder::new(files);
@@ -57,8 +88,9 @@ impl Store {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let faults = Arc::new(Faults::default());
-        runtime.spawn(accept(listener, service, Arc::clone(&faults)));
-        Ok(Self { dir, address, faults, runtime: Some(runtime) })
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        runtime.spawn(accept(listener, tls, service, Arc::clone(&faults)));
+        Ok(Self { dir, scheme, address, faults, runtime: Some(runtime) })
     }
 
     /// Lets one request in so many fail from now on; 1 for all, 0 for none.
@@ -73,7 +105,8 @@ impl Store {
     pub fn config(&self, more: &[&str]) -> anyhow::Result<String> {
         self.set_secret(SECRET)?;
         let mut text = format!(
-            "s3:\n  endpoint: http://{}\n  bucket: {BUCKET}\n  prefix: gtv\n  credentialsFile: {}\n",
+            "s3:\n  endpoint: {}://{}\n  bucket: {BUCKET}\n  prefix: gtv\n  credentialsFile: {}\n",
+            self.scheme,
             self.address,
             self.credentials_file().display(),
         );
@@ -144,14 +177,39 @@ fn count(folder: &Path) -> anyhow::Result<usize> {
     Ok(objects)
 }
 
-async fn accept(listener: std::net::TcpListener, service: S3Service, faults: Arc<Faults>) {
+/// Beside the bucket, which is a folder.
+fn certificate_in(dir: &Path) -> PathBuf {
+    dir.join(".certificate.pem")
+}
+
+async fn accept(
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    service: S3Service,
+    faults: Arc<Faults>,
+) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     while let Ok((socket, _)) = listener.accept().await {
-        tokio::spawn(serve(socket, service.clone(), Arc::clone(&faults)));
+        let (tls, service, faults) = (tls.clone(), service.clone(), Arc::clone(&faults));
+        tokio::spawn(async move {
+            match tls {
+                None => serve(socket, service, faults).await,
+                Some(tls) => {
+                    // A peer that does not believe the certificate goes.
+                    if let Ok(stream) = tls.accept(socket).await {
+                        serve(stream, service, faults).await;
+                    }
+                }
+            }
+        });
     }
 }
 
-async fn serve(socket: TcpStream, service: S3Service, faults: Arc<Faults>) {
+async fn serve(
+    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    service: S3Service,
+    faults: Arc<Faults>,
+) {
     let answer = hyper::service::service_fn(move |request| {
         let number = faults.requests.fetch_add(1, Ordering::Relaxed);
         let one_in = faults.one_in.load(Ordering::Relaxed);

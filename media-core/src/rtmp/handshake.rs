@@ -5,7 +5,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 /// The version of plain RTMP.
-const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 3;
 
 /// Bytes of C1, C2, S1 and S2.
 pub(super) const BLOCK_BYTES: usize = 1536;
@@ -25,4 +25,12 @@ pub(super) fn answer(hello: &[u8]) -> Option<Bytes> {
     out.put_bytes(0, BLOCK_BYTES);
     out.put_slice(c1.get(..BLOCK_BYTES)?);
     Some(out.freeze())
+}
+
+/// C0 and C1: what whoever connects sends first.
+pub(super) fn hello() -> Bytes {
+    let mut out = BytesMut::with_capacity(HELLO_BYTES);
+    out.put_u8(VERSION);
+    out.put_bytes(0, BLOCK_BYTES);
+    out.freeze()
 }

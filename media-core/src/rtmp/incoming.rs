@@ -13,7 +13,7 @@
 //!
 //! Limits: [`WAITING_UNITS_MAX`] and one access unit's bytes wait for the tracks; then those that are known are all.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::amf0::{self, Value};
 use super::flv::{self, AudioCodec, AudioTag, TagError, VideoCodec, VideoTag};
@@ -246,7 +246,7 @@ impl Incoming {
                 let Some(video) = self.video.as_ref().filter(|video| video.codec == codec) else {
                     return Ok(());
                 };
-                let payload = with_long_lengths(nals, video.record.length_bytes);
+                let payload = record::with_long_lengths(nals, video.record.length_bytes);
                 let pts_ms = i64::from(message.timestamp_ms) + i64::from(composition_ms);
                 let unit = (Of::Video, low_half(pts_ms * VIDEO_TICKS_PER_MS), payload);
                 self.push_unit(unit, events);
@@ -342,22 +342,4 @@ fn setup(encoding: &str, clock_rate: u32, channels: Option<u8>, fmtp: Option<Str
 /// The lower 32 bits: RTP timestamps wrap.
 fn low_half(ticks: i64) -> u32 {
     u32::try_from(ticks.rem_euclid(1 << 32)).unwrap_or(0)
-}
-
-/// NAL units behind lengths of 4 bytes, whatever they had; what is cut off is left out.
-fn with_long_lengths(mut nals: Bytes, length_bytes: usize) -> Bytes {
-    if length_bytes == 4 {
-        return nals;
-    }
-    let mut out = BytesMut::with_capacity(nals.len() + nals.len() / 8);
-    while nals.len() >= length_bytes {
-        let length = nals.get_uint(length_bytes);
-        let length = usize::try_from(length).unwrap_or(usize::MAX).min(nals.len());
-        if length == 0 {
-            continue;
-        }
-        out.put_u32(u32::try_from(length).unwrap_or(0));
-        out.put_slice(&nals.split_to(length));
-    }
-    out.freeze()
 }

@@ -1,4 +1,4 @@
-//! RTMP: the dialogue with encoders and players, and media as FLV tags, as machines without I/O.
+//! RTMP: the dialogue with encoders, players and other servers, and media as FLV tags, as machines without I/O.
 //!
 //! ```text
 //!  bytes ─► handshake ─► ChunkReader ─► Message ─┬─ commands (AMF0) ─► ServerConnection ─► Event
@@ -6,23 +6,28 @@
 //!  bytes ◄────────────────────── chunks() ◄──────────────────── answers; egress::rtmp's tags
 //! ```
 //!
-//! Belongs here: the wire formats and who may say what when. Does not: sockets, TLS, whom to let in (-> `server::egress::rtmp`), what
+//! Where we ask, `ClientConnection` stands in `ServerConnection`'s place, and what it hears goes the same way.
+//!
+//! Belongs here: the wire formats and who may say what when. Does not: sockets, TLS, whom to let in (-> `server::egress::rtmp`, `server::ingest::rtmp`), what
 //! a reader is sent (-> `egress::rtmp`).
 //! Spec: Adobe RTMP 1.0 and FLV 10.1; Enhanced RTMP v2 (<https://veovera.org/docs/enhanced/enhanced-rtmp-v2>).
 //! Limits: everything that is kept of what a peer sends is bounded by a constant of the module that keeps it.
 
 pub mod amf0;
 pub mod chunk;
+pub mod client;
 pub mod flv;
 mod handshake;
 pub mod incoming;
 pub mod record;
 pub mod server;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use chunk::{ChunkError, ChunkReader, Message, chunks};
+pub use client::{ClientConfig, ClientConnection, ClientError, ClientEvent};
 pub use incoming::{Incoming, IncomingError, IncomingEvent};
 pub use server::{Event, Refusal, ServerConnection, ServerError, Target};
 

@@ -3,7 +3,7 @@
 //! Spec: ISO/IEC 14496-15 s5.3.3.1 (avcC), s8.3.3.1 (hvcC); RFC 7845 s5.1 (OpusHead).
 //! Limits: `PARAMETER_SETS_MAX` NAL units a record, `PARAMETER_SET_BYTES_MAX` each; more are left out.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use crate::codec::PARAMETER_SET_BYTES_MAX;
 use crate::codec::h265::{NAL_PPS, NAL_SPS, NAL_VPS};
@@ -133,5 +133,23 @@ pub fn write_opus(channels: u8) -> Bytes {
     out.put_u16_le(0);
     out.put_u32_le(48_000);
     out.put_slice(&[0, 0, 0]);
+    out.freeze()
+}
+
+/// NAL units behind lengths of 4 bytes, whatever they had; what is cut off is left out.
+pub(crate) fn with_long_lengths(mut nals: Bytes, length_bytes: usize) -> Bytes {
+    if length_bytes == 4 {
+        return nals;
+    }
+    let mut out = BytesMut::with_capacity(nals.len() + nals.len() / 8);
+    while nals.len() >= length_bytes {
+        let length = nals.get_uint(length_bytes);
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(nals.len());
+        if length == 0 {
+            continue;
+        }
+        out.put_u32(u32::try_from(length).unwrap_or(0));
+        out.put_slice(&nals.split_to(length));
+    }
     out.freeze()
 }

@@ -11,12 +11,11 @@
 //!
 //! Spec: RTMP s7.2. Limits: [`COMMAND_BYTES_MAX`], [`TEXT_BYTES_MAX`], those of `chunk` and `amf0`.
 
-use std::collections::VecDeque;
-
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::amf0::{self, AmfError, Value};
-use super::chunk::{CHUNK_BYTES_OUT, ChunkError, ChunkReader, Heading, Message, chunks};
+use super::chunk::{ChunkError, Message};
+use super::wire::{STREAM_BEGIN, WINDOW_BYTES, Wire};
 use super::{handshake, kind};
 
 /// The longest command or metadata taken.
@@ -27,18 +26,6 @@ pub const TEXT_BYTES_MAX: usize = 4096;
 
 /// The only message stream that a client is given.
 pub const STREAM: u32 = 1;
-
-/// How much we may have under way to a client, and how often it should acknowledge; nobody holds to it.
-const WINDOW_BYTES: u32 = 2_500_000;
-
-/// Chunk streams of ours.
-const CONTROL: u8 = 2;
-const COMMANDS: u8 = 3;
-
-/// Events of user control messages (s6.2).
-const STREAM_BEGIN: u16 = 0;
-const PING: u16 = 6;
-const PONG: u16 = 7;
 
 /// What a client wants, or brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,35 +114,21 @@ enum Stage {
 #[derive(Debug)]
 pub struct ServerConnection {
     stage: Stage,
-    reader: ChunkReader,
+    wire: Wire,
     app: Option<String>,
     user_agent: String,
-    out: VecDeque<Bytes>,
-    received: u64,
-    acknowledged: u64,
-    /// How often the client wants to be told what came; 0 for never.
-    window_bytes: u64,
 }
 
 impl Default for ServerConnection {
     fn default() -> Self {
-        Self {
-            stage: Stage::Hello,
-            reader: ChunkReader::default(),
-            app: None,
-            user_agent: String::new(),
-            out: VecDeque::new(),
-            received: 0,
-            acknowledged: 0,
-            window_bytes: 0,
-        }
+        Self { stage: Stage::Hello, wire: Wire::default(), app: None, user_agent: String::new() }
     }
 }
 
 impl ServerConnection {
     /// The next bytes to be written, in order.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
-        self.out.pop_front()
+        self.wire.poll_transmit()
     }
 
     /// What the client calls itself.
@@ -173,37 +146,21 @@ impl ServerConnection {
     /// # Errors
     /// [`ServerError`]: the connection is to be closed.
     pub fn next_event(&mut self, buf: &mut BytesMut) -> Result<Option<Event>, ServerError> {
-        let before = buf.len();
-        let event = self.take(buf);
-        self.received += u64::try_from(before - buf.len()).unwrap_or(0);
-        if self.window_bytes > 0 && self.received - self.acknowledged >= self.window_bytes {
-            self.acknowledged = self.received;
-            let low = u32::try_from(self.received & u64::from(u32::MAX)).unwrap_or(0);
-            self.control(kind::ACKNOWLEDGEMENT, &low.to_be_bytes());
-        }
-        event
-    }
-
-    fn take(&mut self, buf: &mut BytesMut) -> Result<Option<Event>, ServerError> {
         if self.stage == Stage::Hello {
-            if buf.first().is_some_and(|version| *version != 3) {
+            if buf.first().is_some_and(|version| *version != handshake::VERSION) {
                 return Err(ServerError::Version);
             }
-            if buf.len() < handshake::HELLO_BYTES {
-                return Ok(None);
-            }
-            let hello = buf.split_to(handshake::HELLO_BYTES);
-            self.out.push_back(handshake::answer(&hello).ok_or(ServerError::Version)?);
+            let Some(hello) = self.wire.take_block(buf, handshake::HELLO_BYTES) else { return Ok(None) };
+            self.wire.put(handshake::answer(&hello).ok_or(ServerError::Version)?);
             self.stage = Stage::Handshake;
         }
         if self.stage == Stage::Handshake {
-            if buf.len() < handshake::BLOCK_BYTES {
+            if self.wire.take_block(buf, handshake::BLOCK_BYTES).is_none() {
                 return Ok(None);
             }
-            buf.advance(handshake::BLOCK_BYTES);
             self.stage = Stage::Commands;
         }
-        while let Some(message) = self.reader.next_message(buf)? {
+        while let Some(message) = self.wire.next_message(buf)? {
             if let Some(event) = self.message(message)? {
                 return Ok(Some(event));
             }
@@ -218,20 +175,6 @@ impl ServerConnection {
             }
             kind::COMMAND => self.command(&message.payload),
             kind::COMMAND_AMF3 => self.command(message.payload.get(1..).unwrap_or_default()),
-            kind::WINDOW_SIZE => {
-                let bytes = message.payload.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-                self.window_bytes = bytes.unwrap_or(0).into();
-                Ok(None)
-            }
-            kind::USER_CONTROL => {
-                if let Some((event, rest)) = message.payload.split_first_chunk::<2>()
-                    && u16::from_be_bytes(*event) == PING
-                {
-                    let time = rest.first_chunk().copied().unwrap_or([0; 4]);
-                    self.user_control(PONG, u32::from_be_bytes(time));
-                }
-                Ok(None)
-            }
             _ => Ok(None),
         }
     }
@@ -271,11 +214,10 @@ impl ServerConnection {
         let text = |name| object.get(name).and_then(Value::as_text).unwrap_or_default();
         self.app = Some(text("app").to_owned());
         self.user_agent = text("flashVer").chars().take(256).collect();
-        let chunk_bytes = u32::try_from(CHUNK_BYTES_OUT).unwrap_or(u32::MAX);
-        self.control(kind::SET_CHUNK_SIZE, &chunk_bytes.to_be_bytes());
-        self.control(kind::WINDOW_SIZE, &WINDOW_BYTES.to_be_bytes());
+        self.wire.set_chunk_size();
+        self.wire.control(kind::WINDOW_SIZE, &WINDOW_BYTES.to_be_bytes());
         // 2: whichever of the limits is used.
-        self.control(kind::PEER_BANDWIDTH, &[&WINDOW_BYTES.to_be_bytes()[..], &[2]].concat());
+        self.wire.control(kind::PEER_BANDWIDTH, &[&WINDOW_BYTES.to_be_bytes()[..], &[2]].concat());
         let encoding = object.get("objectEncoding").cloned().unwrap_or(Value::Number(0.0));
         let properties =
             object_of([("fmsVer", Value::text("FMS/3,0,1,123")), ("capabilities", Value::Number(31.0))]);
@@ -304,14 +246,14 @@ impl ServerConnection {
     /// It may send.
     pub fn publishing(&mut self) {
         self.stage = Stage::Publishing;
-        self.user_control(STREAM_BEGIN, STREAM);
+        self.wire.user_control(STREAM_BEGIN, STREAM);
         self.status("status", "NetStream.Publish.Start", "publishing");
     }
 
     /// It may watch: media follows.
     pub fn playing(&mut self) {
         self.stage = Stage::Playing;
-        self.user_control(STREAM_BEGIN, STREAM);
+        self.wire.user_control(STREAM_BEGIN, STREAM);
         self.status("status", "NetStream.Play.Reset", "begins anew");
         self.status("status", "NetStream.Play.Start", "playing");
     }
@@ -339,27 +281,11 @@ impl ServerConnection {
             ("description", Value::text(description)),
         ]);
         let values = [Value::text("onStatus"), Value::Number(0.0), Value::Null, information];
-        self.send(COMMANDS, kind::COMMAND, STREAM, amf0::write_all(&values));
+        self.wire.command(STREAM, &values);
     }
 
     fn reply(&mut self, values: &[Value]) {
-        self.send(COMMANDS, kind::COMMAND, 0, amf0::write_all(values));
-    }
-
-    fn user_control(&mut self, event: u16, argument: u32) {
-        let mut payload = BytesMut::with_capacity(6);
-        payload.put_u16(event);
-        payload.put_u32(argument);
-        self.control(kind::USER_CONTROL, &payload);
-    }
-
-    fn control(&mut self, kind: u8, payload: &[u8]) {
-        self.send(CONTROL, kind, 0, Bytes::copy_from_slice(payload));
-    }
-
-    fn send(&mut self, chunk_stream: u8, kind: u8, stream: u32, payload: Bytes) {
-        let heading = Heading { chunk_stream, kind, stream, timestamp_ms: 0 };
-        self.out.extend(chunks(heading, &[], payload));
+        self.wire.command(0, values);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use control_api::Settings;
-use storage::{CatalogueError, SettingsRow, SettingsStore};
+use storage::{CatalogueError, DatabaseUrl, SettingsRow, SettingsStore};
 
 use super::layer::{Layer, Mode, PathLayer};
 use super::seal::{SealError, Sealer};
@@ -29,17 +29,16 @@ pub(crate) enum KeptError {
     },
 }
 
-/// The folder that a database is in, where keys and exports lie too.
-pub(crate) fn beside(database: &str) -> PathBuf {
-    let file = database.strip_prefix("sqlite:").map(|file| PathBuf::from(file.trim_start_matches("//")));
-    file.and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default()
+/// The folder that a database is in, where keys and exports lie too; of one on a server, the folder that we were started in.
+pub(crate) fn beside(database: &DatabaseUrl) -> PathBuf {
+    database.file().and_then(|file| file.parent().map(Path::to_owned)).unwrap_or_default()
 }
 
 /// The layer that a database holds; an empty one where there is no database yet.
 ///
 /// # Errors
 /// [`KeptError`].
-pub(crate) async fn load(database: &str) -> Result<Layer, KeptError> {
+pub(crate) async fn load(database: &DatabaseUrl) -> Result<Layer, KeptError> {
     if is_missing(database).await {
         return Ok(Layer::default());
     }
@@ -72,7 +71,7 @@ pub(crate) async fn load(database: &str) -> Result<Layer, KeptError> {
 ///
 /// # Errors
 /// [`KeptError`]; then nothing is changed.
-pub(crate) async fn save(database: &str, before: &Layer, after: &Layer) -> Result<(), KeptError> {
+pub(crate) async fn save(database: &DatabaseUrl, before: &Layer, after: &Layer) -> Result<(), KeptError> {
     let (old, new) = (rows(before), rows(after));
     let sealer = sealer(database).await?;
     let mut written = Vec::new();
@@ -108,7 +107,7 @@ fn place(section: &str, name: &str) -> String {
     format!("{section} {name}")
 }
 
-async fn sealer(database: &str) -> Result<Sealer, KeptError> {
+async fn sealer(database: &DatabaseUrl) -> Result<Sealer, KeptError> {
     let folder = beside(database);
     let opened = tokio::task::spawn_blocking(move || Sealer::open(&folder)).await;
     let panicked = |_| KeptError::Row { place: "key".to_owned() };
@@ -116,8 +115,7 @@ async fn sealer(database: &str) -> Result<Sealer, KeptError> {
 }
 
 /// A database in a file that is not there: nothing was ever kept.
-async fn is_missing(database: &str) -> bool {
-    let Some(file) = database.strip_prefix("sqlite:") else { return false };
-    let file = file.trim_start_matches("//").split('?').next().unwrap_or_default();
+async fn is_missing(database: &DatabaseUrl) -> bool {
+    let Some(file) = database.file() else { return false };
     !tokio::fs::try_exists(file).await.unwrap_or(true)
 }

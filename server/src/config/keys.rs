@@ -43,7 +43,7 @@ pub(crate) enum Area {
     Profiling,
     /// Streams that exist without a source.
     AlwaysAvailable,
-    /// Sources other than RTSP.
+    /// Sources that are not pulled yet.
     OtherSources,
     /// Details of RTSP sources.
     RtspSource,
@@ -69,7 +69,7 @@ impl Area {
             Self::Playback => "it is for the whole server today",
             Self::Profiling => "profiling endpoints are not implemented",
             Self::AlwaysAvailable => "streams without a source are not implemented yet",
-            Self::OtherSources => "only RTSP sources are implemented yet",
+            Self::OtherSources => "such sources are not implemented yet",
             Self::RtspSource => "RTSP sources do not have this yet",
             Self::Hls => "HLS does not have this yet",
             Self::WebRtc => "WebRTC does not have this yet",
@@ -326,6 +326,7 @@ pub(crate) const PATH: &[Key] = &[
     works("recordSegmentDuration"),
     works("recordDeleteAfter"),
     works("recordQuota"),
+    works("recordThumbnails"),
     works("overridePublisher"),
     later("srtPublishPassphrase", Area::Srt, ""),
     later("rtspDemuxMpegts", Area::RtspSource, "false"),
@@ -337,10 +338,11 @@ pub(crate) const PATH: &[Key] = &[
     later("rtspUDPSourcePortRange", Area::RtspSource, "[32768, 60999]"),
     later("rtpSDP", Area::OtherSources, ""),
     later("moqTransport", Area::Moq, "quic"),
-    later("whepBearerToken", Area::OtherSources, ""),
-    later("whepSTUNGatherTimeout", Area::OtherSources, "5s"),
-    later("whepHandshakeTimeout", Area::OtherSources, "10s"),
-    later("whepTrackGatherTimeout", Area::OtherSources, "2s"),
+    works("whepBearerToken"),
+    // The way is opened from here to the server's candidates: no STUN server is asked.
+    moot("whepSTUNGatherTimeout"),
+    works("whepHandshakeTimeout"),
+    works("whepTrackGatherTimeout"),
     works("sourceRedirect"),
     works("runOnInit"),
     works("runOnInitRestart"),

@@ -24,6 +24,7 @@ pub(crate) mod layer;
 mod paths;
 pub(crate) mod pattern;
 pub(crate) mod play;
+pub(crate) mod pulled;
 mod reader;
 mod record;
 pub(crate) mod redirect;
@@ -383,7 +384,10 @@ fn masked(line: &str) -> String {
 /// User information and, where it may hold a secret, the rest of a URL replaced.
 fn masked_url(line: &str) -> String {
     match (line.split_once("://"), line.rfind('@')) {
-        (Some((before, _)), Some(at)) => format!("{before}://***{}", line.get(at..).unwrap_or_default()),
+        (Some((before, _)), Some(at)) => {
+            let after = line.get(at..).unwrap_or_default();
+            format!("{before}://***{}", after.split('?').next().unwrap_or_default())
+        }
         (Some((before, after)), None)
             if after.contains('?') || after.to_ascii_lowercase().contains("pass") =>
         {

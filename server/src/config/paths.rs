@@ -19,11 +19,12 @@ use super::forward;
 use super::hooks;
 use super::pattern::{self, PathPattern, is_pattern};
 use super::play;
+use super::pulled::{PulledSource, RemoteSource, WhepSource};
 use super::reader::Reader;
 use super::record;
 use super::redirect;
 use super::resolved::{OnDemand, PathConfig, PathSource, Replacing, RtspSource, RtspTransport};
-use super::source_url::{SourceScheme, SourceUrl, split_scheme};
+use super::source_url::{Secret, SourceScheme, SourceUrl, split_scheme};
 use super::tree::{Entry, Node};
 use super::values::{self, Expected};
 
@@ -32,13 +33,7 @@ pub(crate) const PATHS_MAX: usize = 10_000;
 
 /// Sources that MediaMTX pulls and this server does not yet.
 const LATER_SCHEMES: &[&str] = &[
-    "rtmp",
-    "rtmps",
     "srt",
-    "http",
-    "https",
-    "whep",
-    "wheps",
     "udp",
     "udp+mpegts",
     "unix+mpegts",
@@ -107,11 +102,11 @@ fn warn_of(entry: &Entry, defaults: Option<&Node>, config: &PathConfig, warnings
     if !protocols.is_empty() {
         warnings.push(Warning::ForwardsLeftOut { path: entry.key.clone(), protocols });
     }
-    let PathSource::Rtsp(source) = &config.source else { return };
-    if source.fingerprint.is_some() && source.url.scheme() == SourceScheme::Rtsp {
+    let PathSource::Pulled(source) = &config.source else { return };
+    if source.fingerprint().is_some() && !source.url().scheme().is_tls() {
         warnings.push(Warning::FingerprintWithoutTls { path: entry.key.clone() });
     }
-    if is_multicast(&entry.node, defaults) {
+    if matches!(source, PulledSource::Rtsp(_)) && is_multicast(&entry.node, defaults) {
         warnings.push(Warning::MulticastTransport { path: entry.key.clone() });
     }
 }
@@ -233,17 +228,20 @@ fn source(reader: &mut Reader<'_>, path_place: &Place, name: &EntryName) -> Opti
     }
     let scheme = split_scheme(text).map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
-        Some("rtsp" | "rtsps") => match source_url(text, name) {
-            Ok(url) => Some(Source::Known(PathSource::Rtsp(rtsp_source(url, reader)))),
-            Err(expected) => {
-                reader.faults().add(place, bad(expected));
-                None
+        Some("rtsp" | "rtsps" | "rtmp" | "rtmps" | "http" | "https" | "whep" | "wheps") => {
+            match source_url(text, name) {
+                Ok(url) => Some(Source::Known(PathSource::Pulled(pulled(url, reader)))),
+                Err(expected) => {
+                    reader.faults().add(place, bad(expected));
+                    None
+                }
             }
-        },
+        }
         Some(later) if LATER_SCHEMES.contains(&later) => Some(Source::Later(format!("{later} sources"))),
         Some(_) | None => {
             let expected = Expected::Other(
-                "a source: write \"publisher\", \"redirect\" or a URL that begins with rtsp:// or rtsps://",
+                "a source: write \"publisher\", \"redirect\" or a URL that begins with rtsp://, rtsps://, rtmp://, rtmps://, http://, \
+                 https://, whep:// or wheps://",
             );
             reader.faults().add(place, bad(expected));
             None
@@ -262,19 +260,49 @@ fn replacing(reader: &mut Reader<'_>) -> Replacing {
     if reader.on("overridePublisher") { Replacing::Allowed } else { Replacing::Refused }
 }
 
-fn rtsp_source(url: SourceUrl, reader: &mut Reader<'_>) -> RtspSource {
-    let transport = reader.value("rtspTransport", RtspTransport::Automatic, |text| match text {
+fn pulled(url: SourceUrl, reader: &mut Reader<'_>) -> PulledSource {
+    let fingerprint = reader.value("sourceFingerprint", None, |text| match text {
+        "" => Ok(None),
+        text => values::fingerprint(text).map(Some),
+    });
+    // Read whatever the protocol: a wrong value shall not wait for the day it matters.
+    let transport = rtsp_transport(reader);
+    match url.scheme() {
+        SourceScheme::Rtsp | SourceScheme::Rtsps => {
+            let play = play::resolve(reader);
+            PulledSource::Rtsp(RtspSource { url, transport, fingerprint, play })
+        }
+        SourceScheme::Rtmp | SourceScheme::Rtmps => PulledSource::Rtmp(RemoteSource { url, fingerprint }),
+        SourceScheme::Http | SourceScheme::Https => PulledSource::Hls(RemoteSource { url, fingerprint }),
+        SourceScheme::Whep | SourceScheme::Wheps => {
+            PulledSource::Whep(whep_source(RemoteSource { url, fingerprint }, reader))
+        }
+    }
+}
+
+fn whep_source(remote: RemoteSource, reader: &mut Reader<'_>) -> WhepSource {
+    let second = Duration::from_secs(1);
+    let bearer_token = Some(reader.text("whepBearerToken", "")).filter(|token| !token.is_empty());
+    WhepSource {
+        remote,
+        bearer_token: bearer_token.map(Secret::new),
+        handshake_timeout: reader.duration("whepHandshakeTimeout", 10 * second, second..=3600 * second),
+        track_gather_timeout: reader.duration(
+            "whepTrackGatherTimeout",
+            2 * second,
+            second / 10..=60 * second,
+        ),
+    }
+}
+
+fn rtsp_transport(reader: &mut Reader<'_>) -> RtspTransport {
+    reader.value("rtspTransport", RtspTransport::Automatic, |text| match text {
         // Multicast is not implemented; nearly every camera that has it has UDP as well.
         "automatic" | "" | "multicast" => Ok(RtspTransport::Automatic),
         "udp" => Ok(RtspTransport::Udp),
         "tcp" => Ok(RtspTransport::Tcp),
         _ => Err(Expected::OneOf(&["automatic", "udp", "tcp"])),
-    });
-    let fingerprint = reader.value("sourceFingerprint", None, |text| match text {
-        "" => Ok(None),
-        text => values::fingerprint(text).map(Some),
-    });
-    RtspSource { url, transport, fingerprint, play: play::resolve(reader) }
+    })
 }
 
 fn on_demand(reader: &mut Reader<'_>) -> Option<OnDemand> {

@@ -83,7 +83,7 @@ impl fmt::Debug for PathPattern {
 impl PathPattern {
     /// An entry; `template` is the text of its source.
     pub(crate) fn new(name: &str, regex: Regex, config: PathConfig, template: &str) -> Self {
-        let template = matches!(config.source, PathSource::Rtsp(_)).then(|| Secret::new(template));
+        let template = matches!(config.source, PathSource::Pulled(_)).then(|| Secret::new(template));
         Self { name: name.to_owned(), regex, config, template }
     }
 
@@ -142,12 +142,12 @@ impl PathPattern {
     pub(crate) fn instance(&self, name: &PathName) -> Option<Result<PathConfig, Expected>> {
         let groups = self.regex.captures(name.as_str().as_bytes())?;
         let mut config = self.config.clone();
-        if let (PathSource::Rtsp(source), Some(template)) = (&mut config.source, &self.template) {
+        if let (PathSource::Pulled(source), Some(template)) = (&config.source, &self.template) {
             let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
             let group = |number: usize| groups.get(number).map_or("", |group| text(group.as_bytes()));
             let made = fill_in(template.expose(), group).and_then(|text| SourceUrl::parse(&text));
             match made {
-                Ok(url) => source.url = url,
+                Ok(url) => config.source = PathSource::Pulled(source.clone().at(url)),
                 Err(expected) => return Some(Err(expected)),
             }
         }

@@ -3,6 +3,7 @@
 //! They are read only where `record` is on: a stock configuration file may ask for what this server does not do
 //! (MPEG-TS) on paths that are not recorded.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use storage::{DiskLevels, RecordPath};
@@ -21,6 +22,9 @@ const SEGMENT_MAX: Duration = Duration::from_secs(24 * 3600);
 const DELETE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A century.
 const DELETE_AFTER_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Closer ones than these cost more than anybody looks at; farther ones show too little.
+const THUMBNAILS_EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
 /// How a path is recorded; `None` where it is not.
 pub(crate) fn resolve(reader: &mut Reader<'_>, entry: &Entry) -> Option<RecordConfig> {
@@ -59,7 +63,18 @@ pub(crate) fn resolve(reader: &mut Reader<'_>, entry: &Entry) -> Option<RecordCo
         segment_duration,
         delete_after: (!delete_after.is_zero()).then_some(delete_after),
         quota_bytes: quota(reader, "recordQuota"),
+        thumbnails_every: reader.value("recordThumbnails", None, thumbnails_every),
     })
+}
+
+/// `no`, or the distance of thumbnails.
+fn thumbnails_every(text: &str) -> Result<Option<Duration>, Expected> {
+    match (values::boolean(text), values::duration(text)) {
+        (Ok(false), _) => Ok(None),
+        (_, Ok(every)) if every.is_zero() => Ok(None),
+        (_, Ok(every)) if THUMBNAILS_EVERY.contains(&every) => Ok(Some(every)),
+        _ => Err(Expected::Other("no, or a duration from 1s to 1h such as 10s")),
+    }
 }
 
 /// A limit in bytes; 0 is none.

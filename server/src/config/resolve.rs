@@ -5,10 +5,11 @@
 //! Invariant: what is returned is usable; when it is not what was written, a fault says so.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use storage::DatabaseUrl;
 
 use super::fault::{FaultKind, Faults};
 use super::reader::Reader;
@@ -387,11 +388,17 @@ fn ice_server(item: &Node, faults: &mut Faults) -> Option<IceServer> {
     })
 }
 
-fn database(reader: &mut Reader<'_>) -> String {
-    reader.value("database", "sqlite:gtvision.db".to_owned(), |text| {
-        let file = text.strip_prefix("sqlite:").filter(|file| !file.is_empty());
-        file.map(|_| text.to_owned()).ok_or(Expected::Other("a database: write sqlite:FILE"))
-    })
+/// What is wrong is told without the value, which may hold a password.
+fn database(reader: &mut Reader<'_>) -> DatabaseUrl {
+    let default = DatabaseUrl::sqlite(Path::new("gtvision.db"));
+    let Some(node) = reader.find("database") else { return default };
+    match DatabaseUrl::parse(node.text().unwrap_or_default()) {
+        Ok(database) => database,
+        Err(error) => {
+            conflict(reader, "database", &format!("\"database\" is {error}"));
+            default
+        }
+    }
 }
 
 /// Notes a fault between settings, at the place of the first one if it is written.

@@ -15,13 +15,14 @@ use ipnet::{IpNet, Ipv4Net};
 use media_core::gate::Digest;
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
-use storage::{BucketConfig, DiskLevels, RecordPath};
+use storage::{BucketConfig, DatabaseUrl, DiskLevels, RecordPath};
 
 use super::access::AccessConfig;
 use super::forward::ForwardDest;
 use super::hooks::{HookPair, PathHooks};
 use super::pattern::PathPattern;
 use super::play::PlayHeaders;
+use super::pulled::PulledSource;
 use super::redirect::Destination;
 use super::source_url::{Secret, SourceUrl};
 use super::webhooks::WebhookConfig;
@@ -52,7 +53,7 @@ pub(crate) struct Config {
     /// Playback of recordings, key `playback`; off by default.
     pub(crate) playback: Option<PlaybackConfig>,
     /// The catalogue of recordings, key `database`; ours, default `sqlite:gtvision.db`.
-    pub(crate) database: String,
+    pub(crate) database: DatabaseUrl,
     /// What of recordings is kept, of all paths together.
     pub(crate) retention: RetentionLimits,
     /// The bucket that recordings are copied to, section `s3`; ours, off by default.
@@ -388,6 +389,9 @@ pub(crate) struct RecordConfig {
     pub(crate) delete_after: Option<Duration>,
     /// `recordQuota`, ours: above it the path's oldest files go; `None`, key 0 and the default, for no limit.
     pub(crate) quota_bytes: Option<u64>,
+    /// `recordThumbnails`, ours: a small picture is kept at each whole multiple of this; `None`, key "no" and the default, for
+    /// none: they are made of the recording when they are asked for.
+    pub(crate) thumbnails_every: Option<Duration>,
 }
 
 /// Limits of all recordings together; ours.
@@ -415,8 +419,8 @@ pub(crate) struct S3Config {
 pub(crate) enum PathSource {
     /// Somebody sends it (`source: publisher`, the default).
     Publisher(Replacing),
-    /// A camera is asked for it.
-    Rtsp(RtspSource),
+    /// A camera, or another server, is asked for it.
+    Pulled(PulledSource),
     /// Its RTSP readers are sent there (`source: redirect`, `sourceRedirect`).
     Redirect(Destination),
 }

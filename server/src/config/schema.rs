@@ -270,6 +270,7 @@ pub(crate) const PATH: &[Field] = &[
     text("runOnRecordSegmentComplete", ""),
     // Ours.
     size("recordQuota", "0"),
+    text("recordThumbnails", "no"),
 ];
 
 /// Settings of older versions, shown where they are written.
@@ -339,7 +340,7 @@ pub(crate) fn shown(table: &[Field], maps: &[&Node], hidden: &[&str]) -> Map<Str
         }
     }
     if let Some(Json::String(database)) = shown.get_mut("database")
-        && database.contains('@')
+        && !database.starts_with("sqlite:")
     {
         REDACTED.clone_into(database);
     }

@@ -1,4 +1,4 @@
-//! Source URL: where a camera is, with its credentials taken out so that nothing prints them
+//! Source URL: where a camera, or a server, is, with its credentials taken out so that nothing prints them
 //! (correctness: S5).
 //!
 //! People paste passwords into URLs without encoding them. The rules, in order:
@@ -43,14 +43,30 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether the connection is encrypted.
+/// What is spoken, and whether it is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceScheme {
     /// `rtsp://`, default port 554.
     Rtsp,
     /// `rtsps://`, default port 322.
     Rtsps,
+    /// `rtmp://`, default port 1935.
+    Rtmp,
+    /// `rtmps://`, default port 443.
+    Rtmps,
+    /// `http://`, default port 80: HLS.
+    Http,
+    /// `https://`, default port 443: HLS.
+    Https,
+    /// `whep://`, WHEP over HTTP.
+    Whep,
+    /// `wheps://`, WHEP over HTTPS.
+    Wheps,
 }
+
+/// What to write instead of another scheme.
+const SCHEMES: &str =
+    "it must begin with rtsp, rtmp, http or whep, or one of these with an s behind it, and ://";
 
 /// User name and password of a camera.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,7 +83,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A camera's RTSP address. `Debug` and `Display` show neither credentials nor the query, which
+/// A source's address. `Debug` and `Display` show neither credentials nor the query, which
 /// may hold some.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SourceUrl {
@@ -77,7 +93,7 @@ pub(crate) struct SourceUrl {
 }
 
 impl SourceUrl {
-    /// Parses `rtsp://` and `rtsps://` URLs by the rules in the module header.
+    /// Parses URLs of [`SourceScheme`]s by the rules in the module header.
     ///
     /// # Errors
     /// [`Expected::Url`] with what is wrong; never with the URL's text.
@@ -88,17 +104,12 @@ impl SourceUrl {
         if text.chars().any(char::is_control) {
             return Err(Expected::Url("it has control characters"));
         }
-        let (scheme, rest) =
-            split_scheme(text).ok_or(Expected::Url("it must begin with rtsp:// or rtsps://"))?;
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "rtsp" => SourceScheme::Rtsp,
-            "rtsps" => SourceScheme::Rtsps,
-            _ => return Err(Expected::Url("it must begin with rtsp:// or rtsps://")),
-        };
+        let (scheme, rest) = split_scheme(text).ok_or(Expected::Url(SCHEMES))?;
+        let scheme = SourceScheme::parse(scheme).ok_or(Expected::Url(SCHEMES))?;
         let (userinfo, host_and_path) = split_userinfo(rest).ok_or(Expected::Url("it has no valid host"))?;
         let credentials = userinfo.map(parse_credentials).transpose()?;
         // `#` would begin a fragment for the URL parser, which would cut it off.
-        let clean = format!("{}://{}", scheme.name(), host_and_path.replace('#', "%23"));
+        let clean = format!("{}://{}", scheme.spoken(), host_and_path.replace('#', "%23"));
         let url = url::Url::parse(&clean).map_err(|_| Expected::Url("its host or port is not valid"))?;
         if url.host_str().is_none_or(str::is_empty) {
             return Err(Expected::Url("it has no host"));
@@ -106,12 +117,12 @@ impl SourceUrl {
         Ok(Self { scheme, url, credentials })
     }
 
-    /// Whether the connection is encrypted.
+    /// What is spoken there.
     pub(crate) fn scheme(&self) -> SourceScheme {
         self.scheme
     }
 
-    /// The URL without credentials, as it may be sent to the camera.
+    /// The URL without credentials, as it may be sent to the source.
     pub(crate) fn url(&self) -> &url::Url {
         &self.url
     }
@@ -133,12 +144,39 @@ impl SourceUrl {
 }
 
 impl SourceScheme {
-    /// `rtsp` or `rtsps`.
+    const ALL: [Self; 8] =
+        [Self::Rtsp, Self::Rtsps, Self::Rtmp, Self::Rtmps, Self::Http, Self::Https, Self::Whep, Self::Wheps];
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.name().eq_ignore_ascii_case(name))
+    }
+
+    /// As it is written.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rtsp => "rtsp",
             Self::Rtsps => "rtsps",
+            Self::Rtmp => "rtmp",
+            Self::Rtmps => "rtmps",
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Whep => "whep",
+            Self::Wheps => "wheps",
         }
+    }
+
+    /// The scheme of the address that is asked: WHEP's is HTTP's.
+    fn spoken(self) -> &'static str {
+        match self {
+            Self::Whep => Self::Http.name(),
+            Self::Wheps => Self::Https.name(),
+            other => other.name(),
+        }
+    }
+
+    /// Whether the connection is encrypted.
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Self::Rtsps | Self::Rtmps | Self::Https | Self::Wheps)
     }
 
     /// The port when the URL names none.
@@ -146,6 +184,9 @@ impl SourceScheme {
         match self {
             Self::Rtsp => 554,
             Self::Rtsps => 322,
+            Self::Rtmp => 1935,
+            Self::Http | Self::Whep => 80,
+            Self::Rtmps | Self::Https | Self::Wheps => 443,
         }
     }
 }
@@ -270,6 +311,9 @@ mod tests {
         check("rtsps://u:p@cam.example:322/a?b=c", Some(("u", "p")), "rtsps://cam.example:322/a?b=c");
         check("rtsp://u:p@[fe80::1]:554/a", Some(("u", "p")), "rtsp://[fe80::1]:554/a");
         check("RTSP://u:@10.0.0.1/", Some(("u", "")), "rtsp://10.0.0.1/");
+        check("wheps://u:p@a.example/x/whep", Some(("u", "p")), "https://a.example/x/whep");
+        check("https://u:p@a.example:443/x.m3u8", Some(("u", "p")), "https://a.example/x.m3u8");
+        check("rtmps://u:p@a.example/x/y?z=1", Some(("u", "p")), "rtmps://a.example/x/y?z=1");
     }
 
     #[test]
@@ -295,7 +339,7 @@ mod tests {
     #[test]
     fn unusable_urls_are_refused() {
         for text in [
-            "http://host/",
+            "ftp://host/",
             "rtsp:/host",
             "rtsp://",
             "rtsp:///path",

@@ -6,6 +6,7 @@ use media_core::gate::Action;
 use media_core::path_name::PathName;
 
 use super::pattern::PathPattern;
+use super::pulled::PulledSource;
 use super::resolved::{
     HlsVariant, InterfaceIps, LogFormat, LogSink, OnDemand, PathSource, Replacing, RtspTransport,
 };
@@ -52,6 +53,18 @@ fn an_empty_file_gives_mediamtx_defaults_on_our_servers() {
 }
 
 #[test]
+fn a_database_that_makes_no_sense_is_told_without_its_password() {
+    let (config, _) = good("database: postgres://ana:not-told@db.example/city?sslmode=require\n");
+    assert_eq!(config.database.to_string(), "postgres://db.example:5432/city");
+    assert!(!format!("{config:?}").contains("not-told"));
+    for wrong in ["postgres://ana:not-told@db/city?pasword=not-told", "mysql://ana:not-told@db/city"] {
+        let error = bad(&format!("database: {wrong}\n"));
+        assert!(error.contains("\"database\" is not an address of"), "{error}");
+        assert!(!error.contains("not-told"), "{error}");
+    }
+}
+
+#[test]
 fn paths_take_what_they_lack_from_path_defaults() {
     let (config, _) = good(
         "pathDefaults:\n  rtspTransport: tcp\n  sourceOnDemandCloseAfter: 1m30s\n\
@@ -60,8 +73,8 @@ fn paths_take_what_they_lack_from_path_defaults() {
     );
     let path = |name: &str| config.paths.iter().find(|(key, _)| key.as_str() == name).unwrap().1.clone();
     let transport = |name: &str| match path(name).source {
-        PathSource::Rtsp(source) => source.transport,
-        other => panic!("{name} is {other:?}"),
+        PathSource::Pulled(PulledSource::Rtsp(source)) => source.transport,
+        other => panic!("{name} has {other:?}"),
     };
     assert_eq!((transport("a"), transport("b")), (RtspTransport::Tcp, RtspTransport::Udp));
     let on_demand = OnDemand { start_timeout: Duration::from_secs(10), close_after: Duration::from_secs(90) };
@@ -341,15 +354,54 @@ fn what_has_a_near_substitute_gets_it_with_a_warning() {
 #[test]
 fn what_mediamtx_runs_and_we_do_not_is_left_out_with_a_warning() {
     let (config, warnings) = good(
-        "paths:\n  cam: {source: 'rtsp://h.example/'}\n  old: {source: 'rtmp://h/x'}\n  \
+        "paths:\n  cam: {source: 'rtsp://h.example/'}\n  old: {source: 'srt://h/x'}\n  \
          '~^q$': {source: 'rtsp://h/$MTX_QUERY', sourceOnDemand: yes}\n",
     );
     assert_eq!((config.paths.len(), config.patterns.len()), (1, 0));
     assert_eq!(
         warnings,
-        ["paths left out: old (rtmp sources are not implemented yet), \
+        ["paths left out: old (srt sources are not implemented yet), \
           ~^q$ (sources with $MTX_QUERY are not implemented yet)"]
     );
+}
+
+// correctness: S5
+#[test]
+fn sources_of_every_protocol_are_understood_and_show_no_secret() {
+    let (config, warnings) = good(
+        "pathDefaults: {sourceFingerprint: '', rtspTransport: multicast}\npaths:\n  \
+         a: {source: 'rtmps://u:hunter2@h.example/live/x?token=hunter2'}\n  \
+         b: {source: 'https://u:hunter2@h.example/x/index.m3u8?token=hunter2'}\n  \
+         c: {source: 'whep://h.example:8889/x/whep', whepBearerToken: hunter2, whepHandshakeTimeout: 3s}\n  \
+         '~^d(\\d)$': {source: 'http://h.example/$G1/index.m3u8', sourceOnDemand: yes}\n",
+    );
+    assert_eq!(warnings, Vec::<String>::new());
+    let kinds: Vec<_> = config
+        .paths
+        .values()
+        .map(|path| match &path.source {
+            PathSource::Pulled(source) => {
+                (source.kind().as_str(), source.url().port(), source.url().to_string())
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("rtmpSource", 443, "rtmps://***@h.example/live/x?***".to_owned()),
+            ("hlsSource", 443, "https://***@h.example/x/index.m3u8?***".to_owned()),
+            ("webRTCSource", 8889, "whep://h.example:8889/x/whep".to_owned()),
+        ]
+    );
+    let PathSource::Pulled(PulledSource::Whep(whep)) = &config.paths.values().nth(2).unwrap().source else {
+        panic!("not WHEP")
+    };
+    assert_eq!(whep.handshake_timeout, Duration::from_secs(3));
+    assert!(!format!("{:?}", config.paths).contains("hunter2"));
+    let made = config.patterns[0].instance(&PathName::parse("d7").unwrap()).unwrap().unwrap();
+    let PathSource::Pulled(made) = made.source else { panic!("a publisher") };
+    assert_eq!(made.url().to_string(), "http://h.example/7/index.m3u8");
 }
 
 #[test]
@@ -363,8 +415,8 @@ fn patterns_are_tried_by_name_and_the_one_for_all_others_last() {
     assert_eq!(names, ["~^cam_", "~^cam_(\\d+)$", "all_others"]);
     let name = PathName::parse("cam_7").unwrap();
     let made = config.patterns[1].instance(&name).unwrap().unwrap();
-    let PathSource::Rtsp(source) = made.source else { panic!("a camera") };
-    assert_eq!(source.url.to_string(), "rtsp://***@10.0.0.7/7");
+    let PathSource::Pulled(source) = made.source else { panic!("a camera") };
+    assert_eq!(source.url().to_string(), "rtsp://***@10.0.0.7/7");
     assert!(config.patterns[2].takes(&name) && config.patterns[2].is_published_to());
     assert!(config.patterns[1].instance(&PathName::parse("cam_x").unwrap()).is_none());
 }
@@ -416,4 +468,18 @@ fn quotas_and_disk_levels_are_sizes_and_percent() {
     assert!(bad("recordDiskStop: 89").contains("must rise"));
     assert!(bad("recordDiskAlarm: 101").contains("a percentage from 1 to 100"));
     assert!(bad("paths:\n  a:\n    record: yes\n    recordQuota: lots\n").contains("recordQuota"));
+}
+
+#[test]
+fn thumbnails_are_kept_at_a_distance_or_not_at_all() {
+    let yaml = |value: &str| format!("paths:\n  a:\n    record: yes\n    recordThumbnails: {value}\n");
+    let every = |value: &str| {
+        let (config, _) = good(&yaml(value));
+        config.paths.values().next().unwrap().record.as_ref().unwrap().thumbnails_every
+    };
+    assert_eq!(every("10s"), Some(Duration::from_secs(10)));
+    assert_eq!([every("no"), every("false"), every("0"), every("")], [None; 4]);
+    for wrong in ["yes", "500ms", "2h", "10"] {
+        assert!(bad(&yaml(wrong)).contains("a duration from 1s to 1h"), "{wrong}");
+    }
 }

@@ -24,6 +24,7 @@ use media_core::time::WallTime;
 use media_core::track::{CodecConfig, G711Law, TrackInfo};
 
 use crate::access::Access;
+use crate::config::pulled::SourceKind;
 use crate::config::redirect::SentOn;
 use crate::decode::pool::DecodePool;
 use crate::egress::forward::ForwardRecord;
@@ -138,8 +139,14 @@ impl Audience {
         if matches!(entry.sent_on, Some(SentOn::Always(_))) {
             return Some(PathSource { kind: PathSourceType::Redirect, id: String::new() });
         }
-        if entry.point.is_none() {
-            return Some(PathSource { kind: PathSourceType::RtspSource, id: String::new() });
+        if let Some(pulled) = entry.pulled {
+            let kind = match pulled {
+                SourceKind::Rtsp => PathSourceType::RtspSource,
+                SourceKind::Rtmp => PathSourceType::RtmpSource,
+                SourceKind::Hls => PathSourceType::HlsSource,
+                SourceKind::WebRtc => PathSourceType::WebRtcSource,
+            };
+            return Some(PathSource { kind, id: String::new() });
         }
         let publishes = |session: &&Arc<RtspSessionRecord>| {
             session.facts.path == *entry.stream.name() && session.state() == "publish"

@@ -1,4 +1,4 @@
-//! Decode: one key frame into a JPEG, on a few threads of low priority, for snapshots and thumbnails.
+//! Decode: one key frame into a JPEG, on a few threads of low priority, for snapshots, thumbnails and what is kept of recordings.
 //!
 //! ```text
 //!  who asks ─► Pictures (made once, kept a while) ─► DecodePool ─► queues by priority ─► decode-N:
@@ -14,6 +14,7 @@
 pub(crate) mod cache;
 mod colour;
 mod jpeg;
+mod kept;
 mod picture;
 pub(crate) mod pool;
 mod scale;
@@ -53,6 +54,11 @@ pub(crate) struct Wanted {
     pub(crate) width: Width,
     /// Of JPEG, 1 to 100.
     pub(crate) quality: u8,
+}
+
+impl Wanted {
+    /// As thumbnails are kept beside recordings: at their size nobody sees more.
+    pub(crate) const THUMBNAIL: Self = Self { width: Width::THUMBNAIL, quality: 70 };
 }
 
 /// A picture as a file.

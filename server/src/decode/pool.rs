@@ -1,10 +1,10 @@
 //! Pool: the threads that decode, and the queue before them.
 //!
-//! Half of the cores, of low priority: when the machine is busy with live video, pictures wait. The queue is bounded in
-//! pictures and in bytes; what finds no room is refused at once and counted, since a picture that comes late is worth less than
+//! Half of the cores, of low priority: when the machine is busy with live video, pictures wait. The queue of each purpose is bounded
+//! in pictures and in bytes; what finds no room is refused at once and counted, since a picture that comes late is worth less than
 //! an answer. Who stopped waiting costs nothing any more.
 //!
-//! Limits: [`THREADS_MAX`], [`QUEUE_PICTURES_MAX`], [`QUEUE_BYTES_MAX`].
+//! Limits: [`THREADS_MAX`], [`QUEUE_PICTURES_MAX`], [`QUEUE_RECORDING_MAX`], [`QUEUE_BYTES_MAX`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use media_core::key_frame::KeyFrame;
+use storage::ThumbnailPlace;
 use tokio::sync::oneshot;
 
 use super::jpeg::jpeg;
@@ -29,7 +30,10 @@ const THREADS_MAX: usize = 4;
 const NICENESS: i32 = 10;
 /// Pictures of one purpose that may wait: 2 s of one thread, at 1080p. More are refused.
 const QUEUE_PICTURES_MAX: usize = 64;
-/// Bytes of all pictures that may wait: they are kept beyond their ring. More are refused.
+/// Pictures of recordings that may wait, for which nobody does: they come of all cameras at the same moments, and have until the next
+/// of those. More are refused.
+const QUEUE_RECORDING_MAX: usize = 512;
+/// Bytes of one purpose's pictures that may wait: they are kept beyond their ring. More are refused.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// What a picture is for; the first goes first.
@@ -39,13 +43,30 @@ pub(crate) enum Purpose {
     Snapshot,
     /// A recorded picture: many are asked for at once.
     Thumbnail,
+    /// A picture that is kept beside its recording: nobody waits for it.
+    Recording,
 }
 
 impl Purpose {
-    const ALL: [Self; 2] = [Self::Snapshot, Self::Thumbnail];
+    const ALL: [Self; 3] = [Self::Snapshot, Self::Thumbnail, Self::Recording];
 
     fn index(self) -> usize {
         self as usize
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Thumbnail => "thumbnail",
+            Self::Recording => "recording",
+        }
+    }
+
+    fn pictures_max(self) -> usize {
+        match self {
+            Self::Snapshot | Self::Thumbnail => QUEUE_PICTURES_MAX,
+            Self::Recording => QUEUE_RECORDING_MAX,
+        }
     }
 }
 
@@ -66,7 +87,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     waiting: [VecDeque<Job>; Purpose::ALL.len()],
-    bytes: usize,
+    bytes: [usize; Purpose::ALL.len()],
     is_stopped: bool,
 }
 
@@ -74,7 +95,33 @@ struct Job {
     frame: KeyFrame,
     wanted: Wanted,
     purpose: Purpose,
-    reply: oneshot::Sender<Result<Jpeg, PictureError>>,
+    reply: Reply,
+}
+
+/// Where a picture goes.
+enum Reply {
+    /// To who waits for it.
+    Asked(oneshot::Sender<Result<Jpeg, PictureError>>),
+    /// Beside its recording.
+    Kept(ThumbnailPlace),
+}
+
+impl Reply {
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Asked(sender) => !sender.is_closed(),
+            Self::Kept(_) => true,
+        }
+    }
+
+    fn send(self, made: Result<Jpeg, PictureError>) {
+        match (self, made) {
+            // Who went away meanwhile does not miss it.
+            (Self::Asked(sender), made) => drop(sender.send(made)),
+            (Self::Kept(place), Ok(jpeg)) => place.keep(jpeg.bytes),
+            (Self::Kept(_), Err(error)) => tracing::debug!(%error, "no thumbnail is kept"),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -144,8 +191,16 @@ impl DecodePool {
         purpose: Purpose,
     ) -> Result<Result<Jpeg, PictureError>, NotNow> {
         let (reply, made) = oneshot::channel();
-        self.shared.push(Job { frame, wanted, purpose, reply })?;
+        self.shared.push(Job { frame, wanted, purpose, reply: Reply::Asked(reply) })?;
         made.await.map_err(|_| NotNow::Stopped)
+    }
+
+    /// A picture of a key frame for its place beside the recording; never waits.
+    ///
+    /// # Errors
+    /// [`NotNow`] when it is not tried.
+    pub(super) fn keep(&self, frame: KeyFrame, wanted: Wanted, place: ThumbnailPlace) -> Result<(), NotNow> {
+        self.shared.push(Job { frame, wanted, purpose: Purpose::Recording, reply: Reply::Kept(place) })
     }
 
     /// What it did so far.
@@ -154,10 +209,7 @@ impl DecodePool {
         let of = |purpose: Purpose| {
             let counters = &self.shared.counters[purpose.index()];
             PurposeFigures {
-                purpose: match purpose {
-                    Purpose::Snapshot => "snapshot",
-                    Purpose::Thumbnail => "thumbnail",
-                },
+                purpose: purpose.as_str(),
                 made: counters.made.load(Relaxed),
                 failed: counters.failed.load(Relaxed),
                 refused: counters.refused.load(Relaxed),
@@ -210,11 +262,13 @@ impl Shared {
         if queue.is_stopped {
             return Err(NotNow::Stopped);
         }
-        if queue.waiting[index].len() >= QUEUE_PICTURES_MAX || queue.bytes + bytes > QUEUE_BYTES_MAX {
+        if queue.waiting[index].len() >= job.purpose.pictures_max()
+            || queue.bytes[index] + bytes > QUEUE_BYTES_MAX
+        {
             self.counters[index].refused.fetch_add(1, Relaxed);
             return Err(NotNow::Busy);
         }
-        queue.bytes += bytes;
+        queue.bytes[index] += bytes;
         queue.waiting[index].push_back(job);
         self.news.notify_one();
         Ok(())
@@ -230,8 +284,8 @@ impl Shared {
             let job = queue.waiting.iter_mut().find_map(VecDeque::pop_front);
             match job {
                 Some(job) => {
-                    queue.bytes -= job.frame.payload.len();
-                    if !job.reply.is_closed() {
+                    queue.bytes[job.purpose.index()] -= job.frame.payload.len();
+                    if job.reply.is_awaited() {
                         return Some(job);
                     }
                 }
@@ -255,8 +309,7 @@ impl Shared {
             let counters = &self.counters[purpose.index()];
             let counter = if made.is_ok() { &counters.made } else { &counters.failed };
             counter.fetch_add(1, Relaxed);
-            // Who went away meanwhile does not miss it.
-            drop(reply.send(made));
+            reply.send(made);
         }
     }
 }

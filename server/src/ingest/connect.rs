@@ -1,4 +1,4 @@
-//! Connect: a TCP or TLS connection to a camera.
+//! Connect: a TCP or TLS connection to a camera or server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +10,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::config::resolved::RtspSource;
-use crate::config::source_url::{SourceScheme, SourceUrl};
+use crate::config::source_url::SourceUrl;
 use crate::tls_client::{self, SetupError, dialled};
 
 /// Without post-quantum ones: their key share does not fit into the first packet, and cameras' old TLS does not wait for a second.
@@ -39,13 +38,16 @@ pub(crate) enum ConnectError {
     Setup(#[from] SetupError),
 }
 
-/// Connects to a camera; the caller bounds the time.
-pub(crate) async fn connect(source: &RtspSource) -> Result<Connected, ConnectError> {
-    connect_to(&source.url, source.fingerprint, "sourceFingerprint").await
+/// Connects to a source; the caller bounds the time.
+pub(super) async fn connect(
+    url: &SourceUrl,
+    fingerprint: Option<[u8; 32]>,
+) -> Result<Connected, ConnectError> {
+    connect_to(url, fingerprint, "sourceFingerprint").await
 }
 
-/// Connects; with TLS the server must show the certificate of `fingerprint`, which the setting `key` holds, or one that the
-/// system trusts.
+/// Connects, and with TLS trusts the one certificate with `fingerprint`, which the setting `key` holds, or those that the
+/// system does. The caller bounds the time.
 pub(crate) async fn connect_to(
     url: &SourceUrl,
     fingerprint: Option<[u8; 32]>,
@@ -57,9 +59,9 @@ pub(crate) async fn connect_to(
     tcp.set_nodelay(true).map_err(tcp_error)?;
     let local = tcp.local_addr().map_err(tcp_error)?;
     let peer = tcp.peer_addr().map_err(tcp_error)?;
-    let stream: Box<dyn Connection> = match url.scheme() {
-        SourceScheme::Rtsp => Box::new(tcp),
-        SourceScheme::Rtsps => {
+    let stream: Box<dyn Connection> = match url.scheme().is_tls() {
+        false => Box::new(tcp),
+        true => {
             let provider = CryptoProvider { kx_groups: KEY_EXCHANGES.to_vec(), ..default_provider() };
             let config = tls_client::client_config(provider, fingerprint, key)?;
             let connector = tokio_rustls::TlsConnector::from(Arc::new(config));

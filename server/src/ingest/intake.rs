@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use media_core::ingest::Ingest;
+use media_core::rtp::RtpPacket;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::output::Output;
@@ -24,6 +26,12 @@ pub(crate) struct Intake {
 pub(super) struct Machine {
     pub(super) ingest: Ingest,
     pub(super) output: Output,
+}
+
+/// A whole access unit that arrives now, as a packet.
+pub(super) fn whole_unit(rtp_timestamp: u32, payload: Bytes) -> RtpPacket {
+    let (arrival, arrival_wall) = (clock::now(), clock::wall_now());
+    RtpPacket { seq: 0, rtp_timestamp, marker: true, payload, arrival, arrival_wall, lost_before: 0 }
 }
 
 impl Intake {

@@ -2,22 +2,31 @@
 //!
 //! ```text
 //!  supervisor (one task per camera: when to try, state, panics)
-//!     └─ session (one connection: sockets of the RTSP machine, UDP, time-outs)
-//!           └─ connect (TCP, TLS) ─ udp (port pairs), read_buffer
+//!     ├─ session (one connection: sockets of the RTSP machine, UDP, time-outs)
+//!     │     └─ connect (TCP, TLS) ─ udp (port pairs), read_buffer
+//!     ├─ rtmp (one connection to a server) ─ connect, arrivals (access units, and whether they come)
+//!     ├─ hls (playlists and segments of a server) ─ fetch (HTTP, and whom it may reach), arrivals
+//!     └─ whep (a peer connection to a server) ─ fetch, rtp_tracks (packets in order), arrivals
 //!  publish (one point per path that is published to; packets come from egress::rtsp's connections)
 //!  intake (one per path: what either of them feeds)
 //! ```
 //!
-//! The decisions are media_core's: `rtsp` (dialogue), `rtp` and `ingest` (access units, times).
+//! The decisions are media_core's: `rtsp`, `rtmp` (dialogues), `hls` (playlists, segments), `rtp` and `ingest` (access units, times).
 
+mod arrivals;
 pub(crate) mod connect;
+mod fetch;
+mod hls;
 mod intake;
 mod output;
 pub(crate) mod publish;
 mod read_buffer;
+mod rtmp;
+mod rtp_tracks;
 mod session;
 mod supervisor;
 mod udp;
+mod whep;
 
 #[cfg(test)]
 mod tests;

@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use media_core::gate::{Action, CameraGrant};
 use media_core::ingest::{SetupError, TrackSetup};
-use media_core::rtp::RtpPacket;
-use media_core::rtsp::{MediaKind, ReceivedRtp, ReceiverReport, RtpReceiver, SdpMedia, parse_sender_report};
+use media_core::rtsp::{MediaKind, ReceiverReport, RtpReceiver, SdpMedia};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::intake::{Intake, Machine};
+use super::intake::{Intake, Machine, whole_unit};
+use super::rtp_tracks::RtpTracks;
 use super::session::{REPORTER_SSRC, track_setup};
 use crate::config::resolved::Replacing;
 use crate::events::Origin;
@@ -107,7 +107,7 @@ impl PublishPoint {
         ended: &CancellationToken,
     ) -> Result<Publication, PublishError> {
         let mut publication = self.claim(grant, origin, ended).await?;
-        publication.receivers = medias.iter().map(|media| RtpReceiver::new(media.payload_type)).collect();
+        publication.tracks = RtpTracks::new(medias.iter().map(|media| media.payload_type));
         let setups: Vec<_> = medias.iter().map(track_setup).collect();
         publication.start(&setups)?;
         Ok(publication)
@@ -146,8 +146,7 @@ impl PublishPoint {
         Ok(Publication {
             stream: Arc::clone(stream),
             machine,
-            receivers: Vec::new(),
-            in_order: Vec::new(),
+            tracks: RtpTracks::default(),
             is_online: false,
             report_at: clock::now() + REPORT_INTERVAL,
         })
@@ -163,8 +162,7 @@ impl PublishPoint {
 pub(crate) struct Publication {
     stream: Arc<Stream>,
     machine: OwnedMutexGuard<Machine>,
-    receivers: Vec<RtpReceiver>,
-    in_order: Vec<ReceivedRtp>,
+    tracks: RtpTracks,
     is_online: bool,
     report_at: Instant,
 }
@@ -195,10 +193,7 @@ impl Publication {
     pub(crate) fn unit(&mut self, track: usize, rtp_timestamp: u32, payload: Bytes) {
         let bytes = u64::try_from(payload.len()).unwrap_or(0);
         self.stream.counters.inbound_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let (arrival, arrival_wall) = (clock::now(), clock::wall_now());
-        let unit =
-            RtpPacket { seq: 0, rtp_timestamp, marker: true, payload, arrival, arrival_wall, lost_before: 0 };
-        if let Err(error) = self.machine.ingest.handle_unit(track, &unit) {
+        if let Err(error) = self.machine.ingest.handle_unit(track, &whole_unit(rtp_timestamp, payload)) {
             debug!(track, %error, "access unit can't be used");
         }
     }
@@ -215,31 +210,9 @@ impl Publication {
 
     /// Takes a packet of a track, by its index among the announced ones.
     pub(crate) fn packet(&mut self, track: usize, kind: MediaKind, packet: Bytes) {
-        let (now, wall) = (clock::now(), clock::wall_now());
         let bytes = u64::try_from(packet.len()).unwrap_or(0);
         self.stream.counters.inbound_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let Some(receiver) = self.receivers.get_mut(track) else { return };
-        if kind == MediaKind::Rtcp {
-            if let Some(report) = parse_sender_report(&packet) {
-                self.machine.ingest.handle_sender_report(track, report.ntp, report.rtp_timestamp);
-            }
-            return;
-        }
-        receiver.handle(packet, now, &mut self.in_order);
-        for rtp in self.in_order.drain(..) {
-            let packet = RtpPacket {
-                seq: rtp.seq,
-                rtp_timestamp: rtp.rtp_timestamp,
-                marker: rtp.marker,
-                payload: rtp.payload,
-                arrival: now,
-                arrival_wall: wall,
-                lost_before: rtp.lost_before,
-            };
-            if let Err(error) = self.machine.ingest.handle_rtp(track, &packet) {
-                debug!(track, %error, "packet can't be used");
-            }
-        }
+        self.tracks.handle(&mut self.machine.ingest, (track, kind), packet);
     }
 
     /// Hands what is whole to the readers: after a batch of packets.
@@ -265,7 +238,7 @@ impl Publication {
         self.report_at = now + REPORT_INTERVAL;
         let Machine { ingest, output } = &mut *self.machine;
         output.report(ingest);
-        let receivers = self.receivers.iter().enumerate();
+        let receivers = self.tracks.receivers().iter().enumerate();
         let reports = receivers.filter_map(|(track, receiver)| {
             let report = ReceiverReport {
                 reporter_ssrc: REPORTER_SSRC,
@@ -281,9 +254,8 @@ impl Publication {
 
     /// What came so far.
     pub(crate) fn received(&self) -> Received {
-        self.receivers.iter().map(RtpReceiver::stats).fold(Received::default(), |sum, stats| Received {
-            lost: sum.lost + stats.lost,
-            in_error: sum.in_error + stats.malformed,
+        self.tracks.receivers().iter().map(RtpReceiver::stats).fold(Received::default(), |sum, stats| {
+            Received { lost: sum.lost + stats.lost, in_error: sum.in_error + stats.malformed }
         })
     }
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use media_core::ingest::{Ingest, TrackSetup};
+use media_core::rtmp::{ClientError as RtmpClientError, IncomingError};
 use media_core::rtp::RtpPacket;
 use media_core::rtsp::{
     Client, ClientConfig, ClientError, Credentials, Event, LowerTransport, MediaKind, ReceivedRtp,
@@ -29,9 +30,11 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::{debug, info};
 
 use super::connect::{self, ConnectError, Connected};
+use super::hls::HlsError;
 use super::output::Output;
 use super::read_buffer::ReadBuffer;
 use super::udp::UdpPair;
+use super::whep::WhepError;
 use crate::config::resolved::RtspSource;
 use crate::runtime::clock;
 use crate::stream::{SourceStatus, Stream};
@@ -81,10 +84,20 @@ pub(super) enum SessionError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Rtsp(#[from] ClientError),
+    #[error(transparent)]
+    RtmpDialogue(#[from] RtmpClientError),
+    #[error(transparent)]
+    RtmpMedia(#[from] IncomingError),
+    #[error(transparent)]
+    Hls(#[from] HlsError),
+    #[error(transparent)]
+    Whep(#[from] WhepError),
     #[error("no picture within {} s of connecting", .0.as_secs_f32())]
     ConnectTimeout(Duration),
     #[error("camera closed the connection")]
     Closed,
+    #[error("the stream is over there")]
+    Ended,
     #[error("connection broke: {0}")]
     Io(#[from] io::Error),
     #[error("frozen: no picture for {} s", .0.as_secs_f32())]
@@ -99,7 +112,6 @@ pub(super) enum SessionError {
 
 /// What a session works with; lent by the supervisor.
 pub(super) struct SessionContext<'a> {
-    pub(super) source: &'a RtspSource,
     pub(super) stream: &'a Arc<Stream>,
     pub(super) output: &'a mut Output,
     pub(super) ingest: &'a mut Ingest,
@@ -116,15 +128,16 @@ pub(super) enum SessionEnd {
 
 /// Runs one session until it ends. `online` is called at the first access unit.
 pub(super) async fn run(
+    source: &RtspSource,
     context: SessionContext<'_>,
     transport: TryTransport,
     online: impl FnMut(),
 ) -> Result<SessionEnd, SessionError> {
     let begun = clock::now();
     let deadline = begun + context.times.connect;
-    let connected = timeout_at(deadline.into(), connect::connect(context.source)).await;
+    let connected = timeout_at(deadline.into(), connect::connect(&source.url, source.fingerprint)).await;
     let connected = connected.map_err(|_| SessionError::ConnectTimeout(context.times.connect))??;
-    Session::new(context, transport, connected, begun).run(online).await
+    Session::new(source, context, transport, connected, begun).run(online).await
 }
 
 /// One set-up track.
@@ -185,17 +198,18 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(
+        source: &RtspSource,
         context: SessionContext<'a>,
         transport: TryTransport,
         connected: Connected,
         begun: Instant,
     ) -> Self {
-        let credentials = context.source.url.credentials().map(|credentials| Credentials {
+        let credentials = source.url.credentials().map(|credentials| Credentials {
             user: credentials.username.clone(),
             password: credentials.password.expose().to_owned(),
         });
         let config = ClientConfig {
-            url: context.source.url.url().clone(),
+            url: source.url.url().clone(),
             credentials,
             user_agent: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
             request_timeout: context.times.request,
@@ -474,7 +488,7 @@ impl<'a> Session<'a> {
 }
 
 /// Units that arrived whole since the stream was made.
-fn units_seen(ingest: &Ingest) -> u64 {
+pub(super) fn units_seen(ingest: &Ingest) -> u64 {
     let counters = ingest.counters();
     counters.units + counters.undecodable_units + counters.late_parameter_sets
 }

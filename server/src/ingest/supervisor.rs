@@ -21,8 +21,9 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use super::intake::{Intake, Machine};
 use super::session::{self, SessionContext, SessionEnd, SessionError, SessionTimes, TryTransport};
+use super::{hls, rtmp, whep};
+use crate::config::pulled::PulledSource;
 use crate::config::resolved::{OnDemand, RtspSource, RtspTransport};
-use crate::config::source_url::SourceScheme;
 use crate::runtime::clock;
 use crate::runtime::retry::{RetryConfig, RetryPolicy, Wait};
 use crate::runtime::tasks::{Ended, TaskSet, catch_panic};
@@ -41,7 +42,7 @@ pub(crate) struct SupervisorTimes {
 #[derive(Clone, Debug)]
 pub(crate) struct Camera {
     /// Where it is.
-    pub(crate) source: RtspSource,
+    pub(crate) source: PulledSource,
     /// Set when it is connected only while there are readers.
     pub(crate) on_demand: Option<OnDemand>,
 }
@@ -49,7 +50,7 @@ pub(crate) struct Camera {
 /// Keeps one camera connected.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    source: RtspSource,
+    source: PulledSource,
     on_demand: Option<OnDemand>,
     stream: Arc<Stream>,
     times: SupervisorTimes,
@@ -155,36 +156,38 @@ impl Supervisor {
 
     /// One session; `None` when it was cancelled, else the reason of its end.
     async fn one_session(&mut self, token: &CancellationToken) -> Option<String> {
-        let transport = match self.source.transport {
-            RtspTransport::Tcp => TryTransport::Tcp,
-            RtspTransport::Udp => TryTransport::Udp,
-            RtspTransport::Automatic
-                if self.prefer_tcp || self.source.url.scheme() == SourceScheme::Rtsps =>
-            {
-                TryTransport::Tcp
-            }
-            RtspTransport::Automatic => TryTransport::UdpFirst,
-        };
         self.stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
         let (stream, retry) = (Arc::clone(&self.stream), &mut self.retry);
         let online = || {
-            info!(?transport, "camera online");
+            info!("camera online");
             stream.set_state(SourceStatus::Online, "", clock::wall_now());
             retry.succeeded();
         };
         let Machine { ingest, output } = &mut *self.machine;
-        let context = SessionContext {
-            source: &self.source,
-            stream: &self.stream,
-            output,
-            ingest,
-            times: self.times.session,
-            token,
+        let context =
+            SessionContext { stream: &self.stream, output, ingest, times: self.times.session, token };
+        let ended = match &self.source {
+            PulledSource::Rtsp(source) => {
+                let transport = try_transport(source, self.prefer_tcp);
+                let span = info_span!("session", ?transport);
+                catch_panic(session::run(source, context, transport, online).instrument(span)).await
+            }
+            PulledSource::Rtmp(source) => {
+                catch_panic(rtmp::run(source, context, online).instrument(info_span!("session"))).await
+            }
+            PulledSource::Hls(source) => {
+                // A large future, which sources of other kinds need not have room for.
+                let session = Box::pin(hls::run(source, context, online));
+                catch_panic(session.instrument(info_span!("session"))).await
+            }
+            PulledSource::Whep(source) => {
+                let session = Box::pin(whep::run(source, context, online));
+                catch_panic(session.instrument(info_span!("session"))).await
+            }
         };
-        let span = info_span!("session", ?transport);
-        match catch_panic(session::run(context, transport, online).instrument(span)).await {
+        match ended {
             Ended::Done(Ok(SessionEnd::Cancelled)) => None,
-            Ended::Done(Err(err)) => Some(self.after_error(transport, &err)),
+            Ended::Done(Err(err)) => Some(self.after_error(&err)),
             Ended::Panicked(message) => {
                 error!(message, "camera's session panicked; it is started again");
                 self.tasks.count_panic();
@@ -196,16 +199,30 @@ impl Supervisor {
         }
     }
 
-    fn after_error(&mut self, transport: TryTransport, err: &SessionError) -> String {
+    fn after_error(&mut self, err: &SessionError) -> String {
         let udp_refused = matches!(
             err,
             SessionError::UdpSilent | SessionError::Rtsp(media_core::rtsp::ClientError::UnsupportedTransport)
         );
-        if transport == TryTransport::UdpFirst && udp_refused {
+        let tried_udp_first = match &self.source {
+            PulledSource::Rtsp(source) => try_transport(source, self.prefer_tcp) == TryTransport::UdpFirst,
+            PulledSource::Rtmp(_) | PulledSource::Hls(_) | PulledSource::Whep(_) => false,
+        };
+        if tried_udp_first && udp_refused {
             info!("camera does not do udp, tcp from now on");
             self.prefer_tcp = true;
         }
         err.to_string()
+    }
+}
+
+/// The transport of a camera's next try.
+fn try_transport(source: &RtspSource, prefer_tcp: bool) -> TryTransport {
+    match source.transport {
+        RtspTransport::Tcp => TryTransport::Tcp,
+        RtspTransport::Udp => TryTransport::Udp,
+        RtspTransport::Automatic if prefer_tcp || source.url.scheme().is_tls() => TryTransport::Tcp,
+        RtspTransport::Automatic => TryTransport::UdpFirst,
     }
 }
 

@@ -10,6 +10,7 @@ use media_core::path_name::PathName;
 use media_core::ring::Retention;
 
 use super::{Camera, Intake, Supervisor, SupervisorTimes};
+use crate::config::pulled::PulledSource;
 use crate::config::resolved::{RtspSource, RtspTransport};
 use crate::config::source_url::SourceUrl;
 use crate::runtime::clock;
@@ -45,7 +46,7 @@ impl Street {
                 fingerprint: None,
                 play: crate::config::play::PlayHeaders::default(),
             };
-            let camera = Camera { source, on_demand: None };
+            let camera = Camera { source: PulledSource::Rtsp(source), on_demand: None };
             Supervisor::spawn(&tasks, camera, &Intake::new(&stream), SupervisorTimes::default());
             stream
         });

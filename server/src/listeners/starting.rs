@@ -5,6 +5,7 @@ use std::sync::Arc;
 use control_api::host_guard::HostGuard;
 use control_api::model::{Info, Time};
 use control_api::proxies::TrustedProxies;
+use storage::DatabaseUrl;
 
 use super::{
     Api, ApiKey, Control, ControlKey, Ground, Hls, Metrics, Playback, Rtmp, Rtsp, Start, WebRtc, hls_listener,
@@ -210,7 +211,7 @@ fn panicked(name: &'static str) -> ListenError {
 }
 
 /// Exports lie beside the catalogue. Without them the rest goes on.
-pub(super) async fn open_exports(database: &str, ground: &Ground) -> Option<Arc<Exports>> {
+pub(super) async fn open_exports(database: &DatabaseUrl, ground: &Ground) -> Option<Arc<Exports>> {
     let recordings = ground.recorders.get()?.recordings();
     let tasks = ground.control_tasks.on(Some(ground.control.clone()));
     let beside = kept::beside(database);

@@ -68,8 +68,8 @@ pub(super) struct TimelineRequest {
     pub(super) start: WallTime,
     pub(super) end: WallTime,
     pub(super) limit: usize,
-    /// One thumbnail each so many microseconds, at whole multiples of it; `None` for no thumbnails.
-    pub(super) thumbnails_us: Option<i64>,
+    /// One thumbnail each so much, at whole multiples of it; `None` for no thumbnails.
+    pub(super) thumbnails_every: Option<Duration>,
 }
 
 /// `/thumbnail`.
@@ -118,14 +118,14 @@ impl TimelineRequest {
                 None => return Err(BadRequest::Limit { text }),
             },
         };
-        let thumbnails_us = match value(query, "thumbnails") {
+        let thumbnails_every = match value(query, "thumbnails") {
             text if text.is_empty() => None,
             text => match duration(text.clone()).ok().filter(|interval| *interval >= THUMBNAILS_EVERY_MIN) {
-                Some(interval) => i64::try_from(interval.as_micros()).ok(),
+                Some(interval) => Some(interval),
                 None => return Err(BadRequest::Thumbnails { text }),
             },
         };
-        Ok(Self { path, start, end, limit, thumbnails_us })
+        Ok(Self { path, start, end, limit, thumbnails_every })
     }
 }
 

@@ -1,8 +1,7 @@
 //! Thumbnail: `GET /thumbnail?path=&time=&width=`, the recorded picture that is shown at a time, as a small JPEG.
 //!
-//! It is the newest key frame at or before the time, made when it is asked for: a picture every 10 s of 250 cameras would
-//! cost most of a core around the clock, and nearly none is ever looked at. `Picture-Time` says when it was taken; `/timeline`
-//! lists times that a page of them can be asked for.
+//! It is the newest key frame at or before the time: the picture that was kept of it (`recordThumbnails`) where that has the asked
+//! width, else one that is made now. `Picture-Time` says when it was taken; `/timeline` lists times that a page of them can be asked for.
 
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use control_api::snapshot::PICTURE_TIME;
 use http::{HeaderMap, HeaderValue, header};
 use media_core::gate::CameraGrant;
+use media_core::key_frame::KeyFrame;
 use storage::{PicturePlace, PlaybackError, Recordings};
 
 use super::request::{ThumbnailRequest, rfc3339};
@@ -19,8 +19,6 @@ use crate::decode::cache::{PictureKey, Pictures};
 use crate::decode::pool::{DecodePool, Purpose};
 use crate::decode::{Jpeg, NotNow, PictureError, Wanted};
 
-/// Of JPEG: at the size of a thumbnail nobody sees more.
-const QUALITY: u8 = 70;
 /// A picture that was asked for by its own time stays what it is.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("private, max-age=86400, immutable");
 /// For other times a newer picture may come.
@@ -68,10 +66,29 @@ impl Thumbnails {
         wanted: Wanted,
     ) -> Result<Result<Jpeg, PictureError>, ThumbnailError> {
         let grant = grant.clone();
-        let read = tokio::task::spawn_blocking(move || place.read(&grant)).await;
-        let frame = read.map_err(|_| PlaybackError::Panicked)??.ok_or(ThumbnailError::NoPicture)?;
-        Ok(self.pool.jpeg(frame, wanted, Purpose::Thumbnail).await?)
+        let read = tokio::task::spawn_blocking(move || read(&grant, &place, wanted)).await;
+        match read.map_err(|_| PlaybackError::Panicked)?? {
+            Found::Kept(jpeg) => Ok(Ok(jpeg)),
+            Found::Frame(frame) => Ok(self.pool.jpeg(frame, wanted, Purpose::Thumbnail).await?),
+            Found::Nothing => Err(ThumbnailError::NoPicture),
+        }
     }
+}
+
+/// What there is of a recorded picture.
+enum Found {
+    Kept(Jpeg),
+    Frame(KeyFrame),
+    Nothing,
+}
+
+fn read(grant: &CameraGrant, place: &PicturePlace, wanted: Wanted) -> Result<Found, PlaybackError> {
+    if wanted == Wanted::THUMBNAIL
+        && let Some(bytes) = place.kept(grant)
+    {
+        return Ok(Found::Kept(Jpeg { bytes, taken: place.wall }));
+    }
+    Ok(place.read(grant)?.map_or(Found::Nothing, Found::Frame))
 }
 
 pub(super) async fn thumbnail(State(deps): State<PlaybackDeps>, asker: Asker) -> Result<Response, Refusal> {
@@ -80,7 +97,7 @@ pub(super) async fn thumbnail(State(deps): State<PlaybackDeps>, asker: Asker) ->
     let place = deps.thumbnails.recordings.picture_at(&grant, request.time).await;
     let place = place.map_err(|error| Refusal::failed(&error))?.ok_or(Refusal::NotFound)?;
     let caching = if place.wall == request.time { FOR_EVER } else { ONCE };
-    let wanted = Wanted { width: request.width, quality: QUALITY };
+    let wanted = Wanted { width: request.width, ..Wanted::THUMBNAIL };
     let jpeg = match deps.thumbnails.jpeg(&grant, place, wanted).await {
         Ok(made) => made.map_err(|error| Refusal::NoPicture(error.to_string()))?,
         Err(ThumbnailError::Playback(error)) => return Err(Refusal::failed(&error)),

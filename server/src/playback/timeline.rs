@@ -2,12 +2,13 @@
 //!
 //! `next` is where the following page begins, and what goes over it is cut there; it is absent on the last one. A hold stands
 //! on every page that it touches. Thumbnails are at whole multiples of their interval, so that the same ones are asked for by
-//! everyone.
+//! everyone: those that `recordThumbnails` keeps, where that is the interval or divides it.
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use media_core::egress::recorder::Gap;
+use media_core::egress::recorder::thumbnails::multiple_from;
 use media_core::time::WallTime;
 use serde::Serialize;
 use std::time::Duration;
@@ -85,7 +86,7 @@ fn page(request: &TimelineRequest, (spans, gaps, holds): (&[Span], &[Gap], &[Hol
     // A page ends between two times, never between two entries of one.
     let fits = |at: &WallTime| begins.first() == Some(at);
     let next = begins.get(request.limit).copied().filter(|at| !fits(at));
-    let pictures = request.thumbnails_us.map(|every_us| thumbnail_times(spans, every_us, request.limit + 1));
+    let pictures = request.thumbnails_every.map(|every| thumbnail_times(spans, every, request.limit + 1));
     let over = pictures.as_ref().and_then(|times| times.get(request.limit).copied());
     let next = next.into_iter().chain(over).min();
     let is_listed = |at: WallTime| next.is_none_or(|next| at < next);
@@ -133,13 +134,13 @@ fn end_of(span: &Span) -> WallTime {
 }
 
 /// The first `most` multiples of an interval that lie in recorded time.
-fn thumbnail_times(spans: &[Span], every_us: i64, most: usize) -> Vec<WallTime> {
+fn thumbnail_times(spans: &[Span], every: Duration, most: usize) -> Vec<WallTime> {
+    let every_us = i64::try_from(every.as_micros()).unwrap_or(i64::MAX);
     let of = |span: &Span| {
-        let (start_us, end_us) = (span.start.unix_us(), end_of(span).unix_us());
-        let into_us = start_us.rem_euclid(every_us);
-        let first_us = start_us + if into_us == 0 { 0 } else { every_us - into_us };
-        let times = std::iter::successors(Some(first_us), move |at_us| at_us.checked_add(every_us));
-        times.take_while(move |at_us| *at_us < end_us).map(WallTime)
+        let end = end_of(span);
+        let first = multiple_from(span.start, every);
+        let times = std::iter::successors(Some(first), move |at| Some(at.plus_us(every_us)));
+        times.take_while(move |at| *at < end)
     };
     spans.iter().flat_map(of).take(most).collect()
 }

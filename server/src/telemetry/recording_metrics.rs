@@ -224,6 +224,12 @@ const DISKS: &[Column<NamedDisk>] = &[
     counter("gtvision_disk_sync_errors_total", "Files that could not be synced.", |d| {
         whole(d.of.sync_errors)
     }),
+    counter("gtvision_disk_thumbnails_total", "Thumbnails kept beside recordings.", |d| {
+        whole(d.of.thumbnails)
+    }),
+    counter("gtvision_disk_thumbnails_skipped_total", "Thumbnails left out: too many were due.", |d| {
+        whole(d.of.thumbnails_skipped)
+    }),
 ];
 
 fn unix_seconds(time: WallTime) -> f64 {

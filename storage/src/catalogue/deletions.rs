@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use media_core::path_name::PathName;
 use media_core::time::WallTime;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
+use super::database::{Query, Row, query};
 use super::read::{file_query, file_row};
 use super::{Catalogue, CatalogueError, FileRow, signed, unsigned};
 use crate::deletion::{Deletion, DeletionFilter, Rule};
@@ -35,14 +34,14 @@ impl Catalogue {
         before: WallTime,
         limit: u32,
     ) -> Result<Vec<FileRow>, CatalogueError> {
-        let rows = sqlx::query(deletable!(
-            "path = ? AND start_us < ? AND start_us + duration_us < ? ORDER BY start_us LIMIT ?"
+        let rows = query(deletable!(
+            "path = $1 AND start_us < $2 AND start_us + duration_us < $3 ORDER BY start_us LIMIT $4"
         ))
         .bind(path.as_str())
         .bind(before.unix_us())
         .bind(before.unix_us())
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         rows.iter().map(file_row).collect()
     }
@@ -53,10 +52,10 @@ impl Catalogue {
         path: &PathName,
         limit: u32,
     ) -> Result<Vec<FileRow>, CatalogueError> {
-        let rows = sqlx::query(deletable!("path = ? ORDER BY start_us LIMIT ?"))
+        let rows = query(deletable!("path = $1 ORDER BY start_us LIMIT $2"))
             .bind(path.as_str())
             .bind(i64::from(limit))
-            .fetch_all(&self.pool)
+            .fetch_all(&self.database)
             .await?;
         rows.iter().map(file_row).collect()
     }
@@ -64,22 +63,22 @@ impl Catalogue {
     /// The oldest files below a folder that may go and are on its disk, of all paths.
     pub(crate) async fn oldest_below(&self, root: &Path, limit: u32) -> Result<Vec<FileRow>, CatalogueError> {
         let (from, until) = below(root);
-        let rows = sqlx::query(deletable!(
-            "name >= ? AND name < ? AND COALESCE(local_state, 'there') = 'there' ORDER BY start_us LIMIT ?"
+        let rows = query(deletable!(
+            "name >= $1 AND name < $2 AND COALESCE(local_state, 'there') = 'there' ORDER BY start_us LIMIT $3"
         ))
         .bind(from)
         .bind(until)
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         rows.iter().map(file_row).collect()
     }
 
     /// The oldest files that may go and are in the bucket only, of all paths.
     pub(crate) async fn oldest_in_bucket(&self, limit: u32) -> Result<Vec<FileRow>, CatalogueError> {
-        let rows = sqlx::query(deletable!("local_state <> 'there' ORDER BY start_us LIMIT ?"))
+        let rows = query(deletable!("local_state <> 'there' ORDER BY start_us LIMIT $1"))
             .bind(i64::from(limit))
-            .fetch_all(&self.pool)
+            .fetch_all(&self.database)
             .await?;
         rows.iter().map(file_row).collect()
     }
@@ -90,10 +89,10 @@ impl Catalogue {
         path: &PathName,
         start: WallTime,
     ) -> Result<Option<FileRow>, CatalogueError> {
-        let row = sqlx::query(file_query!("WHERE path = ? AND start_us = ?"))
+        let row = query(file_query!("WHERE path = $1 AND start_us = $2"))
             .bind(path.as_str())
             .bind(start.unix_us())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.database)
             .await?;
         row.as_ref().map(file_row).transpose()
     }
@@ -107,45 +106,42 @@ impl Catalogue {
         by: &str,
         now: WallTime,
     ) -> Result<Option<i64>, CatalogueError> {
-        let mut transaction = self.pool.begin().await?;
-        // The write comes first, so that nothing can change between the look and the deletion.
-        let gone = sqlx::query(
-            "DELETE FROM files WHERE id = ? AND name = ? AND state = 'closed' AND NOT EXISTS (SELECT 1 FROM holds \
+        let mut writing = self.database.write().await?;
+        // Nobody else writes meanwhile: nothing can change between the look for holds and the commit.
+        let gone = query(
+            "DELETE FROM files WHERE id = $1 AND name = $2 AND state = 'closed' AND NOT EXISTS (SELECT 1 FROM holds \
              WHERE holds.path = files.path AND released_us IS NULL \
              AND holds.start_us < files.start_us + files.duration_us AND holds.end_us > files.start_us)",
         )
         .bind(file.id)
         // The number of a row that is gone may be another's by now.
         .bind(file.name.to_string_lossy())
-        .execute(&mut *transaction)
+        .execute(&mut writing)
         .await?;
-        if gone.rows_affected() == 0 {
+        if gone == 0 {
             return Ok(None);
         }
-        let noted = note(file, rule, by, now).fetch_one(&mut *transaction).await?;
-        transaction.commit().await?;
+        let noted = note(file, rule, by, now).returning(&mut writing).await?;
+        writing.commit().await?;
         Ok(Some(noted.try_get(0)?))
     }
 
     /// Takes out the row of a file that is not there any more and notes that; held or not, there is nothing to keep.
     pub(crate) async fn note_missing(&self, file: &FileRow, now: WallTime) -> Result<(), CatalogueError> {
-        let mut transaction = self.pool.begin().await?;
-        sqlx::query("DELETE FROM files WHERE id = ?").bind(file.id).execute(&mut *transaction).await?;
-        let noted = note(file, Rule::Missing, "", now).fetch_one(&mut *transaction).await?;
+        let mut writing = self.database.write().await?;
+        query("DELETE FROM files WHERE id = $1").bind(file.id).execute(&mut writing).await?;
+        let noted = note(file, Rule::Missing, "", now).returning(&mut writing).await?;
         let id: i64 = noted.try_get(0)?;
-        sqlx::query("UPDATE deletions SET unlinked = 1 WHERE id = ?")
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
+        query("UPDATE deletions SET unlinked = 1 WHERE id = $1").bind(id).execute(&mut writing).await?;
+        writing.commit().await?;
         Ok(())
     }
 
     /// Notes that a deleted file is gone from the disk.
     pub(crate) async fn unlinked(&self, deletion: i64) -> Result<(), CatalogueError> {
-        sqlx::query("UPDATE deletions SET unlinked = 1 WHERE id = ?")
+        query("UPDATE deletions SET unlinked = 1 WHERE id = $1")
             .bind(deletion)
-            .execute(&self.pool)
+            .commit(&self.database)
             .await?;
         Ok(())
     }
@@ -153,7 +149,7 @@ impl Catalogue {
     /// Deleted files that may still be on the disk: the server ended between the row and the file.
     pub(crate) async fn unfinished_deletions(&self) -> Result<Vec<(i64, PathBuf)>, CatalogueError> {
         let rows =
-            sqlx::query("SELECT id, name FROM deletions WHERE unlinked = 0").fetch_all(&self.pool).await?;
+            query("SELECT id, name FROM deletions WHERE unlinked = 0").fetch_all(&self.database).await?;
         rows.iter()
             .map(|row| {
                 let name: String = row.try_get(1)?;
@@ -171,26 +167,26 @@ impl Catalogue {
         let path = filter.path.as_ref().map(PathName::as_str);
         let from = filter.start.map_or(i64::MIN, WallTime::unix_us);
         let until = filter.end.map_or(i64::MAX, WallTime::unix_us);
-        let total = sqlx::query(
-            "SELECT COUNT(*) FROM deletions WHERE (?1 IS NULL OR path = ?1) AND start_us < ?3 \
-             AND start_us + duration_us > ?2",
+        let total = query(
+            "SELECT COUNT(*) FROM deletions WHERE ($1 IS NULL OR path = $1) AND start_us < $3 \
+             AND start_us + duration_us > $2",
         )
         .bind(path)
         .bind(from)
         .bind(until)
-        .fetch_one(&self.pool)
+        .fetch_one(&self.database)
         .await?;
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT id, at_us, rule, by, path, name, start_us, duration_us, bytes FROM deletions \
-             WHERE (?1 IS NULL OR path = ?1) AND start_us < ?3 AND start_us + duration_us > ?2 \
-             ORDER BY id DESC LIMIT ?4 OFFSET ?5",
+             WHERE ($1 IS NULL OR path = $1) AND start_us < $3 AND start_us + duration_us > $2 \
+             ORDER BY id DESC LIMIT $4 OFFSET $5",
         )
         .bind(path)
         .bind(from)
         .bind(until)
         .bind(paging.limit())
         .bind(paging.offset())
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let items = rows.iter().map(deletion).collect::<Result<_, _>>()?;
         Ok(Paged { total: unsigned(total.try_get(0)?), items })
@@ -198,15 +194,10 @@ impl Catalogue {
 }
 
 /// The statement that notes a deletion.
-fn note<'a>(
-    file: &'a FileRow,
-    rule: Rule,
-    by: &'a str,
-    now: WallTime,
-) -> sqlx::query::Query<'a, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
-    sqlx::query(
+fn note(file: &FileRow, rule: Rule, by: &str, now: WallTime) -> Query {
+    query(
         "INSERT INTO deletions (at_us, rule, by, path, name, start_us, duration_us, bytes, unlinked) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0) RETURNING id",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) RETURNING id",
     )
     .bind(now.unix_us())
     .bind(rule.as_str())
@@ -225,7 +216,7 @@ pub(super) fn below(root: &Path) -> (String, String) {
     (format!("{root}/"), format!("{root}0"))
 }
 
-fn deletion(row: &SqliteRow) -> Result<Deletion, CatalogueError> {
+fn deletion(row: &Row) -> Result<Deletion, CatalogueError> {
     let name: String = row.try_get(5)?;
     let wrong = |what| CatalogueError::Row { name: name.clone(), what };
     let rule: String = row.try_get(2)?;

@@ -2,9 +2,8 @@
 
 use media_core::path_name::PathName;
 use media_core::time::WallTime;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
+use super::database::{Row, query};
 use super::{Catalogue, CatalogueError, Range, unsigned};
 use crate::holds::{Hold, HoldFilter, NewHold, Release};
 use crate::paging::{Paged, Paging};
@@ -16,7 +15,7 @@ macro_rules! hold_query {
             "SELECT id, path, start_us, end_us, reason, created_us, created_by, released_us, released_by, ",
             "(SELECT COUNT(*) FROM files WHERE files.path = holds.path AND released_us IS NULL ",
             "AND files.start_us < end_us AND files.start_us + duration_us > holds.start_us), ",
-            "(SELECT COALESCE(SUM(bytes), 0) FROM files WHERE files.path = holds.path AND released_us IS NULL ",
+            "(SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM files WHERE files.path = holds.path AND released_us IS NULL ",
             "AND files.start_us < end_us AND files.start_us + duration_us > holds.start_us) FROM holds ",
             $rest
         )
@@ -24,27 +23,30 @@ macro_rules! hold_query {
 }
 
 impl Catalogue {
-    /// Places a hold.
-    pub(crate) async fn place_hold(&self, hold: &NewHold, now: WallTime) -> Result<Hold, CatalogueError> {
-        let id: i64 = sqlx::query(
+    /// Places a hold. The files that it says it holds are kept: no deletion comes between.
+    pub(crate) async fn place_hold(&self, placed: &NewHold, now: WallTime) -> Result<Hold, CatalogueError> {
+        let mut writing = self.database.write().await?;
+        let id: i64 = query(
             "INSERT INTO holds (path, start_us, end_us, reason, created_us, created_by) \
-             VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+             VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
         )
-        .bind(hold.path.as_str())
-        .bind(hold.start.unix_us())
-        .bind(hold.end.unix_us())
-        .bind(&hold.reason)
+        .bind(placed.path.as_str())
+        .bind(placed.start.unix_us())
+        .bind(placed.end.unix_us())
+        .bind(&placed.reason)
         .bind(now.unix_us())
-        .bind(&hold.by)
-        .fetch_one(&self.pool)
+        .bind(&placed.by)
+        .returning(&mut writing)
         .await?
         .try_get(0)?;
-        self.hold(id).await?.ok_or(CatalogueError::Row { name: format!("hold {id}"), what: "it is gone" })
+        let held = query(hold_query!("WHERE id = $1")).bind(id).returning(&mut writing).await?;
+        writing.commit().await?;
+        hold(&held)
     }
 
     /// One hold, released or not.
     pub(crate) async fn hold(&self, id: i64) -> Result<Option<Hold>, CatalogueError> {
-        let row = sqlx::query(hold_query!("WHERE id = ?")).bind(id).fetch_optional(&self.pool).await?;
+        let row = query(hold_query!("WHERE id = $1")).bind(id).fetch_optional(&self.database).await?;
         row.as_ref().map(hold).transpose()
     }
 
@@ -55,14 +57,14 @@ impl Catalogue {
         range: Range,
         most: i64,
     ) -> Result<Vec<Hold>, CatalogueError> {
-        let rows = sqlx::query(hold_query!(
-            "WHERE path = ? AND released_us IS NULL AND start_us < ? AND end_us > ? ORDER BY start_us LIMIT ?"
+        let rows = query(hold_query!(
+            "WHERE path = $1 AND released_us IS NULL AND start_us < $2 AND end_us > $3 ORDER BY start_us LIMIT $4"
         ))
         .bind(path.as_str())
         .bind(range.until.map_or(i64::MAX, WallTime::unix_us))
         .bind(range.from.map_or(i64::MIN, WallTime::unix_us))
         .bind(most)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         rows.iter().map(hold).collect()
     }
@@ -75,23 +77,23 @@ impl Catalogue {
     ) -> Result<Paged<Hold>, CatalogueError> {
         let path = filter.path.as_ref().map(PathName::as_str);
         let released = filter.is_active.map(|active| i64::from(!active));
-        let total = sqlx::query(
-            "SELECT COUNT(*) FROM holds WHERE (?1 IS NULL OR path = ?1) \
-             AND (?2 IS NULL OR (released_us IS NOT NULL) = ?2)",
+        let total = query(
+            "SELECT COUNT(*) FROM holds WHERE ($1 IS NULL OR path = $1) \
+             AND ($2 IS NULL OR CASE WHEN released_us IS NULL THEN 0 ELSE 1 END = $2)",
         )
         .bind(path)
         .bind(released)
-        .fetch_one(&self.pool)
+        .fetch_one(&self.database)
         .await?;
-        let rows = sqlx::query(hold_query!(
-            "WHERE (?1 IS NULL OR path = ?1) AND (?2 IS NULL OR (released_us IS NOT NULL) = ?2) \
-             ORDER BY id DESC LIMIT ?3 OFFSET ?4"
+        let rows = query(hold_query!(
+            "WHERE ($1 IS NULL OR path = $1) AND ($2 IS NULL OR CASE WHEN released_us IS NULL THEN 0 ELSE 1 END = $2) \
+             ORDER BY id DESC LIMIT $3 OFFSET $4"
         ))
         .bind(path)
         .bind(released)
         .bind(paging.limit())
         .bind(paging.offset())
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let items = rows.iter().map(hold).collect::<Result<_, _>>()?;
         Ok(Paged { total: unsigned(total.try_get(0)?), items })
@@ -104,32 +106,32 @@ impl Catalogue {
         by: &str,
         now: WallTime,
     ) -> Result<bool, CatalogueError> {
-        let done = sqlx::query(
-            "UPDATE holds SET released_us = ?, released_by = ? WHERE id = ? AND released_us IS NULL",
+        let done = query(
+            "UPDATE holds SET released_us = $1, released_by = $2 WHERE id = $3 AND released_us IS NULL",
         )
         .bind(now.unix_us())
         .bind(by)
         .bind(id)
-        .execute(&self.pool)
+        .commit(&self.database)
         .await?;
-        Ok(done.rows_affected() > 0)
+        Ok(done > 0)
     }
 
     /// The hold that keeps a file from being deleted.
     pub(crate) async fn holder(&self, file: i64) -> Result<Option<i64>, CatalogueError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT holds.id FROM files JOIN holds ON holds.path = files.path AND released_us IS NULL \
              AND holds.start_us < files.start_us + files.duration_us AND end_us > files.start_us \
-             WHERE files.id = ? LIMIT 1",
+             WHERE files.id = $1 LIMIT 1",
         )
         .bind(file)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.database)
         .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 }
 
-fn hold(row: &SqliteRow) -> Result<Hold, CatalogueError> {
+fn hold(row: &Row) -> Result<Hold, CatalogueError> {
     let id: i64 = row.try_get(0)?;
     let path: String = row.try_get(1)?;
     let path = PathName::parse(&path)

@@ -5,40 +5,37 @@
 //!   the catalogue never names a file that is not there;
 //! - an update may be repeated: each is an upsert by name, so an answer that got lost does no harm.
 //!
-//! Every commit is synced (`synchronous = FULL`): there is about one a second, for all streams.
+//! Every commit is synced (SQLite: `synchronous = FULL`; PostgreSQL as its server is set): there is about one a second, for all
+//! streams.
 //! Belongs here: SQL. Does not: files (-> `disk`, `repair`, `retention`).
 
+mod database;
 mod deletions;
 mod holds;
 mod objects;
 mod read;
 mod roots;
 mod settings;
+mod thumbnails;
 mod write;
 
 use std::path::PathBuf;
-use std::str::FromStr as _;
-use std::time::Duration;
 
 use media_core::egress::recorder::index::GopEntry;
 use media_core::egress::recorder::{Gap, RunId};
 use media_core::path_name::PathName;
 use media_core::time::{Timescale, WallTime};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
+pub use database::{DatabaseUrl, DatabaseUrlError};
 pub(crate) use objects::{KnownObject, LeavingObject, ObjectSums, QueuedFile, StoredObject};
 pub(crate) use read::Range;
 pub(crate) use roots::{PathUsage, RecentGrowth};
 
+use database::Database;
+
 use crate::bucket::Bucket;
 use crate::reserve::Reserve;
 use crate::segment_file::{Extent, FileFacts};
-
-/// Connections: one writes, the others answer `/list` and `/get` meanwhile.
-const CONNECTIONS_MAX: u32 = 4;
-/// How long a statement waits for another process that holds the database, a backup for instance.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The catalogue can't be used or does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -50,11 +47,19 @@ pub enum CatalogueError {
     /// Its tables can't be made or brought up to date.
     #[error("catalogue migration: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// A URL of a database that is not supported.
-    #[error("database {url:?} is not supported: write sqlite:FILE")]
-    Unsupported {
-        /// The URL's scheme only: the rest may hold a password.
-        url: String,
+    /// Nobody lets us in there.
+    #[error("catalogue: {database} can't be reached: {why}; see that it runs and has connections left")]
+    Away {
+        /// Its address without credentials.
+        database: String,
+        /// What happened.
+        why: String,
+    },
+    /// It was reached and then said nothing.
+    #[error("catalogue: no answer within {seconds} s: see whether the database is overloaded or cut off")]
+    Silent {
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// A row that we would not have written.
     #[error("catalogue row of {name:?} makes no sense: {what}")]
@@ -69,16 +74,17 @@ pub enum CatalogueError {
 impl CatalogueError {
     /// Whether its disk is full.
     pub(crate) fn is_disk_full(&self) -> bool {
-        /// `SQLITE_FULL`.
-        const FULL: &str = "13";
-        matches!(self, Self::Sql(sqlx::Error::Database(error)) if error.code().as_deref() == Some(FULL))
+        /// `SQLITE_FULL`, and PostgreSQL's `disk_full`.
+        const FULL: [&str; 2] = ["13", "53100"];
+        let Self::Sql(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| FULL.contains(&&*code))
     }
 }
 
 /// The database, shared by everyone.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalogue {
-    pool: SqlitePool,
+    database: Database,
     reserve: Option<Reserve>,
     /// Where files are that have left their disk.
     bucket: Option<Bucket>,
@@ -89,6 +95,11 @@ pub(crate) struct Catalogue {
 pub(crate) enum Update {
     File(FileUpdate),
     Gap(PathName, Gap),
+    /// How long the thumbnails beside a file are by now.
+    Thumbnails {
+        name: PathBuf,
+        bytes: u64,
+    },
 }
 
 /// How far a file has come, once that is on the disk.
@@ -156,28 +167,11 @@ impl FileRow {
 }
 
 impl Catalogue {
-    /// Opens the database of `url` (`sqlite:FILE`), made when it is not there, and brings its tables up to date.
-    pub(crate) async fn open(url: &str) -> Result<Self, CatalogueError> {
-        if !url.starts_with("sqlite:") {
-            let scheme = url.split(':').next().unwrap_or_default().to_owned();
-            return Err(CatalogueError::Unsupported { url: scheme });
-        }
-        let options = SqliteConnectOptions::from_str(url)?
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
-        let file = options.get_filename().to_owned();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .after_release(|connection, _| Box::pin(is_at_rest(connection)))
-            .connect_with(options)
-            .await?;
-        sqlx::migrate!("migrations/sqlite").run(&pool).await?;
-        // A database in memory has no file.
-        let reserve = Some(file).filter(|file| file.is_file()).and_then(Reserve::beside);
-        Ok(Self { pool, reserve, bucket: None })
+    /// Opens the database of `url`, a file being made when it is not there, and brings its tables up to date.
+    pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, CatalogueError> {
+        let opened = Database::open(url).await?;
+        let reserve = opened.file.and_then(Reserve::beside);
+        Ok(Self { database: opened.database, reserve, bucket: None })
     }
 
     /// The same, whose files can be read from a bucket too.
@@ -210,19 +204,8 @@ impl Catalogue {
 
     /// Closes all connections.
     pub(crate) async fn close(&self) {
-        self.pool.close().await;
+        self.database.close().await;
     }
-}
-
-/// Whether no transaction is left open on a connection; one that is not at rest is closed.
-///
-/// SQLite itself takes a transaction back when its disk is full. The roll-back that is sent then fails, and the next
-/// transaction on the connection would be taken for one within the first: committed for all that we are told, and gone with
-/// the connection. Files were deleted that way whose rows came back.
-async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    // Answered once what was sent before is done.
-    connection.ping().await?;
-    Ok(!connection.is_in_transaction())
 }
 
 /// The catalogue holds what fits 63 bits; more can't be, and saturates.
@@ -239,13 +222,21 @@ fn unsigned(value: i64) -> u64 {
 mod tests {
     use media_core::egress::recorder::GapReason;
 
+    use super::database::CONNECTIONS_MAX;
     use super::*;
+
+    fn pool(catalogue: &Catalogue) -> &sqlx::SqlitePool {
+        match &catalogue.database {
+            Database::Sqlite(pool) => pool,
+            Database::Postgres(_) => panic!("this is about SQLite"),
+        }
+    }
 
     /// The pages that a database may have, on all connections of a pool.
     async fn limit_pages(catalogue: &Catalogue, pages: u32) {
         let mut held = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
-            let mut connection = catalogue.pool.acquire().await.unwrap();
+            let mut connection = pool(catalogue).acquire().await.unwrap();
             let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
             sqlx::query(limit).execute(&mut *connection).await.unwrap();
             held.push(connection);
@@ -255,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_committed_after_the_disk_was_full_stays_committed() {
         let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", dir.path().join("catalogue.db").display());
+        let url = DatabaseUrl::sqlite(&dir.path().join("catalogue.db"));
         let catalogue = Catalogue::open(&url).await.unwrap();
         let gap = |path: &str| {
             let path = PathName::parse(path).unwrap();
@@ -270,7 +261,7 @@ mod tests {
         limit_pages(&catalogue, u32::MAX - 1).await;
         // A transaction that is let go, on every connection, and then one that is not.
         for _ in 0..2 * CONNECTIONS_MAX {
-            drop(catalogue.pool.begin().await.unwrap());
+            drop(pool(&catalogue).begin().await.unwrap());
         }
         catalogue.apply(&[gap("cam_1")]).await.unwrap();
         catalogue.close().await;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use media_core::path_name::PathName;
 use media_core::time::WallTime;
-use sqlx::{QueryBuilder, Row as _};
+use sqlx::AssertSqlSafe;
 
+use super::database::query;
 use super::deletions::below;
 use super::read::{file_query, file_row};
 use super::{Catalogue, CatalogueError, FileRow, signed, unsigned};
@@ -78,16 +79,20 @@ impl Catalogue {
         limit: usize,
         absent: &[PathBuf],
     ) -> Result<Vec<QueuedFile>, CatalogueError> {
-        let mut query = QueryBuilder::new(
+        let mut text = String::from(
             "SELECT object_id, name, path, start_us, object_key, upload_id, bytes FROM objects \
              JOIN files ON id = object_file WHERE object_state IN ('queued', 'sending')",
         );
+        for at in 0..absent.len() {
+            text += &format!(" AND NOT (name >= ${} AND name < ${})", 2 * at + 2, 2 * at + 3);
+        }
+        text.push_str(" ORDER BY object_file LIMIT $1");
+        let mut query = query(AssertSqlSafe(text)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
         for folder in absent {
             let (from, until) = below(folder);
-            query.push(" AND NOT (name >= ").push_bind(from).push(" AND name < ").push_bind(until).push(")");
+            query = query.bind(from).bind(until);
         }
-        query.push(" ORDER BY object_file LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = query.build().fetch_all(&self.pool).await?;
+        let rows = query.fetch_all(&self.database).await?;
         let queued = rows.iter().map(|row| {
             let name: String = row.try_get(1)?;
             let path: String = row.try_get(2)?;
@@ -107,15 +112,15 @@ impl Catalogue {
 
     /// What is where.
     pub(crate) async fn object_sums(&self) -> Result<ObjectSums, CatalogueError> {
-        let first = sqlx::query(
+        let first = query(
             "SELECT start_us FROM objects JOIN files ON id = object_file \
              WHERE object_state IN ('queued', 'sending') ORDER BY object_file LIMIT 1",
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.database)
         .await?;
         let oldest = first.map(|row| row.try_get(0)).transpose()?.map(WallTime);
         let mut sums = ObjectSums { oldest, ..ObjectSums::default() };
-        for row in sqlx::query("SELECT place, files, bytes FROM object_sums").fetch_all(&self.pool).await? {
+        for row in query("SELECT place, files, bytes FROM object_sums").fetch_all(&self.database).await? {
             let place: String = row.try_get(0)?;
             let sum = match place.as_str() {
                 "queue" => &mut sums.queue,
@@ -130,23 +135,23 @@ impl Catalogue {
 
     /// Notes that an upload begins anew, before the bucket hears of it; whether the file is still there.
     pub(crate) async fn begin_object(&self, object: i64, key: &str) -> Result<bool, CatalogueError> {
-        let done = sqlx::query(
-            "UPDATE objects SET object_state = 'sending', object_key = ?, upload_id = NULL \
-             WHERE object_id = ? AND object_state IN ('queued', 'sending')",
+        let done = query(
+            "UPDATE objects SET object_state = 'sending', object_key = $1, upload_id = NULL \
+             WHERE object_id = $2 AND object_state IN ('queued', 'sending')",
         )
         .bind(key)
         .bind(object)
-        .execute(&self.pool)
+        .commit(&self.database)
         .await?;
-        Ok(done.rows_affected() > 0)
+        Ok(done > 0)
     }
 
     /// Notes the multipart upload that an object's parts are sent to.
     pub(crate) async fn note_upload(&self, object: i64, upload: &str) -> Result<(), CatalogueError> {
-        sqlx::query("UPDATE objects SET upload_id = ? WHERE object_id = ?")
+        query("UPDATE objects SET upload_id = $1 WHERE object_id = $2")
             .bind(upload)
             .bind(object)
-            .execute(&self.pool)
+            .commit(&self.database)
             .await?;
         Ok(())
     }
@@ -157,28 +162,28 @@ impl Catalogue {
         stored: &StoredObject,
         now: WallTime,
     ) -> Result<bool, CatalogueError> {
-        let done = sqlx::query(
-            "UPDATE objects SET object_state = 'stored', upload_id = NULL, etag = ?, sha256 = ?, \
-             object_bytes = ?, stored_us = ? WHERE object_id = ? AND object_state = 'sending'",
+        let done = query(
+            "UPDATE objects SET object_state = 'stored', upload_id = NULL, etag = $1, sha256 = $2, \
+             object_bytes = $3, stored_us = $4 WHERE object_id = $5 AND object_state = 'sending'",
         )
         .bind(&stored.etag)
         .bind(stored.sha256.as_slice())
         .bind(signed(stored.bytes))
         .bind(now.unix_us())
         .bind(stored.object)
-        .execute(&self.pool)
+        .commit(&self.database)
         .await?;
-        Ok(done.rows_affected() > 0)
+        Ok(done > 0)
     }
 
     /// Objects whose files were deleted.
     pub(crate) async fn leaving_objects(&self, limit: u32) -> Result<Vec<LeavingObject>, CatalogueError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT object_id, COALESCE(object_key, ''), upload_id FROM objects \
-             WHERE object_state = 'leaving' ORDER BY object_id LIMIT ?",
+             WHERE object_state = 'leaving' ORDER BY object_id LIMIT $1",
         )
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let leaving = rows.iter().map(|row| {
             Ok(LeavingObject { object: row.try_get(0)?, key: row.try_get(1)?, upload: row.try_get(2)? })
@@ -189,30 +194,29 @@ impl Catalogue {
     /// Has a file that is on its disk uploaded again, since the bucket does not have its copy any more; whether it will be.
     /// Not as 'queued': something of it may be left there.
     pub(crate) async fn send_again(&self, key: &str) -> Result<bool, CatalogueError> {
-        let done = sqlx::query(
+        let done = query(
             "UPDATE objects SET object_state = 'sending' \
-             WHERE object_key = ? AND object_state = 'stored' AND local_state = 'there'",
+             WHERE object_key = $1 AND object_state = 'stored' AND local_state = 'there'",
         )
         .bind(key)
-        .execute(&self.pool)
+        .commit(&self.database)
         .await?;
-        Ok(done.rows_affected() > 0)
+        Ok(done > 0)
     }
 
     /// Whether an object is a file's copy, or is still to be deleted.
     pub(crate) async fn knows_object(&self, key: &str) -> Result<bool, CatalogueError> {
         let row =
-            sqlx::query("SELECT 1 FROM objects WHERE object_key = ?").bind(key).fetch_optional(&self.pool);
+            query("SELECT 1 FROM objects WHERE object_key = $1").bind(key).fetch_optional(&self.database);
         Ok(row.await?.is_some())
     }
 
     /// The confirmed length of an object; `None` where it is not a file's confirmed copy.
     pub(crate) async fn stored_bytes(&self, key: &str) -> Result<Option<u64>, CatalogueError> {
-        let row =
-            sqlx::query("SELECT object_bytes FROM objects WHERE object_key = ? AND object_state = 'stored'")
-                .bind(key)
-                .fetch_optional(&self.pool)
-                .await?;
+        let row = query("SELECT object_bytes FROM objects WHERE object_key = $1 AND object_state = 'stored'")
+            .bind(key)
+            .fetch_optional(&self.database)
+            .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?.map(unsigned))
     }
 
@@ -223,15 +227,15 @@ impl Catalogue {
         after: &str,
         limit: usize,
     ) -> Result<Vec<KnownObject>, CatalogueError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT object_key, CASE object_state WHEN 'stored' THEN object_bytes END FROM objects \
-             WHERE object_key > ? AND substr(object_key, 1, length(?)) = ? ORDER BY object_key LIMIT ?",
+             WHERE object_key > $1 AND substr(object_key, 1, length($2)) = $3 ORDER BY object_key LIMIT $4",
         )
         .bind(after)
         .bind(prefix)
         .bind(prefix)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let known = rows.iter().map(|row| {
             let bytes: Option<i64> = row.try_get(1)?;
@@ -242,9 +246,9 @@ impl Catalogue {
 
     /// Forgets an object that is gone.
     pub(crate) async fn object_gone(&self, object: i64) -> Result<(), CatalogueError> {
-        sqlx::query("DELETE FROM objects WHERE object_id = ? AND object_state = 'leaving'")
+        query("DELETE FROM objects WHERE object_id = $1 AND object_state = 'leaving'")
             .bind(object)
-            .execute(&self.pool)
+            .commit(&self.database)
             .await?;
         Ok(())
     }
@@ -257,52 +261,50 @@ impl Catalogue {
         after: i64,
         limit: u32,
     ) -> Result<Vec<FileRow>, CatalogueError> {
-        let rows = sqlx::query(file_query!(
-            "WHERE object_file > ?1 AND object_state = 'stored' AND local_state = 'there' \
-             AND start_us + duration_us < ?2 AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.path = files.path \
+        let rows = query(file_query!(
+            "WHERE object_file > $1 AND object_state = 'stored' AND local_state = 'there' \
+             AND start_us + duration_us < $2 AND NOT EXISTS (SELECT 1 FROM holds WHERE holds.path = files.path \
              AND released_us IS NULL AND holds.start_us < files.start_us + files.duration_us \
-             AND holds.end_us > files.start_us) ORDER BY object_file LIMIT ?3"
+             AND holds.end_us > files.start_us) ORDER BY object_file LIMIT $3"
         ))
         .bind(after)
         .bind(before.unix_us())
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         rows.iter().map(file_row).collect()
     }
 
     /// Notes that a file is about to leave its disk, unless a hold keeps it or its copy is not confirmed.
     pub(crate) async fn begin_leaving_disk(&self, file: i64) -> Result<bool, CatalogueError> {
-        let done = sqlx::query(
-            "UPDATE objects SET local_state = 'leaving' WHERE object_file = ? AND object_state = 'stored' \
+        let done = query(
+            "UPDATE objects SET local_state = 'leaving' WHERE object_file = $1 AND object_state = 'stored' \
              AND local_state = 'there' AND NOT EXISTS (SELECT 1 FROM files JOIN holds \
              ON holds.path = files.path AND released_us IS NULL \
              AND holds.start_us < files.start_us + files.duration_us AND holds.end_us > files.start_us \
              WHERE files.id = object_file)",
         )
         .bind(file)
-        .execute(&self.pool)
+        .commit(&self.database)
         .await?;
-        Ok(done.rows_affected() > 0)
+        Ok(done > 0)
     }
 
     /// Notes that a file is not on its disk any more; its object is.
     pub(crate) async fn left_disk(&self, file: i64) -> Result<(), CatalogueError> {
-        sqlx::query(
-            "UPDATE objects SET local_state = 'gone' WHERE object_file = ? AND object_state = 'stored'",
-        )
-        .bind(file)
-        .execute(&self.pool)
-        .await?;
+        query("UPDATE objects SET local_state = 'gone' WHERE object_file = $1 AND object_state = 'stored'")
+            .bind(file)
+            .commit(&self.database)
+            .await?;
         Ok(())
     }
 
     /// Files that were about to leave their disk when the server ended.
     pub(crate) async fn files_leaving_disk(&self) -> Result<Vec<(i64, PathBuf)>, CatalogueError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT id, name FROM objects JOIN files ON id = object_file WHERE local_state = 'leaving'",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let leaving = rows.iter().map(|row| {
             let name: String = row.try_get(1)?;
@@ -328,6 +330,7 @@ mod tests {
     use crate::holds::NewHold;
     use crate::root::Roots;
     use crate::segment_file::{Extent, FileFacts};
+    use crate::test_database;
 
     const NOW: WallTime = WallTime(1_795_635_000_000_000);
 
@@ -339,8 +342,7 @@ mod tests {
     impl Place {
         async fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let url = format!("sqlite:{}", dir.path().join("catalogue.db").display());
-            let catalogue = Catalogue::open(&url).await.unwrap();
+            let catalogue = Catalogue::open(&test_database::new_in(dir.path())).await.unwrap();
             // A folder that is configured no more: what is there may go.
             let deleter = Deleter { catalogue, roots: Roots::new(Vec::new()), counts: Arc::default() };
             Self { dir, deleter }
@@ -439,6 +441,7 @@ mod tests {
     async fn a_file_leaves_its_disk_only_when_it_is_stored_and_not_held_even_through_a_crash() {
         let place = Place::new().await;
         let catalogue = place.catalogue();
+        catalogue.remember_disk(place.dir.path(), "disk", NOW).await.unwrap();
         let (waiting, stored, held) = (
             place.file(0, Some(Vec::new())).await,
             place.file(1, Some(Vec::new())).await,
@@ -468,6 +471,9 @@ mod tests {
         let seen: Vec<_> = rows.iter().map(|row| (row.is_on_disk(), row.object.is_some())).collect();
         assert_eq!(seen, [(true, false), (false, true), (true, true)]);
         assert_eq!(catalogue.bytes_below(place.dir.path()).await.unwrap(), 10, "on the disk");
+        let outer = place.dir.path().parent().unwrap();
+        catalogue.remember_disk(outer, "outer", NOW).await.unwrap();
+        assert_eq!(catalogue.bytes_below(outer).await.unwrap(), 10, "counted when it is taken into use");
         assert_eq!(catalogue.object_sums().await.unwrap().bucket, Sum { files: 1, bytes: 5 });
         // The bucket lost both copies: what is on the disk is sent again, and what is not can't be.
         assert!(
@@ -491,5 +497,14 @@ mod tests {
         let outcome = place.deleter.delete(&gone, Cause::rule(Rule::Quota, NOW)).await.unwrap();
         assert_eq!(outcome, Outcome::Deleted);
         assert_eq!(catalogue.leaving_objects(9).await.unwrap().len(), 1);
+        // The one that waits is left, and goes.
+        assert_eq!(catalogue.bytes_below(outer).await.unwrap(), 5);
+        assert_eq!(
+            place.deleter.delete(&waiting, Cause::rule(Rule::Age, NOW)).await.unwrap(),
+            Outcome::Deleted
+        );
+        for root in [outer, place.dir.path()] {
+            assert_eq!(catalogue.bytes_below(root).await.unwrap(), 0);
+        }
     }
 }

@@ -6,9 +6,8 @@ use media_core::egress::recorder::index::{self, GopEntry};
 use media_core::egress::recorder::{Gap, GapReason, RunId};
 use media_core::path_name::PathName;
 use media_core::time::{Timescale, WallTime};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
+use super::database::{Row, query};
 use super::{Catalogue, CatalogueError, FileRow, LocalCopy, StoredCopy, unsigned};
 use crate::segment_file::Extent;
 
@@ -45,20 +44,20 @@ impl Catalogue {
     pub(crate) async fn files(&self, path: &PathName, range: Range) -> Result<Vec<FileRow>, CatalogueError> {
         let from = range.from.map_or(i64::MIN, WallTime::unix_us);
         let until = range.until.map_or(i64::MAX, WallTime::unix_us);
-        let rows = sqlx::query(file_query!(
-            "WHERE path = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us > ? ORDER BY start_us"
+        let rows = query(file_query!(
+            "WHERE path = $1 AND start_us >= $2 AND start_us < $3 AND start_us + duration_us > $4 ORDER BY start_us"
         ))
         .bind(path.as_str())
         .bind(from.saturating_sub(FILE_US_MAX))
         .bind(until)
         .bind(from)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         rows.iter().map(|row| self.readable(row)).collect()
     }
 
     /// A file with what it takes to read it where it is.
-    fn readable(&self, row: &SqliteRow) -> Result<FileRow, CatalogueError> {
+    fn readable(&self, row: &Row) -> Result<FileRow, CatalogueError> {
         let mut file = file_row(row)?;
         if let Some(object) = &mut file.object {
             object.bucket.clone_from(&self.bucket);
@@ -72,10 +71,10 @@ impl Catalogue {
         path: &PathName,
         at: WallTime,
     ) -> Result<Option<FileRow>, CatalogueError> {
-        let row = sqlx::query(file_query!("WHERE path = ? AND start_us <= ? ORDER BY start_us DESC LIMIT 1"))
+        let row = query(file_query!("WHERE path = $1 AND start_us <= $2 ORDER BY start_us DESC LIMIT 1"))
             .bind(path.as_str())
             .bind(at.unix_us())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.database)
             .await?;
         row.as_ref().map(|row| self.readable(row)).transpose()
     }
@@ -87,22 +86,22 @@ impl Catalogue {
         range: Range,
     ) -> Result<Vec<(FileRow, Vec<GopEntry>)>, CatalogueError> {
         let from = range.from.map_or(i64::MIN, WallTime::unix_us);
-        let rows = sqlx::query(file_query!(
+        let rows = query(file_query!(
             and ", gops",
-            "WHERE path = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us > ? ORDER BY start_us"
+            "WHERE path = $1 AND start_us >= $2 AND start_us < $3 AND start_us + duration_us > $4 ORDER BY start_us"
         ))
         .bind(path.as_str())
         .bind(from.saturating_sub(FILE_US_MAX))
         .bind(range.until.map_or(i64::MAX, WallTime::unix_us))
         .bind(from)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let mut files = Vec::with_capacity(rows.len());
         for row in &rows {
             let file = self.readable(row)?;
             let gops = match file.is_open {
                 true => self.open_gops(&file).await?,
-                false => decoded(&file, row.try_get(17)?)?,
+                false => decoded(&file, &row.try_get::<Vec<u8>>(17)?)?,
             };
             files.push((file, gops));
         }
@@ -119,32 +118,32 @@ impl Catalogue {
         path: &PathName,
         range: Range,
     ) -> Result<Vec<(WallTime, i64)>, CatalogueError> {
-        const RUNS: &str = "SELECT MIN(start_us), SUM(duration_us), \
-                 COUNT(*) = MAX(number) - MIN(number) + 1 AND SUM(is_cut) = 0 \
-             FROM files WHERE path = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us > ? \
+        const RUNS: &str = "SELECT MIN(start_us), CAST(SUM(duration_us) AS BIGINT), \
+                 CAST(CASE WHEN COUNT(*) = MAX(number) - MIN(number) + 1 AND SUM(is_cut) = 0 THEN 1 ELSE 0 END AS BIGINT) \
+             FROM files WHERE path = $1 AND start_us >= $2 AND start_us < $3 AND start_us + duration_us > $4 \
              GROUP BY run ORDER BY 1";
-        const ISLANDS: &str = "SELECT MIN(start_us), SUM(duration_us), 1 FROM ( \
+        const ISLANDS: &str = "SELECT MIN(start_us), CAST(SUM(duration_us) AS BIGINT), CAST(1 AS BIGINT) FROM ( \
                  SELECT start_us, duration_us, run, \
                      number - ROW_NUMBER() OVER (PARTITION BY run ORDER BY number) AS island, \
                      COALESCE(SUM(is_cut) OVER (PARTITION BY run ORDER BY number \
                          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS cuts \
-                 FROM files WHERE path = ? AND start_us >= ? AND start_us < ? AND start_us + duration_us > ? \
+                 FROM files WHERE path = $1 AND start_us >= $2 AND start_us < $3 AND start_us + duration_us > $4 \
              ) AS joined GROUP BY run, island, cuts ORDER BY 1";
         let from = range.from.map_or(i64::MIN, WallTime::unix_us);
         let mut spans = Vec::new();
         for statement in [RUNS, ISLANDS] {
-            let rows = sqlx::query(statement)
+            let rows = query(statement)
                 .bind(path.as_str())
                 .bind(from.saturating_sub(FILE_US_MAX))
                 .bind(range.until.map_or(i64::MAX, WallTime::unix_us))
                 .bind(from)
-                .fetch_all(&self.pool)
+                .fetch_all(&self.database)
                 .await?;
             let mut are_whole = true;
             spans.clear();
             for row in &rows {
                 spans.push((WallTime(row.try_get(0)?), row.try_get(1)?));
-                are_whole &= row.try_get::<i64, _>(2)? == 1;
+                are_whole &= row.try_get::<i64>(2)? == 1;
             }
             if are_whole {
                 break;
@@ -155,13 +154,13 @@ impl Catalogue {
 
     /// The files that are not closed, with the path they are of.
     pub(crate) async fn open_files(&self) -> Result<Vec<FileRow>, CatalogueError> {
-        let rows = sqlx::query(file_query!("WHERE state = 'open'")).fetch_all(&self.pool).await?;
+        let rows = query(file_query!("WHERE state = 'open'")).fetch_all(&self.database).await?;
         rows.iter().map(file_row).collect()
     }
 
     /// The file of a name.
     pub(crate) async fn file(&self, name: &str) -> Result<Option<FileRow>, CatalogueError> {
-        let row = sqlx::query(file_query!("WHERE name = ?")).bind(name).fetch_optional(&self.pool).await?;
+        let row = query(file_query!("WHERE name = $1")).bind(name).fetch_optional(&self.database).await?;
         row.as_ref().map(file_row).transpose()
     }
 
@@ -170,9 +169,9 @@ impl Catalogue {
         if file.is_open {
             return self.open_gops(file).await;
         }
-        let row = sqlx::query("SELECT gops FROM files WHERE id = ?")
+        let row = query("SELECT gops FROM files WHERE id = $1")
             .bind(file.id)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.database)
             .await?;
         let bytes: Vec<u8> = row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
         decoded(file, &bytes)
@@ -180,9 +179,9 @@ impl Catalogue {
 
     /// Up to the first hole: a round of syncing that failed leaves one.
     async fn open_gops(&self, file: &FileRow) -> Result<Vec<GopEntry>, CatalogueError> {
-        let rows = sqlx::query("SELECT position, gops FROM open_gops WHERE file = ? ORDER BY position")
+        let rows = query("SELECT position, gops FROM open_gops WHERE file = $1 ORDER BY position")
             .bind(file.id)
-            .fetch_all(&self.pool)
+            .fetch_all(&self.database)
             .await?;
         let mut gops = Vec::new();
         for row in rows {
@@ -198,17 +197,17 @@ impl Catalogue {
 
     /// The gap that begins where a path's recording ends: the one noted, else one that the server left.
     pub(crate) async fn left_gap(&self, path: &PathName) -> Result<Option<Gap>, CatalogueError> {
-        let noted = sqlx::query(
-            "SELECT from_us, reason FROM gaps WHERE path = ? AND until_us IS NULL ORDER BY from_us DESC LIMIT 1",
+        let noted = query(
+            "SELECT from_us, reason FROM gaps WHERE path = $1 AND until_us IS NULL ORDER BY from_us DESC LIMIT 1",
         )
         .bind(path.as_str())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.database)
         .await?;
-        let last = sqlx::query(
-            "SELECT start_us, start_us + duration_us FROM files WHERE path = ? ORDER BY start_us DESC LIMIT 1",
+        let last = query(
+            "SELECT start_us, start_us + duration_us FROM files WHERE path = $1 ORDER BY start_us DESC LIMIT 1",
         )
         .bind(path.as_str())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.database)
         .await?;
         let noted = match noted {
             Some(row) => {
@@ -227,14 +226,14 @@ impl Catalogue {
 
     /// Gaps of a path in a range, the oldest first.
     pub(crate) async fn gaps(&self, path: &PathName, range: Range) -> Result<Vec<Gap>, CatalogueError> {
-        let rows = sqlx::query(
-            "SELECT from_us, until_us, reason FROM gaps WHERE path = ? AND from_us < ? \
-             AND (until_us IS NULL OR until_us > ?) ORDER BY from_us",
+        let rows = query(
+            "SELECT from_us, until_us, reason FROM gaps WHERE path = $1 AND from_us < $2 \
+             AND (until_us IS NULL OR until_us > $3) ORDER BY from_us",
         )
         .bind(path.as_str())
         .bind(range.until.map_or(i64::MAX, WallTime::unix_us))
         .bind(range.from.map_or(i64::MIN, WallTime::unix_us))
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         rows.iter()
             .map(|row| {
@@ -255,7 +254,7 @@ fn decoded(file: &FileRow, bytes: &[u8]) -> Result<Vec<GopEntry>, CatalogueError
     index::decode(bytes).ok_or_else(wrong)
 }
 
-pub(super) fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
+pub(super) fn file_row(row: &Row) -> Result<FileRow, CatalogueError> {
     let name: String = row.try_get(1)?;
     let wrong = |what| CatalogueError::Row { name: name.clone(), what };
     let state: String = row.try_get(2)?;
@@ -272,7 +271,7 @@ pub(super) fn file_row(row: &SqliteRow) -> Result<FileRow, CatalogueError> {
         id: row.try_get(0)?,
         path: PathName::parse(&path).map_err(|_| wrong("path"))?,
         is_open: state == "open",
-        is_cut: row.try_get::<i64, _>(13)? != 0,
+        is_cut: row.try_get::<i64>(13)? != 0,
         run: RunId(row.try_get(3)?),
         number: u32::try_from(number).map_err(|_| wrong("number"))?,
         start: WallTime(row.try_get(5)?),

@@ -4,43 +4,45 @@ use media_core::egress::recorder::Gap;
 use media_core::egress::recorder::index;
 use media_core::path_name::PathName;
 use media_core::time::WallTime;
-use sqlx::{Row as _, SqliteConnection};
 
+use super::database::{Writing, query};
+use super::thumbnails::write_thumbnails;
 use super::{Catalogue, CatalogueError, FileUpdate, Update, signed};
 
 impl Catalogue {
     /// Writes all updates or none.
     pub(crate) async fn apply(&self, updates: &[Update]) -> Result<(), CatalogueError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut writing = self.database.write().await?;
         for update in updates {
             match update {
-                Update::File(file) => write_file(&mut transaction, file).await?,
-                Update::Gap(path, gap) => write_gap(&mut transaction, path, gap).await?,
+                Update::File(file) => write_file(&mut writing, file).await?,
+                Update::Gap(path, gap) => write_gap(&mut writing, path, gap).await?,
+                Update::Thumbnails { name, bytes } => write_thumbnails(&mut writing, name, *bytes).await?,
             }
         }
-        transaction.commit().await?;
+        writing.commit().await?;
         Ok(())
     }
 
     /// Notes that a file lost its end.
     pub(crate) async fn note_cut(&self, name: &str) -> Result<(), CatalogueError> {
-        sqlx::query("UPDATE files SET is_cut = 1 WHERE name = ?").bind(name).execute(&self.pool).await?;
+        query("UPDATE files SET is_cut = 1 WHERE name = $1").bind(name).commit(&self.database).await?;
         Ok(())
     }
 
     /// Takes the row of a file that is gone out, without a word about a deletion.
     pub(crate) async fn forget(&self, name: &str) -> Result<(), CatalogueError> {
-        sqlx::query("DELETE FROM files WHERE name = ?").bind(name).execute(&self.pool).await?;
+        query("DELETE FROM files WHERE name = $1").bind(name).commit(&self.database).await?;
         Ok(())
     }
 }
 
-async fn write_file(connection: &mut SqliteConnection, file: &FileUpdate) -> Result<(), CatalogueError> {
+async fn write_file(writing: &mut Writing, file: &FileUpdate) -> Result<(), CatalogueError> {
     let facts = &file.facts;
     let is_closed = file.closed.is_some();
-    let row = sqlx::query(
+    let row = query(
         "INSERT INTO files (path, name, state, run, number, start_us, duration_us, first_offset, bytes, \
-         timescale, first_ticks, duration_ticks, gops) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         timescale, first_ticks, duration_ticks, gops) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
          ON CONFLICT (name) DO UPDATE SET state = excluded.state, duration_us = excluded.duration_us, \
          bytes = excluded.bytes, duration_ticks = excluded.duration_ticks, gops = excluded.gops RETURNING id",
     )
@@ -57,36 +59,35 @@ async fn write_file(connection: &mut SqliteConnection, file: &FileUpdate) -> Res
     .bind(facts.first_ticks)
     .bind(file.extent.duration_ticks)
     .bind(file.closed.as_deref().map(index::encode).unwrap_or_default())
-    .fetch_one(&mut *connection)
+    .returning(writing)
     .await?;
     let id: i64 = row.try_get(0)?;
     if is_closed {
-        sqlx::query("DELETE FROM open_gops WHERE file = ?").bind(id).execute(connection).await?;
+        query("DELETE FROM open_gops WHERE file = $1").bind(id).execute(writing).await?;
     } else if !file.new_gops.is_empty() {
-        sqlx::query("INSERT OR REPLACE INTO open_gops (file, position, gops) VALUES (?, ?, ?)")
-            .bind(id)
-            .bind(i64::try_from(file.gops_before).unwrap_or(i64::MAX))
-            .bind(index::encode(&file.new_gops))
-            .execute(connection)
-            .await?;
+        query(
+            "INSERT INTO open_gops (file, position, gops) VALUES ($1, $2, $3) \
+             ON CONFLICT (file, position) DO UPDATE SET gops = excluded.gops",
+        )
+        .bind(id)
+        .bind(i64::try_from(file.gops_before).unwrap_or(i64::MAX))
+        .bind(index::encode(&file.new_gops))
+        .execute(writing)
+        .await?;
     }
     Ok(())
 }
 
-async fn write_gap(
-    connection: &mut SqliteConnection,
-    path: &PathName,
-    gap: &Gap,
-) -> Result<(), CatalogueError> {
-    sqlx::query(
-        "INSERT INTO gaps (path, from_us, until_us, reason) VALUES (?, ?, ?, ?) \
+async fn write_gap(writing: &mut Writing, path: &PathName, gap: &Gap) -> Result<(), CatalogueError> {
+    query(
+        "INSERT INTO gaps (path, from_us, until_us, reason) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (path, from_us) DO UPDATE SET until_us = excluded.until_us, reason = excluded.reason",
     )
     .bind(path.as_str())
     .bind(gap.from.unix_us())
     .bind(gap.until.map(WallTime::unix_us))
     .bind(gap.reason.as_str())
-    .execute(connection)
+    .execute(writing)
     .await?;
     Ok(())
 }

@@ -8,6 +8,8 @@
 //!                                                └─► catalogue's driver
 //! ```
 //!
+//! Between two parts the writer adds the thumbnails that were made meanwhile (-> `thumbnails`).
+//!
 //! The syncer is a thread of its own, so that parts go on being written while the disk syncs: what `kill -9` takes is
 //! never more than the part in the writer's hands and those in the queue, which is empty unless the disk is too slow.
 //!
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use media_core::egress::recorder::{Command, RunId};
 use media_core::path_name::PathName;
@@ -40,6 +43,7 @@ use crate::catalogue::Update;
 use crate::clock::Clock;
 use crate::record_path::RecordPath;
 use crate::root::Root;
+use crate::thumbnails::{Desk, ThumbnailMaker};
 
 /// What may wait for the disk of one stream: 16 s at 4 Mbit/s.
 const QUEUE_BYTES_PER_STREAM_MAX: u64 = 8 << 20;
@@ -72,10 +76,17 @@ struct Stream {
     path: PathName,
     template: RecordPath,
     failures: mpsc::Sender<Failure>,
+    /// The distance of its thumbnails; 0 for none.
+    thumbnails_every_us: AtomicU64,
     stats: StreamStats,
 }
 
 impl Stream {
+    fn thumbnails_every(&self) -> Option<Duration> {
+        let every = Duration::from_micros(self.thumbnails_every_us.load(Ordering::Relaxed));
+        (!every.is_zero()).then_some(every)
+    }
+
     /// Tells the stream's recorder of a file that could not be written.
     fn tell(&self, failure: Failure) {
         if self.failures.try_send(failure).is_err() {
@@ -123,6 +134,12 @@ impl StreamWriter {
         })
     }
 
+    /// Has a thumbnail kept at whole multiples of a distance from now on, or none.
+    pub fn keep_thumbnails(&self, every: Option<Duration>) {
+        let every_us = u64::try_from(every.unwrap_or_default().as_micros()).unwrap_or(u64::MAX);
+        self.stream.thumbnails_every_us.store(every_us, Ordering::Relaxed);
+    }
+
     /// Counters.
     pub fn snapshot(&self) -> StreamSnapshot {
         self.stream.stats.snapshot()
@@ -165,12 +182,14 @@ impl Disk {
         root: Arc<Root>,
         clock: Clock,
         updates: mpsc::Sender<Vec<Update>>,
+        maker: Option<Arc<dyn ThumbnailMaker>>,
     ) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE_JOBS_MAX);
         let (stop_syncer, stopped) = sync_channel(1);
         let stats = Arc::new(DiskStats::default());
         let progress = Arc::default();
-        let writer = Writer::new(Arc::clone(&root), Arc::clone(&progress), Arc::clone(&stats));
+        let desk = Desk::new(maker, Arc::clone(&stats.thumbnails));
+        let writer = Writer::new(Arc::clone(&root), Arc::clone(&progress), Arc::clone(&stats), desk);
         let syncer = Syncer {
             root: Arc::clone(&root),
             progress,
@@ -197,7 +216,9 @@ impl Disk {
         template: RecordPath,
     ) -> (StreamWriter, mpsc::Receiver<Failure>) {
         let (failures, receiver) = mpsc::channel(FAILURES_MAX);
-        let stream = Arc::new(Stream { path, template, failures, stats: StreamStats::default() });
+        let thumbnails_every_us = AtomicU64::new(0);
+        let stats = StreamStats::default();
+        let stream = Arc::new(Stream { path, template, failures, thumbnails_every_us, stats });
         let writer = StreamWriter { stream, jobs: self.jobs.clone(), disk: Arc::clone(&self.stats) };
         (writer, receiver)
     }

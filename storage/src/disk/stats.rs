@@ -1,12 +1,14 @@
 //! Stats: what writer and syncer count.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::levels::Space;
 use crate::root::{Condition, Root};
+use crate::thumbnails::ThumbnailCounts;
 
 /// Of one stream.
 #[derive(Debug, Default)]
@@ -50,6 +52,7 @@ pub(super) struct DiskStats {
     sync_us: AtomicU64,
     sync_us_max: AtomicU64,
     pub(super) sync_errors: AtomicU64,
+    pub(super) thumbnails: Arc<ThumbnailCounts>,
 }
 
 /// Counters of one disk since the start; queue and open files are gauges.
@@ -73,6 +76,10 @@ pub struct DiskSnapshot {
     pub sync_time_max: Duration,
     /// Files whose sync failed.
     pub sync_errors: u64,
+    /// Thumbnails kept beside recordings.
+    pub thumbnails: u64,
+    /// Those left out: more were due than could be decoded, or the disk did not take them.
+    pub thumbnails_skipped: u64,
 }
 
 impl DiskStats {
@@ -95,6 +102,8 @@ impl DiskStats {
             sync_time: Duration::from_micros(self.sync_us.load(Relaxed)),
             sync_time_max: Duration::from_micros(self.sync_us_max.load(Relaxed)),
             sync_errors: self.sync_errors.load(Relaxed),
+            thumbnails: self.thumbnails.kept.load(Relaxed),
+            thumbnails_skipped: self.thumbnails.skipped.load(Relaxed),
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,7 @@ use super::stats::DiskStats;
 use super::{Failure, Stream, count};
 use crate::catalogue::{FileUpdate, Update};
 use crate::clock::Clock;
-use crate::durable::{remove_file, sync_folder};
+use crate::durable::{remove_recording, sync_folder};
 use crate::marker;
 use crate::repair::{Known, MendError, Mended, mend};
 use crate::root::Root;
@@ -38,6 +39,8 @@ pub(super) struct Progress {
     /// Of those, closed ones whose torn end could not be cut off.
     pub(super) torn: HashSet<PathBuf>,
     pub(super) gaps: Vec<(PathName, Gap)>,
+    /// Recordings whose thumbnails grew, and how long those are.
+    pub(super) thumbnails: HashMap<PathBuf, u64>,
 }
 
 /// A file that grew.
@@ -114,13 +117,14 @@ impl Syncer {
     /// Syncs what grew and hands it to the catalogue; how long that took.
     fn round(&mut self) -> Duration {
         let began = (self.clock.monotonic)();
-        let Progress { mut files, torn, gaps } = std::mem::take(&mut *lock(&self.progress));
+        let Progress { mut files, torn, gaps, thumbnails } = std::mem::take(&mut *lock(&self.progress));
         if !self.root.is_present() {
             // Whatever a sync would say now: they are repaired when their disk is back.
             files.clear();
             self.standing = Standing::default();
         }
-        if files.is_empty() && gaps.is_empty() && self.standing.left.is_empty() {
+        let is_idle = files.is_empty() && gaps.is_empty() && thumbnails.is_empty();
+        if is_idle && self.standing.left.is_empty() {
             return Duration::ZERO;
         }
         let mut folders = BTreeSet::new();
@@ -133,6 +137,7 @@ impl Syncer {
             true => marker::folders(&self.root.folder).iter().find_map(|folder| sync_folder(folder).err()),
             false => None,
         };
+        files.values().for_each(|grown| self.begin(grown));
         for grown in files.into_values() {
             if self.standing.broken.contains_key(&grown.update.facts.name) {
                 self.leave(grown);
@@ -164,11 +169,24 @@ impl Syncer {
                 None => updates.push(Update::File(self.noted(grown))),
             }
         }
+        // Behind the files: of one that the catalogue does not know they are not noted.
+        updates.extend(thumbnails.into_iter().map(|(name, bytes)| Update::Thumbnails { name, bytes }));
         self.stats.synced((self.clock.monotonic)().saturating_duration_since(began));
         if self.updates.blocking_send(updates).is_err() {
             tracing::warn!("catalogue is gone; start-up repair will find what it was not told");
         }
         (self.clock.monotonic)().saturating_duration_since(began)
+    }
+
+    /// Lets the system begin to write what a file grew by: what is under way for all of them together costs less, and ends sooner,
+    /// than one file after the other. The sync that follows is what counts, so this answer does not. Only what is new is named, which
+    /// is dirty: what is clean stays in memory for those who read it.
+    fn begin(&self, grown: &Grown) {
+        let from = self.standing.synced.get(&grown.update.facts.name).map_or(0, |extent| extent.bytes);
+        let new = grown.update.extent.bytes.checked_sub(from).and_then(NonZeroU64::new);
+        if new.is_some() {
+            let _is_advice = rustix::fs::fadvise(&grown.file, from, new, rustix::fs::Advice::DontNeed);
+        }
     }
 
     /// The file's folder and those above it, up to the root: any of them may be new.
@@ -231,7 +249,7 @@ fn cut_back(grown: &Grown, synced: Option<Extent>) -> Result<Option<FileUpdate>,
     let update = &grown.update;
     let name = &update.facts.name;
     let Some(synced) = synced else {
-        remove_file(name)?;
+        remove_recording(name)?;
         update.marker.as_deref().map_or(Ok(()), marker::remove)?;
         return Ok(None);
     };
@@ -243,6 +261,7 @@ fn cut_back(grown: &Grown, synced: Option<Extent>) -> Result<Option<FileUpdate>,
     };
     let gops = update.closed.iter().flatten().copied().take_while(is_synced).collect();
     Ok(match mend(name, Known { bytes: synced.bytes, gops })? {
+        // What its thumbnails come to is noted already.
         Mended::Closed { update: mended, .. } => {
             Some(FileUpdate { marker: update.marker.clone(), ..*mended })
         }

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use media_core::egress::recorder::thumbnails::NewestFrame;
 use media_core::egress::recorder::{Command, FileStart};
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::Part;
@@ -20,15 +22,20 @@ use super::{Failure, Job, Stream, count};
 use crate::marker;
 use crate::root::{Condition, Root};
 use crate::segment_file::{SegmentFile, free_name};
+use crate::thumbnails::Desk;
 
 /// Why a file ends whose disk went away or filled up; the keeper has said so, once for all files.
 const NOT_ADMITTED: &str = "its disk is full or not there";
+
+/// Thumbnails wait so long, at most, where no parts come that they could be written between.
+const TEND_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
     root: Arc<Root>,
     progress: Arc<Mutex<Progress>>,
     stats: Arc<DiskStats>,
     open: HashMap<PathName, OpenFile>,
+    desk: Desk,
 }
 
 struct OpenFile {
@@ -37,26 +44,49 @@ struct OpenFile {
     marker: PathBuf,
     /// Of the folder: when it is another, the disk may have gone meanwhile.
     epoch: u64,
+    /// The part that begins with the newest key frame, where thumbnails are kept; its bytes are the ring's.
+    newest: NewestFrame<Arc<Part>>,
 }
 
 impl Writer {
-    pub(super) fn new(root: Arc<Root>, progress: Arc<Mutex<Progress>>, stats: Arc<DiskStats>) -> Self {
-        Self { root, progress, stats, open: HashMap::new() }
+    pub(super) fn new(
+        root: Arc<Root>,
+        progress: Arc<Mutex<Progress>>,
+        stats: Arc<DiskStats>,
+        desk: Desk,
+    ) -> Self {
+        Self { root, progress, stats, open: HashMap::new(), desk }
     }
 
     /// Works until all senders are gone, then closes what is open.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
-            for command in &job.commands {
-                self.carry_out(&job.stream, command);
+        loop {
+            match jobs.recv_timeout(TEND_EVERY) {
+                Ok(job) => self.work(&job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            job.done(&self.stats);
-            self.stats
-                .open_files
-                .store(u64::try_from(self.open.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.keep_thumbnails();
         }
         let open: Vec<OpenFile> = self.open.drain().map(|(_, open)| open).collect();
         open.into_iter().for_each(|open| self.close(open));
+        self.keep_thumbnails();
+    }
+
+    fn work(&mut self, job: &Job) {
+        for command in &job.commands {
+            self.carry_out(&job.stream, command);
+        }
+        job.done(&self.stats);
+        self.stats.open_files.store(u64::try_from(self.open.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Writes the thumbnails that were made.
+    fn keep_thumbnails(&self) {
+        let kept = self.desk.keep(|| self.root.condition() == Condition::Usable);
+        if !kept.is_empty() {
+            lock(&self.progress).thumbnails.extend(kept);
+        }
     }
 
     fn carry_out(&mut self, stream: &Arc<Stream>, command: &Command) {
@@ -103,7 +133,10 @@ impl Writer {
         let name = free_name(wanted)?;
         let marker = marker::place(&self.root.folder, &name, start)?;
         match SegmentFile::create(name, &stream.path, start) {
-            Ok(file) => Ok(OpenFile { stream: Arc::clone(stream), file, marker, epoch }),
+            Ok(file) => {
+                let (stream, newest) = (Arc::clone(stream), NewestFrame::default());
+                Ok(OpenFile { stream, file, marker, epoch, newest })
+            }
             Err(error) => {
                 marker::remove(&marker)?;
                 Err(error)
@@ -111,15 +144,24 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, stream: &Arc<Stream>, part: &Part) {
+    fn append(&mut self, stream: &Arc<Stream>, part: &Arc<Part>) {
         let Some(open) = self.open.get_mut(&stream.path) else { return };
         let admitted = self.root.admits(open.epoch);
+        let (is_first, begin) = (open.file.is_empty(), open.file.end());
         let appended = if admitted { open.file.append(part) } else { Err(io::Error::other(NOT_ADMITTED)) };
         match appended {
             Ok(gop) => {
                 let written = u64::try_from(part.len_bytes).unwrap_or(0);
                 stream.stats.written_bytes.fetch_add(written, Ordering::Relaxed);
                 lock(&self.progress).grew(&open.file, stream, gop);
+                let Some(every) = stream.thumbnails_every().filter(|_| self.desk.is_open()) else { return };
+                // As the index has it: not each independent part begins a GOP.
+                if part.is_independent && (is_first || gop.is_some()) {
+                    open.newest.begin(begin, Arc::clone(part));
+                }
+                if let Some((taken, part)) = open.newest.reach(open.file.end(), every) {
+                    self.desk.order(&open.file.facts.name, taken, &part);
+                }
             }
             Err(error) => {
                 if let Some(open) = self.open.remove(&stream.path) {

@@ -1,7 +1,7 @@
 //! Picture: the recorded key frame that is shown at a time, out of its file.
 //!
-//! Nothing is kept for this beside the recording: the index says where each GOP begins, and its first sample is the key frame.
-//! So pictures are deleted, held and found with their file, whatever becomes of it.
+//! The index says where each GOP begins, and its first sample is the key frame: so there is a picture of everything recorded, deleted,
+//! held and found with its file. Of some a small one is kept beside that (-> `thumbnails`).
 
 use bytes::Bytes;
 use media_core::access_unit::ACCESS_UNIT_BYTES_MAX;
@@ -15,6 +15,7 @@ use media_core::time::WallTime;
 use super::{PlaybackError, Recordings, fault, gops_of, malformed};
 use crate::catalogue::FileRow;
 use crate::source::{ReadAt as _, Source};
+use crate::thumbnails;
 use crate::walk::part_at;
 
 /// Where a key frame lies.
@@ -50,6 +51,14 @@ impl Recordings {
 }
 
 impl PicturePlace {
+    /// The small picture of it that was kept, a JPEG file; blocks. `None` when there is none, or none that is whole.
+    pub fn kept(&self, _grant: &CameraGrant) -> Option<Bytes> {
+        thumbnails::file::find(&self.row.name, self.wall).unwrap_or_else(|error| {
+            tracing::debug!(file = %self.row.name.display(), %error, "thumbnails can't be read");
+            None
+        })
+    }
+
     /// Reads it; blocks. `None` when its file has no pictures or is gone. The grant proves that the gate let the caller at
     /// this camera.
     ///

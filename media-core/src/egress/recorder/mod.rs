@@ -24,6 +24,7 @@
 pub mod index;
 #[cfg(test)]
 mod tests;
+pub mod thumbnails;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -140,6 +140,7 @@ impl Recorded {
         } else if self.record.segment_duration != record.segment_duration {
             self.session.set_segment_duration(record.segment_duration);
         }
+        self.writer.keep_thumbnails(record.thumbnails_every);
         self.record.clone_from(record);
         if self.segmenter != segmenter {
             self.segmenter = segmenter;
@@ -297,6 +298,7 @@ impl Recorders {
                 return;
             }
         };
+        writer.keep_thumbnails(record.thumbnails_every);
         // The recorder reads on the server's own behalf; who plays recordings back passes the gate then.
         let grant = Gate::on_own_behalf(Action::Read, path);
         let recorder = Recorder::new(record.segment_duration, left);

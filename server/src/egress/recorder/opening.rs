@@ -8,6 +8,7 @@ use tracing::info_span;
 
 use super::{Recorders, RecordersSlot, open};
 use crate::config::resolved::Config;
+use crate::decode::pool::DecodePool;
 use crate::events::Events;
 use crate::paths::Paths;
 use crate::runtime::tasks::TaskSet;
@@ -24,6 +25,8 @@ pub(crate) struct Recording {
     pub(crate) media_tasks: TaskSet,
     /// Who wants to know of files.
     pub(crate) events: Events,
+    /// Makes thumbnails.
+    pub(crate) pool: Arc<DecodePool>,
 }
 
 impl Recording {
@@ -54,7 +57,10 @@ impl Recording {
             Ok::<_, storage::CatalogueError>(storage)
         });
         match opened.await {
-            Ok(Ok(storage)) => self.slot.set(Recorders::new(storage, &self.media_tasks)),
+            Ok(Ok(mut storage)) => {
+                storage.make_thumbnails(Arc::<DecodePool>::clone(&self.pool));
+                self.slot.set(Recorders::new(storage, &self.media_tasks));
+            }
             Ok(Err(error)) => tracing::error!(%error, "recordings are off; they are tried again"),
             Err(error) => {
                 tracing::error!(%error, "recordings are off: their start failed; it is tried again")

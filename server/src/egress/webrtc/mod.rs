@@ -22,7 +22,7 @@ mod media;
 mod negotiate;
 mod outbox;
 mod packets;
-mod receiver;
+pub(crate) mod receiver;
 mod resend;
 mod routes;
 mod sender;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use media_core::egress::webrtc::track_map::{MappedTrack, TrackMap, WireCodec};
 use media_core::rtsp::{MediaKind, SdpMedia};
 use str0m::Rtc;
@@ -65,6 +65,19 @@ fn media(track: &MappedTrack, kind: &str) -> SdpMedia {
     }
 }
 
+/// A packet as RTP has it, without header extensions.
+pub(crate) fn as_received(packet: &RtpPacket) -> Bytes {
+    let header = &packet.header;
+    let mut bytes = BytesMut::with_capacity(12 + packet.payload.len());
+    bytes.put_u8(2 << 6);
+    bytes.put_u8(u8::from(header.marker) << 7 | *header.payload_type);
+    bytes.put_u16(header.sequence_number);
+    bytes.put_u32(header.timestamp);
+    bytes.put_u32(*header.ssrc);
+    bytes.put_slice(&packet.payload);
+    bytes.freeze()
+}
+
 impl MediaReceiver {
     /// Nothing came yet.
     pub(super) fn new(
@@ -92,17 +105,9 @@ impl MediaReceiver {
 
     /// Takes a packet.
     pub(super) fn packet(&mut self, packet: &RtpPacket) {
-        let header = &packet.header;
-        let payload_type = *header.payload_type;
+        let payload_type = *packet.header.payload_type;
         let Some(track) = self.payload_types.iter().position(|known| *known == payload_type) else { return };
-        let mut bytes = BytesMut::with_capacity(12 + packet.payload.len());
-        bytes.put_u8(2 << 6);
-        bytes.put_u8(u8::from(header.marker) << 7 | payload_type);
-        bytes.put_u16(header.sequence_number);
-        bytes.put_u32(header.timestamp);
-        bytes.put_u32(*header.ssrc);
-        bytes.put_slice(&packet.payload);
-        self.publication.packet(track, MediaKind::Rtp, bytes.freeze());
+        self.publication.packet(track, MediaKind::Rtp, as_received(packet));
     }
 
     /// Hands what is whole to the readers, and asks for a key frame until there is one, and after a loss.

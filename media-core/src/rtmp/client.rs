@@ -1,0 +1,505 @@
+//! Client: the dialogue with a server that is asked for a stream, from our handshake to its media.
+//!
+//! ```text
+//!  Hello ─S0 S1─► Echo ─S2─► Connecting ─_result─► Creating ─_result─► Asking, Playing ─► Media ...
+//!  C0 C1           C2        connect                createStream        play               └─► Ended
+//!                              └─ _error: authmod=adobe ─► Authenticate: the shell connects again with what it was told
+//! ```
+//!
+//! Adobe's authentication (`authmod=adobe`) takes up to three connections: without a name, with it, and with the answer to the challenge that
+//! this brings. Other servers have user and password in the URL's query.
+//!
+//! Spec: RTMP s7.2; Enhanced RTMP v2 (`fourCcList`). What a server calls its refusals is told, what it writes beside is not: it may repeat a password.
+//! Limits: `COMMAND_BYTES_MAX`, [`CHALLENGE_BYTES_MAX`], those of `chunk` and `amf0`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use md5::{Digest as _, Md5};
+
+use super::amf0::{self, AmfError, Value};
+use super::chunk::{ChunkError, Message};
+use super::server::{COMMAND_BYTES_MAX, object_of};
+use super::wire::Wire;
+use super::{handshake, kind};
+
+/// The longest value of a challenge that is answered.
+pub const CHALLENGE_BYTES_MAX: usize = 256;
+
+/// The longest name of a refusal that is told.
+const CODE_BYTES_MAX: usize = 64;
+
+/// Transactions of ours.
+const CONNECT: f64 = 1.0;
+const CREATE_STREAM: f64 = 2.0;
+const PLAY: f64 = 3.0;
+
+/// What is asked for, of whom and by whom.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// `rtmp://HOST:PORT` or `rtmps://...`.
+    pub server: String,
+    /// The application: the URL's first two segments, or the first of two.
+    pub app: String,
+    /// The stream's name: the rest, with the query.
+    pub stream: String,
+    /// Who we are, for servers that ask.
+    pub user: Option<User>,
+    /// What the connections before have brought.
+    pub authentication: Authentication,
+    /// What we call ourselves.
+    pub user_agent: String,
+    /// Unlike that of other connections.
+    pub nonce: u32,
+}
+
+/// User name and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: String,
+}
+
+/// How far Adobe's authentication has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Authentication {
+    /// The server has not asked for it.
+    #[default]
+    None,
+    /// It has: this time the name is told.
+    Named,
+    /// It has sent a challenge.
+    Answer(Challenge),
+}
+
+/// What the answer is made of, besides the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    salt: String,
+    challenge: String,
+    opaque: String,
+}
+
+/// What a server brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// A message of pictures, sound or metadata.
+    Media(Message),
+    /// The stream is over.
+    Ended,
+}
+
+/// Why a server can't be asked any further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// It does not begin with RTMP's version 3.
+    #[error("server does not speak plain RTMP")]
+    Version,
+    /// Its chunks.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    /// Its commands.
+    #[error("command can't be read: {0}")]
+    Amf(#[from] AmfError),
+    /// A command over `COMMAND_BYTES_MAX`.
+    #[error("command of {got} bytes, the limit is {COMMAND_BYTES_MAX}")]
+    CommandTooLong {
+        /// Its bytes.
+        got: usize,
+    },
+    /// It says no.
+    #[error("server refuses: {code}")]
+    Refused {
+        /// What it calls that.
+        code: String,
+    },
+    /// It wants a name and a password, and there are none.
+    #[error("server wants a user and a password; write them into the source's URL")]
+    NoUser,
+    /// To be asked once more, with this.
+    #[error("server asks who we are")]
+    Authenticate(Authentication),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Hello,
+    Echo,
+    Connecting,
+    Creating,
+    /// The stream was asked for; some servers send without a word.
+    Playing,
+}
+
+/// One dialogue.
+pub struct ClientConnection {
+    config: ClientConfig,
+    stage: Stage,
+    wire: Wire,
+}
+
+impl ClientConnection {
+    /// A dialogue that begins: poll what is to be sent.
+    pub fn new(config: ClientConfig) -> Self {
+        let mut wire = Wire::default();
+        wire.put(handshake::hello());
+        Self { config, stage: Stage::Hello, wire }
+    }
+
+    /// The next bytes to be written, in order.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        self.wire.poll_transmit()
+    }
+
+    /// Takes what was received; call it until `None`.
+    ///
+    /// # Errors
+    /// [`ClientError`]: the connection is to be closed.
+    pub fn next_event(&mut self, buf: &mut BytesMut) -> Result<Option<ClientEvent>, ClientError> {
+        if self.stage == Stage::Hello {
+            if buf.first().is_some_and(|version| *version != handshake::VERSION) {
+                return Err(ClientError::Version);
+            }
+            let Some(mut hello) = self.wire.take_block(buf, handshake::HELLO_BYTES) else { return Ok(None) };
+            self.wire.put(hello.split_off(1).freeze());
+            self.stage = Stage::Echo;
+        }
+        if self.stage == Stage::Echo {
+            if self.wire.take_block(buf, handshake::BLOCK_BYTES).is_none() {
+                return Ok(None);
+            }
+            self.connect();
+        }
+        while let Some(message) = self.wire.next_message(buf)? {
+            if let Some(event) = self.message(message)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    fn connect(&mut self) {
+        let config = &self.config;
+        let proof = config.proof();
+        let app = format!("{}{proof}", config.app);
+        let object = object_of([
+            ("tcUrl", Value::Text(format!("{}/{app}", config.server))),
+            ("app", Value::Text(app)),
+            ("flashVer", Value::text(&config.user_agent)),
+            ("fpad", Value::Boolean(false)),
+            ("capabilities", Value::Number(15.0)),
+            ("audioCodecs", Value::Number(4071.0)),
+            ("videoCodecs", Value::Number(252.0)),
+            ("videoFunction", Value::Number(1.0)),
+            ("objectEncoding", Value::Number(0.0)),
+            ("fourCcList", Value::Array(["avc1", "hvc1", "mp4a", "Opus"].map(Value::text).to_vec())),
+        ]);
+        self.wire.set_chunk_size();
+        self.wire.command(0, &[Value::text("connect"), Value::Number(CONNECT), object]);
+        self.stage = Stage::Connecting;
+    }
+
+    fn message(&mut self, message: Message) -> Result<Option<ClientEvent>, ClientError> {
+        match message.kind {
+            kind::AUDIO | kind::VIDEO | kind::DATA | kind::DATA_AMF3 => {
+                Ok((self.stage == Stage::Playing).then_some(ClientEvent::Media(message)))
+            }
+            kind::COMMAND => self.command(&message.payload),
+            kind::COMMAND_AMF3 => self.command(message.payload.get(1..).unwrap_or_default()),
+            _ => Ok(None),
+        }
+    }
+
+    fn command(&mut self, payload: &[u8]) -> Result<Option<ClientEvent>, ClientError> {
+        if payload.len() > COMMAND_BYTES_MAX {
+            return Err(ClientError::CommandTooLong { got: payload.len() });
+        }
+        let values = amf0::read_all(payload)?;
+        let name = values.first().and_then(Value::as_text).unwrap_or_default();
+        let transaction = values.get(1).unwrap_or(&Value::Null);
+        let information = values.get(3).unwrap_or(&Value::Null);
+        match (name, self.stage) {
+            ("_result", Stage::Connecting) if *transaction == Value::Number(CONNECT) => {
+                let create = [Value::text("createStream"), Value::Number(CREATE_STREAM), Value::Null];
+                self.wire.command(0, &create);
+                self.stage = Stage::Creating;
+                Ok(None)
+            }
+            ("_result", Stage::Creating) if *transaction == Value::Number(CREATE_STREAM) => {
+                self.play(stream_number(information));
+                Ok(None)
+            }
+            ("_error", _) => Err(self.refusal(information)),
+            ("onStatus", Stage::Playing) => self.status(information),
+            // A server that hangs up says so.
+            ("close", _) => Ok(Some(ClientEvent::Ended)),
+            _ => Ok(None),
+        }
+    }
+
+    fn play(&mut self, stream: u32) {
+        let name = Value::text(&self.config.stream);
+        self.wire.command(stream, &[Value::text("play"), Value::Number(PLAY), Value::Null, name]);
+        self.stage = Stage::Playing;
+    }
+
+    fn status(&mut self, information: &Value) -> Result<Option<ClientEvent>, ClientError> {
+        let text = |name| information.get(name).and_then(Value::as_text).unwrap_or_default();
+        match (text("level"), text("code")) {
+            (_, "NetStream.Play.Stop" | "NetStream.Play.Complete" | "NetStream.Play.UnpublishNotify") => {
+                Ok(Some(ClientEvent::Ended))
+            }
+            ("error", code) => Err(ClientError::Refused { code: shown(code) }),
+            (_, code @ ("NetStream.Play.StreamNotFound" | "NetStream.Play.Failed")) => {
+                Err(ClientError::Refused { code: shown(code) })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What follows from an error: mostly nothing but the end.
+    fn refusal(&self, information: &Value) -> ClientError {
+        let text = |name| information.get(name).and_then(Value::as_text).unwrap_or_default();
+        let description = text("description");
+        if !description.contains("authmod=adobe") {
+            return ClientError::Refused { code: shown(text("code")) };
+        }
+        let challenge = Challenge::read(description);
+        match (&self.config.user, &self.config.authentication, challenge) {
+            (None, ..) => ClientError::NoUser,
+            (Some(_), Authentication::None, None) => ClientError::Authenticate(Authentication::Named),
+            (Some(_), Authentication::None | Authentication::Named, Some(challenge)) => {
+                ClientError::Authenticate(Authentication::Answer(challenge))
+            }
+            _ => ClientError::Refused { code: "user or password is wrong".to_owned() },
+        }
+    }
+}
+
+impl ClientConfig {
+    /// What is asked for by a URL's path and query, as encoders cut them: two segments are the application where there are more.
+    pub fn cut(target: &str) -> (String, String) {
+        let target = target.trim_start_matches('/');
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, format!("?{query}")),
+            None => (target, String::new()),
+        };
+        let segments: Vec<&str> = path.split('/').collect();
+        let (app, stream) = segments.split_at(segments.len().saturating_sub(1).clamp(1, 2));
+        match stream {
+            [] => (format!("{}{query}", app.join("/")), String::new()),
+            stream => (app.join("/"), format!("{}{query}", stream.join("/"))),
+        }
+    }
+
+    /// What is said of us behind the application's name.
+    fn proof(&self) -> String {
+        let Some(User { name, password }) = &self.user else { return String::new() };
+        match &self.authentication {
+            Authentication::None => String::new(),
+            Authentication::Named => format!("?authmod=adobe&user={name}"),
+            Authentication::Answer(Challenge { salt, challenge, opaque }) => {
+                let ours = format!("{:08x}", self.nonce);
+                let secret = digest(&[name, salt, password]);
+                // The challenge where the server has nothing opaque.
+                let theirs = if opaque.is_empty() { challenge } else { opaque };
+                let response = digest(&[&secret, theirs, &ours]);
+                format!("?authmod=adobe&user={name}&challenge={ours}&response={response}&opaque={opaque}")
+            }
+        }
+    }
+}
+
+impl Challenge {
+    /// Reads it out of `... ?reason=needauth&user=U&salt=S&challenge=C&opaque=O`.
+    fn read(description: &str) -> Option<Self> {
+        let (_, query) = description.split_once("?reason=needauth")?;
+        let value = |name: &str| {
+            let value = query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+            value
+                .map(str::trim)
+                .filter(|value| value.len() <= CHALLENGE_BYTES_MAX)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let (salt, challenge, opaque) = (value("salt"), value("challenge"), value("opaque"));
+        (!salt.is_empty()).then_some(Self { salt, challenge, opaque })
+    }
+}
+
+fn digest(parts: &[&str]) -> String {
+    let mut md5 = Md5::new();
+    parts.iter().for_each(|part| md5.update(part));
+    STANDARD.encode(md5.finalize())
+}
+
+/// Servers count their streams from 1.
+fn stream_number(value: &Value) -> u32 {
+    match value {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number that is none stays within bounds: it is only sent back"
+        )]
+        Value::Number(number) => *number as u32,
+        _ => super::server::STREAM,
+    }
+}
+
+/// A code as it may be logged: names with dots.
+fn shown(code: &str) -> String {
+    let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '.';
+    let code: String = code.chars().filter(plain).take(CODE_BYTES_MAX).collect();
+    if code.is_empty() { "without a reason".to_owned() } else { code }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtmp::chunk::{Heading, chunks};
+    use crate::rtmp::{Event, ServerConnection, Target};
+
+    fn config(target: &str) -> ClientConfig {
+        let (app, stream) = ClientConfig::cut(target);
+        ClientConfig {
+            server: "rtmp://10.0.0.1:1935".to_owned(),
+            app,
+            stream,
+            user: Some(User { name: "ana".to_owned(), password: "s3cret".to_owned() }),
+            authentication: Authentication::None,
+            user_agent: "test".to_owned(),
+            nonce: 0xc0ff_ee11,
+        }
+    }
+
+    fn said(client: &mut ClientConnection) -> BytesMut {
+        std::iter::from_fn(|| client.poll_transmit()).flatten().collect()
+    }
+
+    /// A client whose server has come through the handshake.
+    fn connecting(config: ClientConfig) -> (ClientConnection, String) {
+        let mut client = ClientConnection::new(config);
+        let hello = said(&mut client);
+        let mut answer = BytesMut::from(&handshake::answer(&hello).unwrap()[..]);
+        assert_eq!(client.next_event(&mut answer), Ok(None));
+        let connect = said(&mut client)[handshake::BLOCK_BYTES..].to_vec();
+        (client, String::from_utf8_lossy(&connect).into_owned())
+    }
+
+    fn command(values: &[Value]) -> BytesMut {
+        let heading = Heading { chunk_stream: 3, kind: kind::COMMAND, stream: 0, timestamp_ms: 0 };
+        let mut wire = BytesMut::from(&[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 1, 0, 0][..]);
+        chunks(heading, &[], amf0::write_all(values)).iter().for_each(|piece| wire.extend_from_slice(piece));
+        wire
+    }
+
+    fn refusing(description: &str) -> BytesMut {
+        let information = object_of([
+            ("level", Value::text("error")),
+            ("code", Value::text("NetConnection.Connect.Rejected")),
+            ("description", Value::text(description)),
+        ]);
+        command(&[Value::text("_error"), Value::Number(1.0), Value::Null, information])
+    }
+
+    #[test]
+    fn a_url_is_cut_as_encoders_cut_it() {
+        let cut = |target, app: &str, stream: &str| {
+            assert_eq!(ClientConfig::cut(target), (app.to_owned(), stream.to_owned()), "{target}");
+        };
+        cut("/live", "live", "");
+        cut("/live?a=b", "live?a=b", "");
+        cut("/live/cam", "live", "cam");
+        cut("/live/cam?user=u&pass=a/b", "live", "cam?user=u&pass=a/b");
+        cut("/live/inst/cam/7", "live/inst", "cam/7");
+        cut("", "", "");
+    }
+
+    #[test]
+    fn a_server_of_ours_is_asked_for_what_the_url_names() {
+        let mut client = ClientConnection::new(config("/live/cam_1?x=1"));
+        let mut server = ServerConnection::default();
+        let mut to_server = said(&mut client);
+        let mut event = None;
+        for _ in 0..8 {
+            event = event.or(server.next_event(&mut to_server).unwrap());
+            let mut to_client: BytesMut = std::iter::from_fn(|| server.poll_transmit()).flatten().collect();
+            assert_eq!(client.next_event(&mut to_client), Ok(None));
+            to_server.extend_from_slice(&said(&mut client));
+        }
+        let target = Target { path: "live/cam_1".to_owned(), query: "x=1".to_owned() };
+        assert_eq!(event, Some(Event::Play(target)));
+        server.playing();
+        let heading = Heading { chunk_stream: 6, kind: kind::VIDEO, stream: 1, timestamp_ms: 40 };
+        let mut to_client: BytesMut = std::iter::from_fn(|| server.poll_transmit()).flatten().collect();
+        chunks(heading, &[0x17], Bytes::new()).iter().for_each(|piece| to_client.extend_from_slice(piece));
+        let Ok(Some(ClientEvent::Media(message))) = client.next_event(&mut to_client) else {
+            panic!("no media")
+        };
+        assert_eq!((message.kind, message.timestamp_ms), (kind::VIDEO, 40));
+        server.refuse(crate::rtmp::Refusal::NotFound);
+        let mut to_client: BytesMut = std::iter::from_fn(|| server.poll_transmit()).flatten().collect();
+        let refused = Err(ClientError::Refused { code: "NetStream.Play.StreamNotFound".to_owned() });
+        assert_eq!(client.next_event(&mut to_client), refused);
+    }
+
+    /// The values were reckoned with Python's hashlib.
+    #[test]
+    fn adobes_authentication_takes_three_connections_and_shows_no_password() {
+        let (mut client, connect) = connecting(config("/live/cam"));
+        assert!(connect.contains("rtmp://10.0.0.1:1935/live") && !connect.contains("authmod"), "{connect}");
+        let first = client.next_event(&mut refusing("[ code=403 need auth; authmod=adobe ] : "));
+        assert_eq!(first, Err(ClientError::Authenticate(Authentication::Named)));
+        let named = ClientConfig { authentication: Authentication::Named, ..config("/live/cam") };
+        let (mut client, connect) = connecting(named);
+        assert!(connect.contains("live?authmod=adobe&user=ana"), "{connect}");
+        let text = "[ authmod=adobe ] : ?reason=needauth&user=ana&salt=5xQ=&challenge=aGk=&opaque=b3A=";
+        let Err(ClientError::Authenticate(answer)) = client.next_event(&mut refusing(text)) else {
+            panic!("no challenge")
+        };
+        let (mut client, connect) =
+            connecting(ClientConfig { authentication: answer, ..config("/live/cam") });
+        let expected = "&challenge=c0ffee11&response=NHDeNKvfOYZleOPxq79ytA==&opaque=b3A=";
+        assert!(connect.contains(expected) && !connect.contains("s3cret"), "{connect}");
+        // Wrong all the same: that is the end.
+        assert!(matches!(client.next_event(&mut refusing(text)), Err(ClientError::Refused { .. })));
+        let (mut client, _) = connecting(ClientConfig { user: None, ..config("/live/cam") });
+        assert_eq!(client.next_event(&mut refusing("authmod=adobe")), Err(ClientError::NoUser));
+    }
+
+    #[test]
+    fn a_refusal_is_told_without_what_stands_beside_it() {
+        let (mut client, _) = connecting(config("/live/cam"));
+        let error = client.next_event(&mut refusing("wrong password s3cret")).unwrap_err();
+        assert_eq!(error.to_string(), "server refuses: NetConnection.Connect.Rejected");
+    }
+
+    #[test]
+    fn hostile_servers_come_to_an_end_and_noise_never_panics() {
+        let mut client = ClientConnection::new(config("/live/cam"));
+        assert_eq!(client.next_event(&mut BytesMut::from("HTTP/1.1 400")), Err(ClientError::Version));
+        let mut state = 7_u64;
+        for _ in 0..500 {
+            let (mut client, _) = connecting(config("/live/cam"));
+            let mut noise = BytesMut::new();
+            for _ in 0..300 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                noise.extend_from_slice(&state.to_be_bytes()[..1]);
+            }
+            while let Ok(Some(_)) = client.next_event(&mut noise) {}
+        }
+        // A command of a megabyte is not read.
+        let (mut client, _) = connecting(config("/live/cam"));
+        let long = Value::Array(vec![Value::text(&"x".repeat(60_000)), Value::text(&"x".repeat(60_000))]);
+        assert!(matches!(client.next_event(&mut command(&[long])), Err(ClientError::CommandTooLong { .. })));
+        // Media before it was asked for is nothing.
+        let (mut client, _) = connecting(config("/live/cam"));
+        let heading = Heading { chunk_stream: 6, kind: kind::VIDEO, stream: 1, timestamp_ms: 0 };
+        let mut wire = BytesMut::new();
+        chunks(heading, &[0x17], Bytes::new()).iter().for_each(|piece| wire.extend_from_slice(piece));
+        assert_eq!(client.next_event(&mut wire), Ok(None));
+    }
+}

@@ -1,0 +1,196 @@
+//! Statement: a text with its values, and the rows that come back, whichever database they are from.
+
+use std::borrow::Cow;
+
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Type};
+
+use super::{Database, Writing};
+use crate::catalogue::CatalogueError;
+
+/// A statement and what stands for its `$1`, `$2` ...
+#[derive(Debug)]
+pub(in crate::catalogue) struct Query {
+    sql: SqlStr,
+    values: Vec<Value>,
+}
+
+/// Begins a statement.
+pub(in crate::catalogue) fn query(sql: impl SqlSafeStr) -> Query {
+    Query { sql: sql.into_sql_str(), values: Vec::new() }
+}
+
+/// A value of a statement.
+#[derive(Debug)]
+pub(in crate::catalogue) enum Value {
+    Integer(Option<i64>),
+    Text(Option<String>),
+    Bytes(Vec<u8>),
+}
+
+/// The statement of one driver.
+macro_rules! bound {
+    ($driver:ty, $query:expr) => {{
+        let Query { sql, values } = $query;
+        values.into_iter().fold(sqlx::query::<$driver>(sql), |bound, value| match value {
+            Value::Integer(value) => bound.bind(value),
+            Value::Text(value) => bound.bind(value),
+            Value::Bytes(value) => bound.bind(value),
+        })
+    }};
+}
+
+impl Query {
+    /// The next value.
+    pub(in crate::catalogue) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// All rows.
+    pub(in crate::catalogue) async fn fetch_all(
+        self,
+        database: &Database,
+    ) -> Result<Vec<Row>, CatalogueError> {
+        match database {
+            Database::Sqlite(pool) => {
+                let rows = bound!(Sqlite, self).fetch_all(pool).await?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+            Database::Postgres(server) => Box::pin(server.read(self)).await,
+        }
+    }
+
+    /// The first row, if there is one.
+    pub(in crate::catalogue) async fn fetch_optional(
+        self,
+        database: &Database,
+    ) -> Result<Option<Row>, CatalogueError> {
+        Ok(self.fetch_all(database).await?.into_iter().next())
+    }
+
+    /// The row of a statement that always has one.
+    pub(in crate::catalogue) async fn fetch_one(self, database: &Database) -> Result<Row, CatalogueError> {
+        Ok(self.fetch_optional(database).await?.ok_or(sqlx::Error::RowNotFound)?)
+    }
+
+    /// Writes by itself; how many rows that changed.
+    pub(in crate::catalogue) async fn commit(self, database: &Database) -> Result<u64, CatalogueError> {
+        if let Database::Sqlite(pool) = database {
+            return Ok(bound!(Sqlite, self).execute(pool).await?.rows_affected());
+        }
+        let mut writing = database.write().await?;
+        let changed = self.execute(&mut writing).await?;
+        writing.commit().await?;
+        Ok(changed)
+    }
+
+    /// Writes with others; how many rows that changed.
+    pub(in crate::catalogue) async fn execute(self, writing: &mut Writing) -> Result<u64, CatalogueError> {
+        match writing {
+            Writing::Sqlite(transaction) => {
+                Ok(bound!(Sqlite, self).execute(&mut **transaction).await?.rows_affected())
+            }
+            Writing::Postgres(session) => Box::pin(session.execute(self)).await,
+        }
+    }
+
+    /// Writes or reads with others; its one row.
+    pub(in crate::catalogue) async fn returning(self, writing: &mut Writing) -> Result<Row, CatalogueError> {
+        let row = match writing {
+            Writing::Sqlite(transaction) => {
+                bound!(Sqlite, self).fetch_optional(&mut **transaction).await?.map(Row::Sqlite)
+            }
+            Writing::Postgres(session) => Box::pin(session.fetch_all(self)).await?.into_iter().next(),
+        };
+        Ok(row.ok_or(sqlx::Error::RowNotFound)?)
+    }
+
+    /// For PostgreSQL's driver, without a name on the server: between two transactions PgBouncer gives us another connection,
+    /// whose server never heard of it.
+    pub(super) fn unnamed(self) -> sqlx::query::Query<'static, Postgres, sqlx::postgres::PgArguments> {
+        bound!(Postgres, self).persistent(false)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Integer(Some(value))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(value: Option<i64>) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(Some(value.to_owned()))
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(value: Option<&str>) -> Self {
+        Self::Text(value.map(str::to_owned))
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(Some(value))
+    }
+}
+
+impl From<&String> for Value {
+    fn from(value: &String) -> Self {
+        value.as_str().into()
+    }
+}
+
+impl From<Cow<'_, str>> for Value {
+    fn from(value: Cow<'_, str>) -> Self {
+        value.into_owned().into()
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(value)
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(value: &[u8]) -> Self {
+        Self::Bytes(value.to_owned())
+    }
+}
+
+/// What came back.
+pub(in crate::catalogue) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// What a column may hold.
+pub(in crate::catalogue) trait Column:
+    for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>
+{
+}
+
+impl<T> Column for T where
+    T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>
+{
+}
+
+impl Row {
+    /// The column of a number, from 0.
+    pub(in crate::catalogue) fn try_get<T: Column>(&self, column: usize) -> Result<T, sqlx::Error> {
+        match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        }
+    }
+}
