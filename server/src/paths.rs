@@ -393,9 +393,9 @@ fn entry(wanted: &Wanted, stream: &Arc<Stream>, (feed, forwards): (&Feed, &Arc<F
         start_timeout: on_demand.map_or(FIRST_PICTURE_WAIT, |on_demand| on_demand.start_timeout),
         conf_name: Arc::clone(&wanted.conf_name),
         is_on_demand: on_demand.is_some(),
+        pulled: feed.kind(),
         sent_on,
         forwards: Arc::clone(forwards),
-        pulled: feed.kind(),
         point: feed.point(),
     })
 }

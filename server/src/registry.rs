@@ -76,12 +76,12 @@ pub(crate) struct PathEntry {
     pub(crate) conf_name: Arc<str>,
     /// It is connected only while there are readers.
     pub(crate) is_on_demand: bool,
+    /// How its media is asked for, if it is.
+    pub(crate) pulled: Option<SourceKind>,
     /// Where else its media is sent.
     pub(crate) forwards: Arc<Forwards>,
     /// Set when RTSP readers may be sent elsewhere.
     pub(crate) sent_on: Option<SentOn>,
-    /// How its media is asked for, if it is.
-    pub(crate) pulled: Option<SourceKind>,
     /// Where publishers come, if they do.
     pub(crate) point: Option<Arc<PublishPoint>>,
 }
@@ -111,9 +111,9 @@ impl PathEntry {
             start_timeout,
             conf_name,
             is_on_demand: false,
+            pulled: Some(SourceKind::Rtsp),
             forwards: Arc::default(),
             sent_on: None,
-            pulled: Some(SourceKind::Rtsp),
             point: None,
         })
     }

@@ -7,8 +7,8 @@
 
 use bytes::{Buf as _, Bytes};
 
+use super::Codec;
 use super::demux::{Kind, Raw};
-use super::{Codec, VIDEO_RATE};
 use crate::access_unit::ACCESS_UNIT_BYTES_MAX;
 use crate::rtmp::record::{self, Record};
 

@@ -34,6 +34,17 @@ pub enum Step {
     Over,
 }
 
+/// What a playlist was when it was last loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listing {
+    /// It had brought something new.
+    Growing,
+    /// It had not.
+    Same,
+    /// All there will be.
+    Ended,
+}
+
 /// One media playlist being followed.
 #[derive(Debug)]
 pub struct Follower {
@@ -41,8 +52,7 @@ pub struct Follower {
     waiting: VecDeque<Segment>,
     target_duration: Duration,
     loaded_at: Instant,
-    is_changed: bool,
-    is_ended: bool,
+    listing: Listing,
     /// What comes next does not go on with what came.
     is_broken: bool,
 }
@@ -55,26 +65,21 @@ impl Follower {
             waiting: VecDeque::new(),
             target_duration: Duration::ZERO,
             loaded_at: now,
-            is_changed: false,
-            is_ended: false,
+            listing: Listing::Same,
             is_broken: false,
         }
     }
 
     /// Takes the playlist as it was at `now`.
     pub fn handle_playlist(&mut self, playlist: MediaPlaylist, now: Instant) {
-        let MediaPlaylist { target_duration, segments, is_ended } = playlist;
-        self.loaded_at = now;
-        (self.target_duration, self.is_ended) = (target_duration, is_ended);
-        let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
-            self.is_changed = false;
-            return;
-        };
+        (self.loaded_at, self.target_duration) = (now, playlist.target_duration);
+        self.listing = if playlist.is_ended { Listing::Ended } else { Listing::Same };
+        let (Some(first), Some(last)) = (playlist.segments.first(), playlist.segments.last()) else { return };
         let begin = match self.next_msn {
-            None => start(&segments, target_duration, is_ended),
+            None => start(&playlist),
             Some(next) if last.msn.saturating_add(1 + STALE_SEGMENTS_MAX) < next => {
                 self.is_broken = true;
-                start(&segments, target_duration, is_ended)
+                start(&playlist)
             }
             Some(next) if first.msn > next => {
                 self.is_broken = true;
@@ -83,9 +88,11 @@ impl Follower {
             Some(next) => next,
         };
         let end = last.msn.saturating_add(1);
-        self.is_changed = end > begin;
+        if end > begin && !playlist.is_ended {
+            self.listing = Listing::Growing;
+        }
         self.next_msn = Some(end.max(begin));
-        self.waiting.extend(segments.into_iter().filter(|segment| segment.msn >= begin));
+        self.waiting.extend(playlist.segments.into_iter().filter(|segment| segment.msn >= begin));
     }
 
     /// What is to be done next.
@@ -98,11 +105,12 @@ impl Follower {
             segment.is_discontinuous |= std::mem::take(&mut self.is_broken);
             return Step::Fetch(segment);
         }
-        if self.is_ended {
-            return Step::Over;
-        }
-        // Half as long where the one before had brought nothing new.
-        let wait = if self.is_changed { self.target_duration } else { self.target_duration / 2 };
+        let wait = match self.listing {
+            Listing::Growing => self.target_duration,
+            // Half as long: it is late.
+            Listing::Same => self.target_duration / 2,
+            Listing::Ended => return Step::Over,
+        };
         Step::ReloadAt(self.loaded_at + wait.max(RELOAD_MIN))
     }
 
@@ -123,15 +131,15 @@ impl Follower {
 }
 
 /// The first segment that is taken.
-fn start(segments: &[Segment], target_duration: Duration, is_ended: bool) -> u64 {
-    let first = segments.first().map_or(0, |segment| segment.msn);
-    if is_ended {
+fn start(playlist: &MediaPlaylist) -> u64 {
+    let first = playlist.segments.first().map_or(0, |segment| segment.msn);
+    if playlist.is_ended {
         return first;
     }
     let mut distance = Duration::ZERO;
-    for segment in segments.iter().rev() {
+    for segment in playlist.segments.iter().rev() {
         distance += segment.duration;
-        if distance >= target_duration * START_TARGETS {
+        if distance >= playlist.target_duration * START_TARGETS {
             return segment.msn;
         }
     }

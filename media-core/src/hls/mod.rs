@@ -25,10 +25,11 @@ mod ts;
 use bytes::Bytes;
 
 pub use demux::{DemuxError, Demuxer};
+pub use fmp4::Fmp4Error;
 pub use follow::{Follower, Step};
-pub use pace::Pacer;
+pub use pace::{Haste, Pacer};
 pub use playlist::{
-    ByteRange, Choice, MediaPlaylist, Multivariant, PLAYLIST_BYTES_MAX, Playlist, PlaylistError,
+    ByteRange, Choice, InitSegment, MediaPlaylist, Multivariant, PLAYLIST_BYTES_MAX, Playlist, PlaylistError,
     SEGMENTS_MAX, Segment, URI_BYTES_MAX,
 };
 

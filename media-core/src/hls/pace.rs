@@ -19,6 +19,15 @@ const STEP_US_MAX: i64 = 10_000_000;
 /// With a backlog, time runs faster by one part in so many.
 const HURRY_DIVISOR: u32 = 20;
 
+/// How fast time runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// As the source's.
+    None,
+    /// A little faster: more is there than should be.
+    Some,
+}
+
 /// The clock of one session.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pacer {
@@ -33,9 +42,8 @@ struct Anchor {
 }
 
 impl Pacer {
-    /// When a unit is due that is decoded at `at_us` of the source's clock; asked in the order of these times, once for each. With
-    /// `is_hurried`, a little earlier than its time.
-    pub fn due(&mut self, at_us: i64, is_hurried: bool, now: Instant) -> Instant {
+    /// When a unit is due that is decoded at `at_us` of the source's clock; asked in the order of these times, once for each.
+    pub fn due(&mut self, at_us: i64, haste: Haste, now: Instant) -> Instant {
         let due = self.anchor.and_then(|anchor| {
             let step_us = at_us.checked_sub(anchor.at_us).filter(|step| step.abs() <= STEP_US_MAX)?;
             let step = Duration::from_micros(step_us.unsigned_abs());
@@ -43,7 +51,7 @@ impl Pacer {
                 // Sound and pictures of one instant come in either order.
                 return anchor.due.checked_sub(step);
             }
-            let hurry = if is_hurried { step / HURRY_DIVISOR } else { Duration::ZERO };
+            let hurry = if haste == Haste::Some { step / HURRY_DIVISOR } else { Duration::ZERO };
             Some(anchor.due + step - hurry)
         });
         let due = due.filter(|due| *due + LATE_MAX >= now).unwrap_or(now);

@@ -13,6 +13,11 @@ const INIT: &[u8] = include_bytes!("../../../fixtures/hls/init.mp4");
 const FRAGMENTS: [&[u8]; 2] =
     [include_bytes!("../../../fixtures/hls/f0.m4s"), include_bytes!("../../../fixtures/hls/f1.m4s")];
 
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 fn units(brought: &[Brought], track: usize) -> Vec<&Unit> {
     let units = brought.iter().filter_map(|one| match one {
         Brought::Unit(unit) if unit.track == track => Some(unit),
@@ -27,9 +32,9 @@ fn demuxed(demuxer: &mut Demuxer, segment: &[u8]) -> Vec<Brought> {
     out
 }
 
-/// Tracks are told once; then pictures and sound with these counts and first presentation times.
-fn check(brought: &[Brought], is_first: bool, pictures: (usize, u32), sound: (usize, u32)) {
-    let told: Vec<_> = brought
+/// Tracks are told so often; then pictures and sound with these counts and first presentation times.
+fn check(brought: &[Brought], told: usize, pictures: (usize, u32), sound: (usize, u32)) {
+    let names: Vec<_> = brought
         .iter()
         .filter_map(|one| match one {
             Brought::Tracks(setups) => {
@@ -38,8 +43,8 @@ fn check(brought: &[Brought], is_first: bool, pictures: (usize, u32), sound: (us
             _ => None,
         })
         .collect::<Vec<Vec<_>>>();
-    let expected = vec![vec![("H264", 90_000), ("mpeg4-generic", 48_000)]];
-    assert_eq!(told, if is_first { expected } else { Vec::new() });
+    let expected = vec![("H264", 90_000), ("mpeg4-generic", 48_000)];
+    assert_eq!(names, vec![expected; told]);
     for (track, (count, first)) in [pictures, sound].into_iter().enumerate() {
         let units = units(brought, track);
         assert_eq!((units.len(), units[0].rtp_timestamp), (count, first), "track {track}");
@@ -57,13 +62,13 @@ fn ts_and_fmp4_hold_the_same_pictures_and_sound() {
     let mut ts = Demuxer::default();
     let from_ts = TS.map(|segment| demuxed(&mut ts, segment));
     assert_eq!(ts.take_malformed(), 0);
-    check(&from_ts[0], true, (25, 133_200), (45, 131_280 * 48 / 90));
-    check(&from_ts[1], false, (25, 223_200), (50, 217_680 * 48 / 90));
+    check(&from_ts[0], 1, (25, 133_200), (45, 131_280 * 48 / 90));
+    check(&from_ts[1], 0, (25, 223_200), (50, 217_680 * 48 / 90));
     let mut fmp4 = Demuxer::default();
     fmp4.init(&Bytes::from_static(INIT)).unwrap();
     let from_fmp4 = FRAGMENTS.map(|segment| demuxed(&mut fmp4, segment));
-    check(&from_fmp4[0], true, (25, 1024 * 90_000 / 12_800), (45, 2784));
-    check(&from_fmp4[1], false, (25, 13_824 * 90_000 / 12_800), (50, 2784 + 45 * 1024));
+    check(&from_fmp4[0], 1, (25, 1024 * 90_000 / 12_800), (45, 2784));
+    check(&from_fmp4[1], 0, (25, 13_824 * 90_000 / 12_800), (50, 2784 + 45 * 1024));
     let sets = from_fmp4[0].iter().find_map(|one| match one {
         Brought::ParameterSets { track: 0, nals } => Some(nals.iter().map(|nal| nal[0] & 0x1f).collect()),
         _ => None,
@@ -88,7 +93,7 @@ fn after_a_discontinuity_tracks_are_told_anew() {
     let mut demuxer = Demuxer::default();
     demuxed(&mut demuxer, TS[0]);
     demuxer.discontinuity();
-    check(&demuxed(&mut demuxer, TS[1]), true, (25, 223_200), (50, 217_680 * 48 / 90));
+    check(&demuxed(&mut demuxer, TS[1]), 1, (25, 223_200), (50, 217_680 * 48 / 90));
 }
 
 #[test]
@@ -220,7 +225,7 @@ fn fetched(follower: &mut Follower) -> Vec<i64> {
 
 #[test]
 fn a_live_playlist_is_begun_three_target_durations_from_its_end_and_followed() {
-    let now = Instant::now();
+    let now = now();
     let mut follower = Follower::new(now);
     follower.handle_playlist(live(10, 6), now);
     assert_eq!(fetched(&mut follower), [13, 14, 15]);
@@ -243,7 +248,7 @@ fn a_live_playlist_is_begun_three_target_durations_from_its_end_and_followed() {
 
 #[test]
 fn what_is_over_is_read_from_its_beginning_to_its_end() {
-    let now = Instant::now();
+    let now = now();
     let mut follower = Follower::new(now);
     follower.handle_playlist(MediaPlaylist { is_ended: true, ..live(0, 9) }, now);
     assert_eq!(fetched(&mut follower).len(), 9);
@@ -252,7 +257,7 @@ fn what_is_over_is_read_from_its_beginning_to_its_end() {
 
 #[test]
 fn a_zero_target_duration_is_not_asked_for_without_end() {
-    let now = Instant::now();
+    let now = now();
     let mut follower = Follower::new(now);
     follower.handle_playlist(media("#EXT-X-TARGETDURATION:0\n"), now);
     assert_eq!(follower.step(), Step::ReloadAt(now + Duration::from_millis(500)));
@@ -260,17 +265,17 @@ fn a_zero_target_duration_is_not_asked_for_without_end() {
 
 #[test]
 fn units_are_due_as_far_apart_as_their_times_are() {
-    let now = Instant::now();
+    let now = now();
     let ms = |n: u64| now + Duration::from_millis(n);
     let mut pacer = Pacer::default();
-    assert_eq!(pacer.due(5_000_000, false, now), now);
-    assert_eq!(pacer.due(5_040_000, false, now), ms(40));
+    assert_eq!(pacer.due(5_000_000, Haste::None, now), now);
+    assert_eq!(pacer.due(5_040_000, Haste::None, now), ms(40));
     // Sound of a moment before; then the next picture.
-    assert_eq!(pacer.due(5_030_000, false, now), ms(30));
-    assert_eq!(pacer.due(5_080_000, false, now), ms(80));
+    assert_eq!(pacer.due(5_030_000, Haste::None, now), ms(30));
+    assert_eq!(pacer.due(5_080_000, Haste::None, now), ms(80));
     // A backlog: a twentieth faster. A clock that jumps, and one that is late, go on from now.
-    assert_eq!(pacer.due(6_080_000, true, now), ms(80 + 950));
-    assert_eq!(pacer.due(90_000_000, false, ms(500)), ms(500));
-    assert_eq!(pacer.due(90_040_000, false, ms(9_000)), ms(9_000));
+    assert_eq!(pacer.due(6_080_000, Haste::Some, now), ms(80 + 950));
+    assert_eq!(pacer.due(90_000_000, Haste::None, ms(500)), ms(500));
+    assert_eq!(pacer.due(90_040_000, Haste::None, ms(9_000)), ms(9_000));
     assert_eq!(rtp_time(90_040_000, 48_000), 4_321_920);
 }

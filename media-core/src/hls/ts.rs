@@ -51,6 +51,22 @@ pub(super) struct TsDemuxer {
     sound: Sound,
 }
 
+/// Where a packet stands in what its stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Something begins in it.
+    Start,
+    /// It goes on with what began.
+    Later,
+}
+
+/// A PES packet's header, read.
+struct PesHeader<'a> {
+    /// Presentation and decoding, where it has any.
+    times: Option<(i64, i64)>,
+    payload: &'a [u8],
+}
+
 /// A table's section on its way.
 #[derive(Debug, Default)]
 struct Section {
@@ -126,7 +142,7 @@ impl TsDemuxer {
     fn packet(&mut self, packet: &[u8], out: &mut Vec<Raw>) -> Option<()> {
         let (head, rest) = packet.split_first_chunk::<4>()?;
         let [_, high, low, flags] = *head;
-        let is_start = high & 0x40 != 0;
+        let place = if high & 0x40 != 0 { Place::Start } else { Place::Later };
         let pid = u16::from_be_bytes([high & 0x1f, low]);
         if high & 0x80 != 0 || flags & 0xc0 != 0 {
             // Broken, or scrambled.
@@ -141,17 +157,17 @@ impl TsDemuxer {
             _ => return Some(()),
         };
         if pid == 0 {
-            if let Some(section) = self.pat.push(payload, is_start)? {
+            if let Some(section) = self.pat.push(payload, place)? {
                 self.pmt_pid = program_map_pid(&section);
             }
         } else if Some(pid) == self.pmt_pid {
-            if let Some(section) = self.pmt.push(payload, is_start)? {
+            if let Some(section) = self.pmt.push(payload, place)? {
                 self.streams(&section)?;
             }
         } else if self.video.as_ref().is_some_and(|stream| stream.pid == pid) {
-            self.elementary(Kind::Video, payload, is_start, out)?;
+            self.elementary(Kind::Video, (payload, place), out)?;
         } else if self.audio.as_ref().is_some_and(|stream| stream.pid == pid) {
-            self.elementary(Kind::Audio, payload, is_start, out)?;
+            self.elementary(Kind::Audio, (payload, place), out)?;
         }
         Some(())
     }
@@ -178,14 +194,14 @@ impl TsDemuxer {
         Some(())
     }
 
-    fn elementary(&mut self, kind: Kind, payload: &[u8], is_start: bool, out: &mut Vec<Raw>) -> Option<()> {
-        if !is_start {
+    fn elementary(&mut self, kind: Kind, (payload, place): (&[u8], Place), out: &mut Vec<Raw>) -> Option<()> {
+        if place == Place::Later {
             if let Some(pes) = self.stream(kind).and_then(|stream| stream.pes.as_mut()) {
                 pes.push(payload);
             }
             return Some(());
         }
-        let (times, payload) = pes_header(payload)?;
+        let PesHeader { times, payload } = pes_header(payload)?;
         let Some((pts, dts)) = times else {
             // It goes on with the one before.
             if let Some(pes) = self.stream(kind).and_then(|stream| stream.pes.as_mut()) {
@@ -246,9 +262,9 @@ impl Pes {
 
 impl Section {
     /// Takes a packet's payload, and hands out the section once it is whole. `None` when it makes no sense.
-    fn push(&mut self, payload: &[u8], is_start: bool) -> Option<Option<Vec<u8>>> {
+    fn push(&mut self, payload: &[u8], place: Place) -> Option<Option<Vec<u8>>> {
         let mut payload = payload;
-        if is_start {
+        if place == Place::Start {
             let (pointer, rest) = payload.split_first()?;
             payload = rest.get(usize::from(*pointer)..)?;
             self.bytes.clear();
@@ -283,7 +299,7 @@ impl Sound {
         while rest.len() >= 7 {
             let frame = Adts::read(rest).ok().flatten()?;
             let Some((whole, after)) = rest.split_at_checked(frame.bytes) else { break };
-            if self.config != frame.config {
+            if *self.config != frame.config {
                 self.config = Bytes::copy_from_slice(&frame.config);
                 (self.rate, self.next) = (frame.rate, None);
             }
@@ -372,13 +388,13 @@ fn program_map_pid(section: &[u8]) -> Option<u16> {
 }
 
 /// A PES packet's times (presentation, decoding) and the bytes behind its header.
-fn pes_header(payload: &[u8]) -> Option<(Option<(i64, i64)>, &[u8])> {
+fn pes_header(payload: &[u8]) -> Option<PesHeader<'_>> {
     let (head, rest) = payload.split_first_chunk::<9>()?;
     let [0, 0, 1, _, _, _, _, flags, length] = *head else { return None };
     let (fields, data) = rest.split_at_checked(usize::from(length))?;
     let pts = (flags & 0x80 != 0).then(|| time(fields)).flatten();
     let dts = (flags & 0x40 != 0).then(|| time(fields.get(5..)?)).flatten();
-    Some((pts.map(|pts| (pts, dts.unwrap_or(pts))), data))
+    Some(PesHeader { times: pts.map(|pts| (pts, dts.unwrap_or(pts))), payload: data })
 }
 
 /// 33 bits with markers between them.

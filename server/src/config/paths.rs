@@ -240,8 +240,8 @@ fn source(reader: &mut Reader<'_>, path_place: &Place, name: &EntryName) -> Opti
         Some(later) if LATER_SCHEMES.contains(&later) => Some(Source::Later(format!("{later} sources"))),
         Some(_) | None => {
             let expected = Expected::Other(
-                "a source: write \"publisher\", \"redirect\" or a URL that begins with rtsp://, rtsps://, rtmp://, rtmps://, http://, \
-                 https://, whep:// or wheps://",
+                "a source: write \"publisher\", \"redirect\" or a URL that begins with rtsp://, rtsps://, rtmp://, rtmps://, \
+                 http://, https://, whep:// or wheps://",
             );
             reader.faults().add(place, bad(expected));
             None
@@ -266,10 +266,9 @@ fn pulled(url: SourceUrl, reader: &mut Reader<'_>) -> PulledSource {
         text => values::fingerprint(text).map(Some),
     });
     // Read whatever the protocol: a wrong value shall not wait for the day it matters.
-    let transport = rtsp_transport(reader);
+    let (transport, play) = (rtsp_transport(reader), play::resolve(reader));
     match url.scheme() {
         SourceScheme::Rtsp | SourceScheme::Rtsps => {
-            let play = play::resolve(reader);
             PulledSource::Rtsp(RtspSource { url, transport, fingerprint, play })
         }
         SourceScheme::Rtmp | SourceScheme::Rtmps => PulledSource::Rtmp(RemoteSource { url, fingerprint }),

@@ -38,7 +38,7 @@ pub(crate) enum ConnectError {
     Setup(#[from] SetupError),
 }
 
-/// Connects to a source; the caller bounds the time.
+/// Connects to what a path's media is asked of; the caller bounds the time.
 pub(super) async fn connect(
     url: &SourceUrl,
     fingerprint: Option<[u8; 32]>,

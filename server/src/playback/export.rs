@@ -256,6 +256,7 @@ impl Exports {
     pub(super) fn describe(&self, id: Uuid) -> Option<Value> {
         let job = self.jobs().get(&id)?.clone();
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let total = load(&job.progress.total_bytes);
         let (state, bytes, error) = match &job.state {
             State::Queued => ("queued", None, None),
             State::Running => ("running", None, None),
@@ -267,8 +268,9 @@ impl Exports {
             "state": state,
             "error": error,
             "bytes": bytes,
-            "writtenBytes": load(&job.progress.written_bytes),
-            "totalBytes": load(&job.progress.total_bytes),
+            // Of video: heads and the manifest follow.
+            "writtenBytes": load(&job.progress.written_bytes).min(total),
+            "totalBytes": total,
             "created": rfc3339(job.created),
             "request": job.request,
         }))

@@ -7,7 +7,7 @@ CREATE TABLE thumbnails (
 );
 
 -- A path's usage counts them. With the last file of its path its usage is gone, whichever comes first.
-CREATE FUNCTION thumbnails_counted() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION thumbnails_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP <> 'INSERT' THEN
         UPDATE usage SET bytes = bytes - OLD.bytes WHERE path = OLD.path;
@@ -18,5 +18,5 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER thumbnails_come_and_go AFTER INSERT OR UPDATE OR DELETE ON thumbnails FOR EACH ROW
-    EXECUTE FUNCTION thumbnails_counted();
+CREATE TRIGGER thumbnails_changed AFTER INSERT OR UPDATE OR DELETE ON thumbnails FOR EACH ROW
+    EXECUTE FUNCTION thumbnails_changed();

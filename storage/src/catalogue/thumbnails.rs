@@ -12,7 +12,7 @@ pub(super) async fn write_thumbnails(
     bytes: u64,
 ) -> Result<(), CatalogueError> {
     query(
-        "INSERT INTO thumbnails (file, path, bytes) SELECT id, path, $1 FROM files WHERE name = $2 \
+        "INSERT INTO thumbnails (file, path, bytes) SELECT id, path, CAST($1 AS BIGINT) FROM files WHERE name = $2 \
          ON CONFLICT (file) DO UPDATE SET bytes = excluded.bytes",
     )
     .bind(signed(bytes))

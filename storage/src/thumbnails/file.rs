@@ -81,20 +81,27 @@ pub(crate) fn find(recording: &Path, taken: WallTime) -> io::Result<Option<Bytes
 /// Cuts off what a crash left behind the last whole picture; the file's length comes back, or nothing when there is none of ours.
 pub(crate) fn mend(recording: &Path) -> io::Result<Option<u64>> {
     let name = beside(recording);
-    let Some(file) = open(&name)? else { return Ok(None) };
-    let len = file.metadata()?.len();
-    let Some(last) = entries(&file, len).last() else { return Ok(None) };
-    if last.end() < len {
-        File::options().write(true).open(&name)?.set_len(last.end())?;
+    if !is_ours(&name)? {
+        return Ok(None);
     }
-    Ok(Some(last.end()))
+    let file = File::options().read(true).write(true).open(&name)?;
+    let len = file.metadata()?.len();
+    let end = entries(&file, len).last().map_or(0, |last| last.end());
+    if end < len {
+        file.set_len(end)?;
+    }
+    Ok(Some(end))
 }
 
-/// Whether a file begins with a thumbnail of ours.
+/// Whether a file begins with a thumbnail of ours, or with what there is of one.
 pub(crate) fn is_ours(name: &Path) -> io::Result<bool> {
     let Some(file) = open(name)? else { return Ok(false) };
-    let len = file.metadata()?.len();
-    Ok(entries(&file, len).next().is_some())
+    let mut begin = [0; BEGIN.len() + NAME.len()];
+    match file.read_exact_at(&mut begin, 0) {
+        // Of one that is empty nobody misses anything.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(file.metadata()?.len() == 0),
+        read => read.map(|()| begin.starts_with(&BEGIN) && begin.ends_with(NAME.as_bytes())),
+    }
 }
 
 fn open(name: &Path) -> io::Result<Option<File>> {
@@ -203,6 +210,13 @@ mod tests {
         altered[1000] ^= 1;
         std::fs::write(&name, &altered).unwrap();
         assert_eq!(find(&recording, at(0)).unwrap(), None, "another picture than was taken");
+        std::fs::write(&name, &whole[..3000]).unwrap();
+        assert_eq!(
+            (is_ours(&name).unwrap(), mend(&recording).unwrap()),
+            (true, Some(0)),
+            "all of it is torn"
+        );
+        std::fs::write(&name, &altered).unwrap();
         assert!(find(&recording, at(20)).unwrap().is_some());
         assert_eq!(mend(&recording).unwrap(), Some(3 * 5068));
     }

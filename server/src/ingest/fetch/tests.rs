@@ -69,7 +69,7 @@ async fn a_connection_is_kept_and_credentials_stay_at_home() {
         bodies
     };
     let away = async { serve(&away, &[&[&elsewhere]]).await };
-    let (heads, away_heads, bodies) = tokio::join!(serve(&home, &[&answers]), away, fetching);
+    let (heads, away_heads, bodies) = tokio::join!(async { serve(&home, &[&answers]).await }, away, fetching);
     assert!(heads.iter().all(|head| head.starts_with("GET /a.m3u8?k=1 HTTP/1.1\r\n")), "{heads:?}");
     // Python's base64 of ana:hunter2.
     assert!(heads.iter().all(|head| head.contains("authorization: Basic YW5hOmh1bnRlcjI=\r\n")), "{heads:?}");
@@ -82,8 +82,8 @@ async fn a_connection_is_kept_and_credentials_stay_at_home() {
 async fn outcome(answer: &str, wanted: Wanted<'_>) -> Result<Bytes, String> {
     let (home, port) = listener().await;
     let (mut fetcher, url) = fetcher(port);
-    let answers = [answer];
-    let (_, fetched) = tokio::join!(serve(&home, &[&answers]), fetcher.fetch(&url, wanted));
+    let serving = async { serve(&home, &[&[answer]]).await };
+    let (_, fetched) = tokio::join!(serving, fetcher.fetch(&url, wanted));
     fetched.map(|fetched| fetched.body).map_err(|error| error.to_string())
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use media_core::hls::{Brought, Pacer, Unit, rtp_time};
+use media_core::hls::{Brought, Haste, Pacer, Unit, rtp_time};
 use media_core::ingest::TrackSetup;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
@@ -124,8 +124,9 @@ impl<'a> Release<'a> {
         if self.next.is_some_and(|next| (next.lane, next.at_us) == (lane, at_us)) {
             return;
         }
-        let is_hurried = self.queues.iter().any(|queue| queue.backlog > BACKLOG_MAX);
-        let due = self.pacer.due(at_us, is_hurried, clock::now());
+        let is_behind = self.queues.iter().any(|queue| queue.backlog > BACKLOG_MAX);
+        let haste = if is_behind { Haste::Some } else { Haste::None };
+        let due = self.pacer.due(at_us, haste, clock::now());
         self.next = Some(Next { lane, at_us, due });
     }
 
