@@ -213,8 +213,8 @@ impl<'a> Session<'a> {
             credentials,
             user_agent: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
             request_timeout: context.times.request,
-            range: context.source.play.range.to_string(),
-            scale: context.source.play.scale.as_deref().map(str::to_owned),
+            range: source.play.range.to_string(),
+            scale: source.play.scale.as_deref().map(str::to_owned),
         };
         let units_seen = units_seen(context.ingest);
         Self {
