@@ -46,8 +46,8 @@ pub(super) async fn connect(
     connect_to(url, fingerprint, "sourceFingerprint").await
 }
 
-/// Connects; with TLS the server must show the certificate of `fingerprint`, which the setting `key` holds, or one that the
-/// system trusts.
+/// Connects, and with TLS trusts the one certificate with `fingerprint`, which the setting `key` holds, or those that the
+/// system does. The caller bounds the time.
 pub(crate) async fn connect_to(
     url: &SourceUrl,
     fingerprint: Option<[u8; 32]>,
