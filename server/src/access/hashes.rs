@@ -114,22 +114,22 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
-    /// MediaMTX's documentation has it: `echo -n mypass | argon2 12345678 -i -l 32 -e` and the same with `-id` for `myuser`.
-    const OF_MYPASS: &str =
-        "$argon2i$v=19$m=4096,t=3,p=1$MTIzNDU2Nzg$oct3kOiFywTdDdt19kT07hdvmsPTvt9zxAUho2DLqZw";
-    const OF_MYUSER: &str =
-        "$argon2id$v=19$m=4096,t=3,p=1$MTIzNDU2Nzg$OGGO0eCMN0ievb4YGSzvS/H+Vajx1pcbUmtLp2tRqRU";
+    /// By the reference implementation: `echo -n testpass | argon2 12345678 -i -l 32 -e`, and with `-id` for `testuser`.
+    const OF_TESTPASS: &str =
+        "$argon2i$v=19$m=4096,t=3,p=1$MTIzNDU2Nzg$/mrZ42TiTv1mcPnpMUera5oi0SFYbbyueAbdx5sUvWo";
+    const OF_TESTUSER: &str =
+        "$argon2id$v=19$m=4096,t=3,p=1$MTIzNDU2Nzg$Ux/LWeTgJQPyfMMJo1myR64+o8rALHoPmlE1i/TR+58";
 
     #[test]
     fn hashes_of_bearable_cost_are_usable() {
-        assert!(is_usable(OF_MYPASS) && is_usable(OF_MYUSER));
+        assert!(is_usable(OF_TESTPASS) && is_usable(OF_TESTUSER));
         for bad in [
             "",
             "$2b$10$abc",
             "$argon2id$v=19$m=4096,t=3,p=1$MTIzNDU2Nzg",
             "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E",
-            &OF_MYPASS.replace("m=4096", "m=1048576"),
-            &OF_MYPASS.replace("t=3", "t=99"),
+            &OF_TESTPASS.replace("m=4096", "m=1048576"),
+            &OF_TESTPASS.replace("t=3", "t=99"),
         ] {
             assert!(!is_usable(bad), "{bad}");
         }
@@ -138,12 +138,12 @@ mod tests {
     #[tokio::test]
     async fn a_right_password_is_computed_once() {
         let hashes = Hashes::default();
-        assert_eq!(hashes.check(OF_MYUSER, "testuser").await, Some(Matches::Yes));
-        assert_eq!(hashes.check(OF_MYUSER, "testuser").await, Some(Matches::Yes));
+        assert_eq!(hashes.check(OF_TESTUSER, "testuser").await, Some(Matches::Yes));
+        assert_eq!(hashes.check(OF_TESTUSER, "testuser").await, Some(Matches::Yes));
         assert_eq!(hashes.computed(), 1);
-        assert_eq!(hashes.check(OF_MYUSER, "hunter2").await, Some(Matches::No));
-        assert_eq!(hashes.check(OF_MYUSER, "hunter2").await, Some(Matches::No));
-        assert_eq!(hashes.check(OF_MYPASS, "testpass").await, Some(Matches::Yes));
+        assert_eq!(hashes.check(OF_TESTUSER, "hunter2").await, Some(Matches::No));
+        assert_eq!(hashes.check(OF_TESTUSER, "hunter2").await, Some(Matches::No));
+        assert_eq!(hashes.check(OF_TESTPASS, "testpass").await, Some(Matches::Yes));
         assert_eq!(hashes.computed(), 4);
     }
 
@@ -152,7 +152,7 @@ mod tests {
     async fn no_more_than_a_few_wait() {
         let hashes = Hashes::default();
         hashes.waiting.store(WAITING_MAX, Ordering::Relaxed);
-        assert_eq!(hashes.check(OF_MYUSER, "testuser").await, None);
+        assert_eq!(hashes.check(OF_TESTUSER, "testuser").await, None);
         assert_eq!(hashes.waiting.load(Ordering::Relaxed), WAITING_MAX);
     }
 }

@@ -189,6 +189,7 @@ fn source_text<'a>(node: &'a Node, defaults: Option<&'a Node>) -> &'a str {
 
 /// What `source` says.
 #[derive(PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, while a path is read")]
 enum Source {
     Known(PathSource),
     /// MediaMTX knows it; what it is, in the plural.

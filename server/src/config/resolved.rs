@@ -416,6 +416,7 @@ pub(crate) struct S3Config {
 
 /// Where a path's media comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a path has one, in a configuration that is boxed")]
 pub(crate) enum PathSource {
     /// Somebody sends it (`source: publisher`, the default).
     Publisher(Replacing),

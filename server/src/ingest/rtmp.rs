@@ -9,7 +9,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::time::Duration;
 
 use media_core::rtmp::client::{Authentication, User};

@@ -154,7 +154,7 @@ impl Fetcher {
 
     /// As if the source had been reached there.
     #[cfg(test)]
-    pub(super) fn set_reach(&mut self, reach: Reach) {
+    fn set_reach(&mut self, reach: Reach) {
         self.reach = Some(reach);
     }
 
