@@ -1,8 +1,8 @@
 //! fMP4: init segments and fragments of others, with the caution that strangers' boxes need.
 //!
-//! Edit lists are passed over: those of live streams move all tracks alike. An absolute `base_data_offset` is taken for the fragment's own
-//! place, which is all it can mean in a segment.
-//! Spec: ISO/IEC 14496-12 s8.8 (fragments), s8.5.2 (sample descriptions); ISO/IEC 14496-15 (avcC, hvcC); ISO/IEC 14496-1 s7.2.6 (esds).
+//! Of an edit list the beginning counts: by how much it moves its track against the others. An absolute `base_data_offset` is taken for
+//! the fragment's own place, which is all it can mean in a segment.
+//! Spec: ISO/IEC 14496-12 s8.8 (fragments), s8.5.2 (sample descriptions), s8.6.6 (edit lists); ISO/IEC 14496-15 (avcC, hvcC); ISO/IEC 14496-1 s7.2.6 (esds).
 //! Limits: [`SAMPLES_MAX`] a segment, `ACCESS_UNIT_BYTES_MAX` a sample, [`INIT_BYTES_MAX`]; more is a [`Fmp4Error`].
 
 use bytes::{Buf as _, Bytes};
@@ -17,6 +17,12 @@ pub(super) const SAMPLES_MAX: usize = 1 << 16;
 
 /// The longest moov; one of a fragmented file has about a kilobyte.
 const INIT_BYTES_MAX: usize = 1 << 20;
+
+/// The most that an edit list moves a track, in its ticks: an hour of microseconds; more is nonsense, and nothing to reckon with.
+const SHIFT_MAX: i64 = 3_600_000_000;
+
+/// Empty edits that may stand before the first that shows something.
+const EMPTY_EDITS_MAX: usize = 16;
 
 /// The bytes of a visual and of an audio sample entry in front of their boxes.
 const VISUAL_ENTRY_BYTES: usize = 78;
@@ -73,6 +79,8 @@ struct Track {
     timescale: u32,
     codec: Codec,
     defaults: Defaults,
+    /// What its edit list adds to its times.
+    shift: i64,
 }
 
 /// What samples are that do not say.
@@ -93,8 +101,9 @@ impl Fmp4Demuxer {
         let mut demuxer =
             Self { video: None, audio: None, record: Record { nals: Vec::new(), length_bytes: 4 } };
         let mut entries = Vec::new();
+        let movie_hz = find(&moov, *b"mvhd").map_or(Ok(1), |(_, mvhd)| after_times(mvhd, "mvhd"))?;
         for (_, body) in boxes(&moov).filter(|(kind, _)| kind == b"trak") {
-            match read_track(&moov.slice_ref(body))? {
+            match read_track(&moov.slice_ref(body), movie_hz)? {
                 Entry::Video(track, record) if demuxer.video.is_none() => {
                     (demuxer.video, demuxer.record) = (Some(track), record);
                 }
@@ -185,7 +194,7 @@ impl Fmp4Demuxer {
             defaults,
             length_bytes: self.record.length_bytes,
             // A time of thousands of years is as good as any other.
-            dts: i64::try_from(base & (u64::MAX >> 8)).unwrap_or(0),
+            dts: i64::try_from(base & (u64::MAX >> 8)).unwrap_or(0).saturating_add(track.shift),
             at: u64::try_from(moof_at).unwrap_or(u64::MAX),
             moof_at: u64::try_from(moof_at).unwrap_or(u64::MAX),
         };
@@ -269,7 +278,7 @@ enum Entry {
     Other([u8; 4]),
 }
 
-fn read_track(trak: &Bytes) -> Result<Entry> {
+fn read_track(trak: &Bytes, movie_hz: u32) -> Result<Entry> {
     let short = |kind| Fmp4Error::Short { kind };
     let child = |parent: &Bytes, kind: [u8; 4], name| {
         find(parent, kind).map(|(_, body)| parent.slice_ref(body)).ok_or(short(name))
@@ -278,12 +287,14 @@ fn read_track(trak: &Bytes) -> Result<Entry> {
     let id = after_times(&tkhd, "tkhd")?;
     let mdia = child(trak, *b"mdia", "mdia")?;
     let timescale = after_times(&child(&mdia, *b"mdhd", "mdhd")?, "mdhd")?;
+    let shift = shift(trak, movie_hz, timescale)?;
     let stbl = child(&child(&mdia, *b"minf", "minf")?, *b"stbl", "stbl")?;
     let stsd = child(&stbl, *b"stsd", "stsd")?;
     let entries = stsd.slice_ref(stsd.get(8..).ok_or(short("stsd"))?);
     let (kind, _, entry) = box_at(&entries).ok_or(short("stsd"))?;
     let entry = entries.slice_ref(entry);
-    let track = |codec| Track { id, timescale: timescale.max(1), codec, defaults: Defaults::default() };
+    let track =
+        |codec| Track { id, timescale: timescale.max(1), codec, defaults: Defaults::default(), shift };
     let visual = |record_kind: [u8; 4], name| {
         let boxes = entry.get(VISUAL_ENTRY_BYTES..).ok_or(short(name))?;
         let (_, record) = find(boxes, record_kind).ok_or(short(name))?;
@@ -310,7 +321,31 @@ fn read_track(trak: &Bytes) -> Result<Entry> {
     }
 }
 
-/// The 32 bits behind the two times of `tkhd` and `mdhd`: an id, a timescale.
+/// What a track's edit list adds to its times: the silence before it, less what is left out of its media's beginning. ffmpeg's HLS
+/// parts pictures with B-frames from their sound so.
+fn shift(trak: &[u8], movie_hz: u32, timescale: u32) -> Result<i64> {
+    let edits = find(trak, *b"edts").and_then(|(_, edts)| find(edts, *b"elst"));
+    let Some((_, elst)) = edits else { return Ok(0) };
+    let mut fields = Fields { rest: elst, kind: "elst" };
+    let is_long = fields.u32()? >> 24 != 0;
+    let count = usize::try_from(fields.u32()?).unwrap_or(usize::MAX);
+    let mut silence = 0_i64;
+    for _ in 0..count.min(EMPTY_EDITS_MAX) {
+        let (duration, media_time) = match is_long {
+            true => (fields.u64()?, i64::from_ne_bytes(fields.u64()?.to_ne_bytes())),
+            false => (u64::from(fields.u32()?), i64::from(fields.i32()?)),
+        };
+        fields.skip(4)?;
+        if media_time >= 0 {
+            return Ok(silence.saturating_sub(media_time).clamp(-SHIFT_MAX, SHIFT_MAX));
+        }
+        let ticks = u128::from(duration) * u128::from(timescale) / u128::from(movie_hz.max(1));
+        silence = silence.saturating_add(i64::try_from(ticks).unwrap_or(i64::MAX));
+    }
+    Ok(silence.clamp(-SHIFT_MAX, SHIFT_MAX))
+}
+
+/// The 32 bits behind the two times of `mvhd`, `tkhd` and `mdhd`: a timescale, an id.
 fn after_times(body: &[u8], kind: &'static str) -> Result<u32> {
     let mut fields = Fields { rest: body, kind };
     let times = if fields.u32()? >> 24 == 0 { 8 } else { 16 };

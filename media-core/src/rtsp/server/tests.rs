@@ -123,7 +123,7 @@ fn what_is_out_of_place_gets_its_own_status() {
         ("TEARDOWN rtsp://h/cam", "", 454),
         ("GET_PARAMETER rtsp://h/cam", "Session: beef\r\n", 454),
         ("DESCRIBE rtsp://h/cam", "Require: implicit-play\r\n", 551),
-        ("SETUP rtsp://h/cam/trackID=0", "Transport: RTP/AVP;multicast\r\n", 461),
+        ("SETUP rtsp://h/cam/trackID=0", "Transport: RTP/SAVP;multicast\r\n", 461),
         ("SETUP rtsp://h/cam/trackID=0", "Transport: RAW/RAW/UDP\r\n", 461),
         ("SETUP rtsp://h/cam/trackID=0", "", 400),
         ("SETUP rtsp://h/cam/trackID=0", "Transport: RTP/AVP/TCP;interleaved=0-1;mode=record\r\n", 455),
