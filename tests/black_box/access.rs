@@ -491,7 +491,12 @@ async fn gstreamer(url: &str) -> anyhow::Result<bool> {
     command.args(["-q", "rtspsrc", &format!("location={url}"), "protocols=tcp", "name=source"]);
     command.args(["source.", "!", "application/x-rtp,media=video", "!", "fakesink", "num-buffers=50"]);
     let output = peers::run(command, Duration::from_secs(60)).await?;
-    Ok(output.success && !(output.stdout + &output.stderr).contains("ERROR"))
+    let said = output.stdout + &output.stderr;
+    let is_played = output.success && !said.contains("ERROR");
+    if !is_played {
+        println!("GStreamer: {said}");
+    }
+    Ok(is_played)
 }
 
 /// Whether ffmpeg could publish a clip to its end.

@@ -58,6 +58,8 @@ pub(super) struct Lane {
     /// Address and range of the init segment in force.
     init: Option<(String, Option<ByteRange>)>,
     failures: u32,
+    /// What was borne with last, unless something went well since.
+    borne: Option<HlsError>,
     bytes: usize,
 }
 
@@ -87,7 +89,7 @@ impl Lane {
         let mut follower = Follower::new(now);
         follower.handle_playlist(playlist, now);
         let demuxer = Demuxer::default();
-        Self { fetcher, url, limit, follower, demuxer, init: None, failures: 0, bytes: 0 }
+        Self { fetcher, url, limit, follower, demuxer, init: None, failures: 0, borne: None, bytes: 0 }
     }
 
     /// The longest that a segment may last.
@@ -115,7 +117,8 @@ impl Lane {
 
     async fn turn(&mut self) -> Result<Option<Batch>, SessionError> {
         match self.follower.step() {
-            Step::Over => Err(SessionError::Ended),
+            // Where the end could not be had, why is what there is to say.
+            Step::Over => Err(self.borne.take().map_or(SessionError::Ended, Into::into)),
             Step::ReloadAt(at) => {
                 sleep_until(at.into()).await;
                 let reloaded = self.reload().await;
@@ -141,11 +144,13 @@ impl Lane {
         match result {
             Ok(value) => {
                 self.failures = 0;
+                self.borne = None;
                 Ok(value)
             }
             Err(error) if self.failures + 1 < FAILURES_MAX => {
                 self.failures += 1;
                 debug!(%error, "{what}");
+                self.borne = Some(error);
                 sleep(RETRY_PAUSE).await;
                 Ok(T::default())
             }
