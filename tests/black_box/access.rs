@@ -440,7 +440,7 @@ async fn probe(url: &str) -> anyhow::Result<bool> {
 /// With Basic and with Digest, by ffmpeg, GStreamer, libcurl and by hand.
 #[tokio::test]
 async fn players_and_publishers_sign_in_with_basic_and_digest() -> anyhow::Result<()> {
-    let _machine = machine::shared().await;
+    let _machine = machine::alone().await;
     let clip = CLIP.file().await?;
     let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
     let users = "authInternalUsers: [{user: any, ips: [127.0.0.1], permissions: [{action: api}, {action: metrics}]}, \
