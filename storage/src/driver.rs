@@ -83,10 +83,11 @@ async fn keep(mut keeper: Keeper, checks: Checks) {
 
 async fn write_all(catalogue: &Catalogue, updates: &mut mpsc::Receiver<Vec<Update>>, telling: &mut Telling) {
     while let Some(some) = updates.recv().await {
+        // What the catalogue did not take keeps its markers: by them the next start finds it.
         if write(catalogue, &some, updates).await {
             telling.tell(&some);
+            remove_markers(some).await;
         }
-        remove_markers(some).await;
     }
 }
 
