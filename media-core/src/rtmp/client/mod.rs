@@ -1,10 +1,15 @@
-//! Client: the dialogue with a server that is asked for a stream, from our handshake to its media.
+//! Client: the dialogue with a server that is asked for a stream, or is to take one, from our handshake to the media.
 //!
 //! ```text
-//!  Hello ─S0 S1─► Echo ─S2─► Connecting ─_result─► Creating ─_result─► Asking, Playing ─► Media ...
-//!  C0 C1           C2        connect                createStream        play               └─► Ended
+//!  Hello ─S0 S1─► Echo ─S2─► Connecting ─_result─► Creating ─_result─┬─► Playing ─► Media ...
+//!  C0 C1           C2        connect                createStream     │   play        └─► Ended
+//!                              │                                     └─► Publishing ─onStatus─► Taken (the shell sends)
+//!                              │                                         publish
 //!                              └─ _error: authmod=adobe ─► Authenticate: the shell connects again with what it was told
 //! ```
+//!
+//! Before `createStream` a publisher says `releaseStream` and `FCPublish`, as encoders do: some servers wait for them, others call them an
+//! error, which is none.
 //!
 //! Adobe's authentication (`authmod=adobe`) takes up to three connections: without a name, with it, and with the answer to the challenge that
 //! this brings. Other servers have user and password in the URL's query.
@@ -31,8 +36,11 @@ const CODE_BYTES_MAX: usize = 64;
 
 /// Transactions of ours.
 const CONNECT: f64 = 1.0;
-const CREATE_STREAM: f64 = 2.0;
-const PLAY: f64 = 3.0;
+const RELEASE_STREAM: f64 = 2.0;
+const FC_PUBLISH: f64 = 3.0;
+const CREATE_STREAM: f64 = 4.0;
+const USE_STREAM: f64 = 5.0;
+const LEAVE: f64 = 6.0;
 
 /// What is asked for, of whom and by whom.
 #[derive(Clone)]
@@ -47,10 +55,21 @@ pub struct ClientConfig {
     pub user: Option<User>,
     /// What the connections before have brought.
     pub authentication: Authentication,
+    /// To get it or to send it.
+    pub purpose: Purpose,
     /// What we call ourselves.
     pub user_agent: String,
     /// Unlike that of other connections.
     pub nonce: u32,
+}
+
+/// What a stream is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To get its media.
+    Play,
+    /// To send it.
+    Publish,
 }
 
 /// User name and password.
@@ -87,6 +106,11 @@ pub struct Challenge {
 pub enum ClientEvent {
     /// A message of pictures, sound or metadata.
     Media(Message),
+    /// It takes our media now, on this message stream.
+    Publishing {
+        /// The stream's number.
+        stream: u32,
+    },
     /// The stream is over.
     Ended,
 }
@@ -117,7 +141,7 @@ pub enum ClientError {
         code: String,
     },
     /// It wants a name and a password, and there are none.
-    #[error("server wants a user and a password; write them into the source's URL")]
+    #[error("server wants a user and a password; write them into its URL")]
     NoUser,
     /// To be asked once more, with this.
     #[error("server asks who we are")]
@@ -132,6 +156,14 @@ enum Stage {
     Creating,
     /// The stream was asked for; some servers send without a word.
     Playing,
+    /// It was offered.
+    Publishing {
+        stream: u32,
+    },
+    /// It is taken.
+    Taken {
+        stream: u32,
+    },
 }
 
 /// One dialogue.
@@ -223,27 +255,79 @@ impl ClientConnection {
         let information = values.get(3).unwrap_or(&Value::Null);
         match (name, self.stage) {
             ("_result", Stage::Connecting) if *transaction == Value::Number(CONNECT) => {
-                let create = [Value::text("createStream"), Value::Number(CREATE_STREAM), Value::Null];
-                self.wire.command(0, &create);
-                self.stage = Stage::Creating;
+                self.create();
                 Ok(None)
             }
             ("_result", Stage::Creating) if *transaction == Value::Number(CREATE_STREAM) => {
-                self.play(stream_number(information));
+                self.use_stream(stream_number(information));
+                Ok(None)
+            }
+            // It does not know what encoders say first, or has nothing to release.
+            ("_error", _) if [RELEASE_STREAM, FC_PUBLISH].map(Value::Number).contains(transaction) => {
                 Ok(None)
             }
             ("_error", _) => Err(self.refusal(information)),
             ("onStatus", Stage::Playing) => self.status(information),
+            ("onStatus", Stage::Publishing { stream } | Stage::Taken { stream }) => {
+                self.publish_status(information, stream)
+            }
             // A server that hangs up says so.
             ("close", _) => Ok(Some(ClientEvent::Ended)),
             _ => Ok(None),
         }
     }
 
-    fn play(&mut self, stream: u32) {
+    fn create(&mut self) {
+        if self.config.purpose == Purpose::Publish {
+            for (name, transaction) in [("releaseStream", RELEASE_STREAM), ("FCPublish", FC_PUBLISH)] {
+                let stream = Value::text(&self.config.stream);
+                self.wire.command(0, &[Value::text(name), Value::Number(transaction), Value::Null, stream]);
+            }
+        }
+        self.wire.command(0, &[Value::text("createStream"), Value::Number(CREATE_STREAM), Value::Null]);
+        self.stage = Stage::Creating;
+    }
+
+    fn use_stream(&mut self, stream: u32) {
         let name = Value::text(&self.config.stream);
-        self.wire.command(stream, &[Value::text("play"), Value::Number(PLAY), Value::Null, name]);
-        self.stage = Stage::Playing;
+        let transaction = Value::Number(USE_STREAM);
+        match self.config.purpose {
+            Purpose::Play => {
+                self.wire.command(stream, &[Value::text("play"), transaction, Value::Null, name]);
+                self.stage = Stage::Playing;
+            }
+            Purpose::Publish => {
+                let live = Value::text("live");
+                self.wire.command(stream, &[Value::text("publish"), transaction, Value::Null, name, live]);
+                self.stage = Stage::Publishing { stream };
+            }
+        }
+    }
+
+    /// Says that no more media follows.
+    pub fn leave(&mut self) {
+        let Stage::Taken { stream } = self.stage else { return };
+        let (transaction, name) = (Value::Number(LEAVE), Value::text(&self.config.stream));
+        self.wire.command(0, &[Value::text("FCUnpublish"), transaction.clone(), Value::Null, name]);
+        let number = Value::Number(stream.into());
+        self.wire.command(0, &[Value::text("deleteStream"), transaction, Value::Null, number]);
+    }
+
+    fn publish_status(
+        &mut self,
+        information: &Value,
+        stream: u32,
+    ) -> Result<Option<ClientEvent>, ClientError> {
+        let text = |name| information.get(name).and_then(Value::as_text).unwrap_or_default();
+        match (text("level"), text("code")) {
+            (_, "NetStream.Publish.Start") if self.stage != (Stage::Taken { stream }) => {
+                self.stage = Stage::Taken { stream };
+                Ok(Some(ClientEvent::Publishing { stream }))
+            }
+            (_, "NetStream.Unpublish.Success") => Ok(Some(ClientEvent::Ended)),
+            ("error", code) => Err(ClientError::Refused { code: shown(code) }),
+            _ => Ok(None),
+        }
     }
 
     fn status(&mut self, information: &Value) -> Result<Option<ClientEvent>, ClientError> {

@@ -12,6 +12,7 @@ fn config(target: &str) -> ClientConfig {
         stream,
         user: Some(User { name: "ana".to_owned(), password: "s3cret".to_owned() }),
         authentication: Authentication::None,
+        purpose: Purpose::Play,
         user_agent: "test".to_owned(),
         nonce: 0xc0ff_ee11,
     }
@@ -84,6 +85,61 @@ fn a_server_of_ours_is_asked_for_what_the_url_names() {
     let mut to_client: BytesMut = std::iter::from_fn(|| server.poll_transmit()).flatten().collect();
     let refused = Err(ClientError::Refused { code: "NetStream.Play.StreamNotFound".to_owned() });
     assert_eq!(client.next_event(&mut to_client), refused);
+}
+
+#[test]
+fn a_server_of_ours_is_offered_what_the_url_names() {
+    let offering = ClientConfig { purpose: Purpose::Publish, ..config("/live/cam_1?x=1") };
+    let mut client = ClientConnection::new(offering);
+    let mut server = ServerConnection::default();
+    let mut to_server = said(&mut client);
+    let mut to_client = BytesMut::new();
+    let (mut asked, mut taken) = (None, None);
+    for _ in 0..8 {
+        asked = asked.or(server.next_event(&mut to_server).unwrap());
+        to_client.extend(std::iter::from_fn(|| server.poll_transmit()).flatten());
+        taken = taken.or(client.next_event(&mut to_client).unwrap());
+        to_server.extend_from_slice(&said(&mut client));
+    }
+    let target = Target { path: "live/cam_1".to_owned(), query: "x=1".to_owned() };
+    assert_eq!((asked, taken), (Some(Event::Publish(target)), None), "it waits to be let");
+    server.publishing();
+    to_client.extend(std::iter::from_fn(|| server.poll_transmit()).flatten());
+    assert_eq!(client.next_event(&mut to_client), Ok(Some(ClientEvent::Publishing { stream: 1 })));
+    client.leave();
+    assert_eq!(server.next_event(&mut said(&mut client)), Ok(Some(Event::Done)));
+}
+
+#[test]
+fn a_publisher_does_without_what_only_some_servers_know_and_is_told_why_it_is_refused() {
+    let offering = ClientConfig { purpose: Purpose::Publish, ..config("/live/cam") };
+    let (mut client, _) = connecting(offering);
+    let status = |level, code| object_of([("level", Value::text(level)), ("code", Value::text(code))]);
+    let result = |transaction, value| {
+        command(&[Value::text("_result"), Value::Number(transaction), Value::Null, value])
+    };
+    assert_eq!(client.next_event(&mut result(CONNECT, Value::Null)), Ok(None));
+    let first = String::from_utf8_lossy(&said(&mut client)).into_owned();
+    let places = ["releaseStream", "FCPublish", "createStream"].map(|name| first.find(name));
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{first}");
+    for transaction in [RELEASE_STREAM, FC_PUBLISH] {
+        let unknown = status("error", "NetConnection.Call.Failed");
+        let error = [Value::text("_error"), Value::Number(transaction), Value::Null, unknown];
+        assert_eq!(client.next_event(&mut command(&error)), Ok(None));
+    }
+    assert_eq!(client.next_event(&mut result(CREATE_STREAM, Value::Number(7.0))), Ok(None));
+    let then = String::from_utf8_lossy(&said(&mut client)).into_owned();
+    assert!(then.contains("publish") && then.contains("live"), "{then}");
+    let said_of_it = |level, code| {
+        command(&[Value::text("onStatus"), Value::Number(0.0), Value::Null, status(level, code)])
+    };
+    // No goodbye before the welcome.
+    client.leave();
+    assert!(said(&mut client).is_empty());
+    let mut start = said_of_it("status", "NetStream.Publish.Start");
+    assert_eq!(client.next_event(&mut start), Ok(Some(ClientEvent::Publishing { stream: 7 })));
+    let refused = Err(ClientError::Refused { code: "NetStream.Publish.BadName".to_owned() });
+    assert_eq!(client.next_event(&mut said_of_it("error", "NetStream.Publish.BadName")), refused);
 }
 
 /// The values were reckoned with Python's hashlib.
