@@ -25,6 +25,8 @@ mod formats;
 #[cfg(test)]
 mod forward;
 #[cfg(test)]
+mod forward_others;
+#[cfg(test)]
 mod glass;
 #[cfg(test)]
 mod hls_sessions;

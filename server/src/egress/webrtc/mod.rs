@@ -16,7 +16,7 @@
 //! 404 with Retry-After as in MediaMTX, not the draft's 409 (correctness: W2).
 
 mod candidates;
-
+pub(crate) mod forward;
 mod ice_servers;
 mod media;
 mod negotiate;
