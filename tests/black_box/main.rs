@@ -51,6 +51,8 @@ mod postgres;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod publisher_page;
+#[cfg(test)]
 mod pulled_hls;
 #[cfg(test)]
 mod pulled_rtmp;

@@ -68,6 +68,8 @@ pub(crate) const SESSIONS_MAX: usize = 5000;
 pub(crate) enum PageRequest<'a> {
     /// The player of a path: the page finds out which from its own address.
     Player,
+    /// The page that publishes to a path, in the same way.
+    Publisher,
     /// A file under `/_/`, without that prefix.
     Asset(&'a str),
 }
