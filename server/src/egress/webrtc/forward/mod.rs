@@ -9,6 +9,7 @@
 //! offer is, and tells which payload type carries which track. AAC is sent as Opus; pictures out of order are not sent, as to viewers.
 //! The server's candidates are all in its answer, and we open the way to them: no STUN server is asked.
 //!
+//! A destination costs half a megabyte of receive buffers (-> udp) besides what a viewer costs.
 //! Limits: [`TALLY_EVERY`], those of forward::session and of `ingest::whep`.
 //! Spec: RFC 9725 (correctness: W4, W5).
 
