@@ -28,6 +28,27 @@
  * @property {(online: number, total: number) => string} count
  * @property {(readers: number) => string} readers
  * @property {Record<string, string>} states by normalized state, see grid/cameras.js
+ * @property {PublisherTexts} publisher
+ */
+
+/**
+ * @typedef {object} PublisherTexts the page that publishes
+ * @property {string} title
+ * @property {string} source
+ * @property {string} camera
+ * @property {string} screen
+ * @property {string} microphone
+ * @property {string} noMicrophone
+ * @property {string} codec
+ * @property {string} bitrate
+ * @property {string} start
+ * @property {string} stop
+ * @property {string} preview label of the picture
+ * @property {(kind: string, number: number) => string} unnamed a device whose name the browser keeps to itself
+ * @property {string} capturing
+ * @property {(length: string) => string} live
+ * @property {string} again the connection is made anew
+ * @property {Record<import('./publisher/choice.js').Trouble, string>} troubles
  */
 
 /** @type {Texts} */
@@ -62,6 +83,38 @@ const PT = {
     idle: 'Sob demanda',
     unknown: 'Desconhecido',
   },
+  publisher: {
+    title: 'Publicar',
+    source: 'O que publicar',
+    camera: 'Câmera',
+    screen: 'Tela',
+    microphone: 'Microfone',
+    noMicrophone: 'Sem som',
+    codec: 'Codec do vídeo',
+    bitrate: 'Taxa máxima do vídeo (kbit/s)',
+    start: 'Publicar',
+    stop: 'Parar',
+    preview: 'Imagem que está sendo publicada',
+    unnamed: (kind, number) => `${kind} ${number}`,
+    capturing: 'Aguardando a permissão do navegador…',
+    live: (length) => `No ar há ${length}`,
+    again: 'Conexão perdida; tentando de novo',
+    troubles: {
+      insecure: 'O navegador só libera câmera, microfone e tela em páginas https; abra esta página por https.',
+      unsupported: 'Este navegador não codifica vídeo que o servidor receba (H.264 ou H.265).',
+      forbidden: 'O navegador não permitiu a captura. Libere câmera e microfone para esta página e tente de novo.',
+      missing: 'Nenhuma câmera ou microfone encontrado.',
+      busy: 'A câmera ou o microfone está em uso por outro programa, ou não responde.',
+      ended: 'A captura terminou: o aparelho foi desligado ou o compartilhamento foi encerrado.',
+      denied: 'Acesso negado: este usuário não pode publicar aqui.',
+      taken: 'Outra pessoa já publica neste endereço.',
+      closed: 'Este endereço não recebe publicação: ele não existe ou tem outra fonte.',
+      refused: 'O servidor não aceita este vídeo; escolha outro codec.',
+      unreachable: 'O servidor respondeu, mas o vídeo não chega até ele (rede ou firewall).',
+      network: 'Sem resposta do servidor.',
+      unknown: 'A captura falhou.',
+    },
+  },
 };
 
 /** @type {Texts} */
@@ -95,6 +148,38 @@ const EN = {
     opencircuit: 'Paused after failures',
     idle: 'On demand',
     unknown: 'Unknown',
+  },
+  publisher: {
+    title: 'Publish',
+    source: 'What to publish',
+    camera: 'Camera',
+    screen: 'Screen',
+    microphone: 'Microphone',
+    noMicrophone: 'No sound',
+    codec: 'Video codec',
+    bitrate: 'Video bit rate at most (kbit/s)',
+    start: 'Publish',
+    stop: 'Stop',
+    preview: 'The picture that is published',
+    unnamed: (kind, number) => `${kind} ${number}`,
+    capturing: 'Waiting for the browser’s permission…',
+    live: (length) => `On air for ${length}`,
+    again: 'Connection lost; trying again',
+    troubles: {
+      insecure: 'Browsers give cameras, microphones and screens to https pages only; open this page over https.',
+      unsupported: 'This browser encodes no video that the server takes (H.264 or H.265).',
+      forbidden: 'The browser did not allow the capture. Allow camera and microphone for this page and try again.',
+      missing: 'No camera or microphone found.',
+      busy: 'The camera or microphone is in use by another program, or does not answer.',
+      ended: 'The capture has ended: the device was switched off, or sharing was stopped.',
+      denied: 'Access denied: this user may not publish here.',
+      taken: 'Somebody else publishes here already.',
+      closed: 'Nothing is published here: the address does not exist or has another source.',
+      refused: 'The server does not take this video; choose another codec.',
+      unreachable: 'The server has answered, but the video does not reach it (network or firewall).',
+      network: 'No answer from the server.',
+      unknown: 'The capture failed.',
+    },
   },
 };
 

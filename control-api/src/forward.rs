@@ -27,7 +27,7 @@ pub struct ForwardDest {
     pub created: Time,
     /// As it is configured.
     pub conf: ForwardConf,
-    /// `rtsp` or `rtsps`.
+    /// `rtsp`, `rtsps`, `rtmp`, `rtmps`, `whip` or `whips`.
     pub protocol: &'static str,
     /// `idle`, `forwarding` or `error`.
     pub state: &'static str,
@@ -45,7 +45,7 @@ pub struct ForwardConf {
     pub dest: String,
     /// SHA-256 of the certificate that it must show.
     pub dest_fingerprint: String,
-    /// Empty: WHIP is not sent to.
+    /// Empty whatever it is: it is a secret.
     pub whip_bearer_token: String,
 }
 

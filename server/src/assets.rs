@@ -59,6 +59,7 @@ impl hls::Pages for Assets {
 pub(crate) fn webrtc_page(request: webrtc::PageRequest<'_>) -> Option<Response> {
     let name = match request {
         webrtc::PageRequest::Player => "player/webrtc.html",
+        webrtc::PageRequest::Publisher => "publisher/publish.html",
         webrtc::PageRequest::Asset(name) => name,
     };
     let (content_type, bytes) = Assets::file(name)?;
@@ -99,9 +100,14 @@ mod tests {
 
     #[test]
     fn pages_and_their_scripts_are_inside_and_tests_are_not() {
-        for name in
-            ["index.html", "player/hls.html", "player/webrtc.html", "vendor/hls.min.js", "player/player.js"]
-        {
+        for name in [
+            "index.html",
+            "player/hls.html",
+            "player/webrtc.html",
+            "publisher/publish.html",
+            "vendor/hls.min.js",
+            "player/player.js",
+        ] {
             assert!(Assets::file(name).is_some(), "{name}");
         }
         assert_eq!(Assets::file("player/player.js").unwrap().0, "text/javascript; charset=utf-8");

@@ -12,7 +12,7 @@ use gtvision_tests::{Server, Simulator, http, machine, ports, wait};
 use serde_json::Value;
 
 /// Until a server that is back is sent to: quick tries, and one after the first back-off.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// ffmpeg as a server: takes what is announced to it, and writes the pictures as they come.
 fn listener(url: &str, file: &str) -> anyhow::Result<Process> {
@@ -24,12 +24,12 @@ fn listener(url: &str, file: &str) -> anyhow::Result<Process> {
     )
 }
 
-async fn dests(server: &Server) -> anyhow::Result<Vec<Value>> {
+pub(crate) async fn dests(server: &Server) -> anyhow::Result<Vec<Value>> {
     let list = http::get(&server.api("paths/forward/list?path=cam")).await?.ok()?.json()?;
     Ok(list["items"].as_array().context("items")?.clone())
 }
 
-async fn wait_state(server: &Server, pos: usize, state: &str) -> anyhow::Result<Value> {
+pub(crate) async fn wait_state(server: &Server, pos: usize, state: &str) -> anyhow::Result<Value> {
     let what = format!("{state} of destination {pos}");
     let waited = wait::until(&what, PATIENCE, async || {
         let dest = dests(server).await?.into_iter().nth(pos).context("destination")?;

@@ -25,6 +25,8 @@ mod formats;
 #[cfg(test)]
 mod forward;
 #[cfg(test)]
+mod forward_others;
+#[cfg(test)]
 mod glass;
 #[cfg(test)]
 mod hls_sessions;
@@ -48,6 +50,8 @@ mod playback;
 mod postgres;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod publisher_page;
 #[cfg(test)]
 mod pulled_hls;
 #[cfg(test)]

@@ -69,7 +69,7 @@ pub(crate) async fn answering(bytes: Vec<u8>) -> anyhow::Result<u16> {
     Ok(port)
 }
 
-async fn fingerprint(certificate: &std::path::Path) -> anyhow::Result<String> {
+pub(crate) async fn fingerprint(certificate: &std::path::Path) -> anyhow::Result<String> {
     let mut command = Command::new("openssl");
     command.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(certificate);
     let output = peers::run(command, Duration::from_secs(20)).await?;

@@ -8,7 +8,7 @@ const ON_OWN_BEHALF: &[&str] = &[
     "server/src/egress/hls/muxers.rs",
     "server/src/egress/recorder/mod.rs",
     // The operator's configuration says where to.
-    "server/src/egress/rtsp/forward.rs",
+    "server/src/egress/forward/session.rs",
     // Tests.
     "media-core/src/egress/hls/tests.rs",
     "media-core/src/gate/tests.rs",

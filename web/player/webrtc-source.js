@@ -80,9 +80,9 @@ export function openWebRtc({ video, url, onFailure, iceServers }) {
  * @param {RTCPeerConnection} peer with its answer
  * @param {(how: 'closed' | 'failed') => void} onEnd
  */
-function onTransportEnd(peer, onEnd) {
+export function onTransportEnd(peer, onEnd) {
   // One for all media (max-bundle); an older browser may not show it.
-  const transport = peer.getReceivers().find((receiver) => receiver.transport)?.transport;
+  const transport = [...peer.getReceivers(), ...peer.getSenders()].find((end) => end.transport)?.transport;
   transport?.addEventListener('statechange', () => {
     const { state } = transport;
     if (state === 'closed' || state === 'failed') onEnd(state);

@@ -1,5 +1,5 @@
 /**
- * @file WHEP: one viewer session over HTTP, from offer to DELETE.
+ * @file WHEP: one viewer session over HTTP, from offer to DELETE; a publisher's (WHIP) is the same with another endpoint.
  *
  *      OPTIONS ──► ICE servers (Link)
  *      POST offer ──► 201 answer, Location ──► PATCH candidates found later ... DELETE
@@ -32,12 +32,13 @@ export class WhepError extends Error {
   /**
    * @param {FailureKind} kind
    * @param {string} message
-   * @param {{retryAfterMs?: number, fallbackUrl?: string}} [evidence]
+   * @param {{status?: number, retryAfterMs?: number, fallbackUrl?: string}} [evidence] `status` of the answer, if any
    */
   constructor(kind, message, evidence = {}) {
     super(message);
     this.name = 'WhepError';
     this.kind = kind;
+    this.status = evidence.status;
     this.retryAfterMs = evidence.retryAfterMs;
     this.fallbackUrl = evidence.fallbackUrl;
   }
@@ -235,9 +236,9 @@ export function refusal(response, body) {
   const retryAfterMs = retryAfter(headers.get('retry-after'));
   const alternate = parseLinks(headers.get('link'), response.url || undefined).find(isHlsAlternate);
   if (status >= 400 && status < 500 && (alternate !== undefined || answer.fallback === 'hls')) {
-    return new WhepError('refused', message, { fallbackUrl: alternate?.url });
+    return new WhepError('refused', message, { status, fallbackUrl: alternate?.url });
   }
-  return new WhepError(kindOfStatus(status), message, { retryAfterMs });
+  return new WhepError(kindOfStatus(status), message, { status, retryAfterMs });
 }
 
 /**

@@ -13,6 +13,8 @@ test('both languages have the same texts', () => {
   const [pt, en] = [textsFor('pt'), textsFor('en')];
   assert.deepEqual(Object.keys(pt), Object.keys(en));
   assert.deepEqual(Object.keys(pt.states), Object.keys(en.states));
+  assert.deepEqual(Object.keys(pt.publisher), Object.keys(en.publisher));
+  assert.deepEqual(Object.keys(pt.publisher.troubles), Object.keys(en.publisher.troubles));
 });
 
 test('a length of time is said in two units at most', () => {

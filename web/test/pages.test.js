@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 
 const WEB = new URL('../', import.meta.url);
-const PAGES = ['index.html', 'player/hls.html', 'player/webrtc.html'];
+const PAGES = ['index.html', 'player/hls.html', 'player/webrtc.html', 'publisher/publish.html'];
 
 /** Every module that one imports, itself included. */
 async function modulesOf(path, found = new Set()) {

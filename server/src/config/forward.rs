@@ -2,29 +2,48 @@
 //!
 //! Limits: [`FORWARDS_MAX`].
 
+use std::fmt;
+
 use super::fault::FaultKind;
 use super::reader::Reader;
-use super::source_url::{Secret, SourceUrl, split_scheme};
+use super::source_url::{Secret, SourceScheme, SourceUrl, split_scheme};
 use super::tree::{Node, Value};
 use super::values::{self, Expected};
 
 /// Destinations of one path.
 pub(crate) const FORWARDS_MAX: usize = 16;
 
+/// What media is sent over.
+const SCHEMES: [&str; 6] = ["rtsp", "rtsps", "rtmp", "rtmps", "whip", "whips"];
+
 /// What MediaMTX sends to, and this server does not yet.
-const LATER_SCHEMES: [&str; 5] = ["rtmp", "rtmps", "srt", "whip", "whips"];
+const LATER_SCHEMES: [&str; 1] = ["srt"];
 
 const KEYS: [&str; 3] = ["dest", "destFingerprint", "whipBearerToken"];
 
-/// A server that a path's media is sent to, over RTSP.
+/// A server that a path's media is sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ForwardDest {
     /// Its address; printing it shows no password.
     pub(crate) url: SourceUrl,
-    /// `destFingerprint`: SHA-256 of the certificate that an `rtsps://` server must show.
+    /// `destFingerprint`: SHA-256 of the certificate that a server must show where TLS is spoken.
     pub(crate) fingerprint: Option<[u8; 32]>,
+    /// `whipBearerToken`, shown in place of user and password.
+    pub(crate) bearer_token: Option<Secret>,
     /// `dest` and `destFingerprint` as they are written, for the API.
     pub(crate) written: (Secret, String),
+}
+
+impl fmt::Display for ForwardDest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.url.scheme() {
+            // Streaming services have a key for the stream's name.
+            scheme @ (SourceScheme::Rtmp | SourceScheme::Rtmps) => {
+                write!(f, "{}://{}:{}/***", scheme.name(), self.url.host(), self.url.port())
+            }
+            _ => self.url.fmt(f),
+        }
+    }
 }
 
 /// The destinations of a path that can be served.
@@ -59,16 +78,19 @@ fn destination(item: &Node, reader: &mut Reader<'_>) -> Option<ForwardDest> {
         let place = item.get(key).map_or(&item.place, |node| &node.place);
         reader.faults().add(place, FaultKind::BadSecret { key: key.to_owned(), expected });
     };
-    let is_rtsp = split_scheme(dest)
-        .is_some_and(|(scheme, _)| matches!(scheme.to_ascii_lowercase().as_str(), "rtsp" | "rtsps"));
-    let expected = Expected::Url("it must begin with rtsp:// or rtsps://");
-    let url = if is_rtsp { SourceUrl::parse(dest) } else { Err(expected) };
+    let is_known = split_scheme(dest)
+        .is_some_and(|(scheme, _)| SCHEMES.into_iter().any(|known| scheme.eq_ignore_ascii_case(known)));
+    let expected =
+        Expected::Url("it must begin with rtsp, rtmp or whip, or one of these with an s behind it, and ://");
+    let url = if is_known { SourceUrl::parse(dest) } else { Err(expected) };
     let url = url.map_err(|expected| wrong("dest", expected)).ok()?;
     let fingerprint = match written_fingerprint {
         "" => None,
         text => Some(values::fingerprint(text).map_err(|expected| wrong("destFingerprint", expected)).ok()?),
     };
-    Some(ForwardDest { url, fingerprint, written: (Secret::new(dest), written_fingerprint.to_owned()) })
+    let bearer_token = Some(text("whipBearerToken")).filter(|token| !token.is_empty()).map(Secret::new);
+    let written = (Secret::new(dest), written_fingerprint.to_owned());
+    Some(ForwardDest { url, fingerprint, bearer_token, written })
 }
 
 fn later_scheme(item: &Node) -> Option<&'static str> {

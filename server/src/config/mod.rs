@@ -140,7 +140,7 @@ impl fmt::Display for Warning {
             Self::ForwardsLeftOut { path, protocols } => {
                 write!(
                     f,
-                    "path {path:?}: forwarding over {} is not implemented yet, only over rtsp and rtsps",
+                    "path {path:?}: forwarding over {} is not implemented yet, only over rtsp, rtmp and whip",
                     protocols.join(", ")
                 )
             }

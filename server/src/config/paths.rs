@@ -274,7 +274,8 @@ fn pulled(url: SourceUrl, reader: &mut Reader<'_>) -> PulledSource {
         }
         SourceScheme::Rtmp | SourceScheme::Rtmps => PulledSource::Rtmp(RemoteSource { url, fingerprint }),
         SourceScheme::Http | SourceScheme::Https => PulledSource::Hls(RemoteSource { url, fingerprint }),
-        SourceScheme::Whep | SourceScheme::Wheps => {
+        // WHIP is for sending: `source` does not let it through.
+        SourceScheme::Whep | SourceScheme::Wheps | SourceScheme::Whip | SourceScheme::Whips => {
             PulledSource::Whep(whep_source(RemoteSource { url, fingerprint }, reader))
         }
     }

@@ -62,6 +62,10 @@ pub(crate) enum SourceScheme {
     Whep,
     /// `wheps://`, WHEP over HTTPS.
     Wheps,
+    /// `whip://`, WHIP over HTTP: only sent to.
+    Whip,
+    /// `whips://`, WHIP over HTTPS: only sent to.
+    Whips,
 }
 
 /// What to write instead of another scheme.
@@ -144,8 +148,18 @@ impl SourceUrl {
 }
 
 impl SourceScheme {
-    const ALL: [Self; 8] =
-        [Self::Rtsp, Self::Rtsps, Self::Rtmp, Self::Rtmps, Self::Http, Self::Https, Self::Whep, Self::Wheps];
+    const ALL: [Self; 10] = [
+        Self::Rtsp,
+        Self::Rtsps,
+        Self::Rtmp,
+        Self::Rtmps,
+        Self::Http,
+        Self::Https,
+        Self::Whep,
+        Self::Wheps,
+        Self::Whip,
+        Self::Whips,
+    ];
 
     fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scheme| scheme.name().eq_ignore_ascii_case(name))
@@ -162,21 +176,23 @@ impl SourceScheme {
             Self::Https => "https",
             Self::Whep => "whep",
             Self::Wheps => "wheps",
+            Self::Whip => "whip",
+            Self::Whips => "whips",
         }
     }
 
-    /// The scheme of the address that is asked: WHEP's is HTTP's.
+    /// The scheme of the address that is asked: WHEP's and WHIP's is HTTP's.
     fn spoken(self) -> &'static str {
         match self {
-            Self::Whep => Self::Http.name(),
-            Self::Wheps => Self::Https.name(),
+            Self::Whep | Self::Whip => Self::Http.name(),
+            Self::Wheps | Self::Whips => Self::Https.name(),
             other => other.name(),
         }
     }
 
     /// Whether the connection is encrypted.
     pub(crate) fn is_tls(self) -> bool {
-        matches!(self, Self::Rtsps | Self::Rtmps | Self::Https | Self::Wheps)
+        matches!(self, Self::Rtsps | Self::Rtmps | Self::Https | Self::Wheps | Self::Whips)
     }
 
     /// The port when the URL names none.
@@ -185,8 +201,8 @@ impl SourceScheme {
             Self::Rtsp => 554,
             Self::Rtsps => 322,
             Self::Rtmp => 1935,
-            Self::Http | Self::Whep => 80,
-            Self::Rtmps | Self::Https | Self::Wheps => 443,
+            Self::Http | Self::Whep | Self::Whip => 80,
+            Self::Rtmps | Self::Https | Self::Wheps | Self::Whips => 443,
         }
     }
 }
@@ -312,6 +328,7 @@ mod tests {
         check("rtsp://u:p@[fe80::1]:554/a", Some(("u", "p")), "rtsp://[fe80::1]:554/a");
         check("RTSP://u:@10.0.0.1/", Some(("u", "")), "rtsp://10.0.0.1/");
         check("wheps://u:p@a.example/x/whep", Some(("u", "p")), "https://a.example/x/whep");
+        check("whips://u:p@a.example/x/whip?a=b", Some(("u", "p")), "https://a.example/x/whip?a=b");
         check("https://u:p@a.example:443/x.m3u8", Some(("u", "p")), "https://a.example/x.m3u8");
         check("rtmps://u:p@a.example/x/y?z=1", Some(("u", "p")), "rtmps://a.example/x/y?z=1");
     }

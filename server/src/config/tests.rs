@@ -142,6 +142,8 @@ fn values_out_of_range_are_refused() {
         "paths: {a: {fallback: elsewhere}}",
         "paths: {a: {forward: [{dest: 'http://h/x'}]}}",
         "paths: {a: {forward: [{url: 'rtsp://h/x'}]}}",
+        "paths: {a: {forward: [{dest: 'whep://h/x'}]}}",
+        "paths: {a: {source: 'whip://h/x/whip'}}",
         "paths: {a: {forward: [{dest: 'rtsps://h/x', destFingerprint: ab}]}}",
         "paths: {a: {forward: rtsp://h/x}}",
         "paths: {a: {source: 'rtsp://h/', rtspRangeType: clock, rtspRangeStart: noon}}",
@@ -363,6 +365,34 @@ fn what_mediamtx_runs_and_we_do_not_is_left_out_with_a_warning() {
         ["paths left out: old (srt sources are not implemented yet), \
           ~^q$ (sources with $MTX_QUERY are not implemented yet)"]
     );
+}
+
+// correctness: S5
+#[test]
+fn destinations_of_every_protocol_but_srt_are_sent_to_and_show_no_secret() {
+    let (config, warnings) = good(
+        "paths:\n  a:\n    forward:\n    - dest: rtsps://u:hunter2@h.example/x\n    \
+         - dest: RTMP://u:hunter2@h.example/live/x?token=hunter2\n    - dest: srt://h.example:8890?streamid=x\n    \
+         - dest: whips://h.example/x/whip\n      whipBearerToken: hunter2\n",
+    );
+    assert_eq!(
+        warnings,
+        ["path \"a\": forwarding over srt is not implemented yet, only over rtsp, rtmp and whip"]
+    );
+    let forwards = &config.paths.values().next().unwrap().forwards;
+    let shown: Vec<_> = forwards.iter().map(|dest| (dest.url.to_string(), dest.url.port())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("rtsps://***@h.example/x".to_owned(), 322),
+            ("rtmp://***@h.example/live/x?***".to_owned(), 1935),
+            ("whips://h.example/x/whip".to_owned(), 443),
+        ]
+    );
+    assert_eq!(forwards[1].to_string(), "rtmp://h.example:1935/***", "a stream's name may be a key");
+    let token = forwards[2].bearer_token.as_ref().unwrap();
+    assert_eq!(token.expose(), "hunter2");
+    assert!(!format!("{forwards:?}").contains("hunter2"), "{forwards:?}");
 }
 
 // correctness: S5

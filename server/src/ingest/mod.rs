@@ -15,18 +15,18 @@
 
 mod arrivals;
 pub(crate) mod connect;
-mod fetch;
+pub(crate) mod fetch;
 mod hls;
 mod intake;
 mod output;
 pub(crate) mod publish;
 mod read_buffer;
-mod rtmp;
+pub(crate) mod rtmp;
 mod rtp_tracks;
 mod session;
 mod supervisor;
 mod udp;
-mod whep;
+pub(crate) mod whep;
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
-use media_core::rtmp::client::{Authentication, User};
+use media_core::rtmp::client::{Authentication, Purpose, User};
 use media_core::rtmp::{
     ClientConfig, ClientConnection, ClientError, ClientEvent, Incoming, IncomingError, IncomingEvent, Message,
 };
@@ -25,6 +25,7 @@ use super::connect::{self, Connected};
 use super::read_buffer::ReadBuffer;
 use super::session::{SessionContext, SessionEnd, SessionError};
 use crate::config::pulled::RemoteSource;
+use crate::config::source_url::SourceUrl;
 use crate::runtime::clock;
 
 /// Runs one session until it ends. `online` is called at the first access unit.
@@ -45,7 +46,7 @@ pub(super) async fn run(
         let connected = connected.map_err(|_| SessionError::ConnectTimeout(times.connect))??;
         let session = Session {
             connected,
-            client: ClientConnection::new(asking(source, authentication)),
+            client: ClientConnection::new(asking(&source.url, Purpose::Play, authentication)),
             buf: ReadBuffer::default(),
             incoming: Incoming::default(),
             events: Vec::new(),
@@ -65,20 +66,21 @@ pub(super) async fn run(
     }
 }
 
-/// What is asked for.
-fn asking(source: &RemoteSource, authentication: Authentication) -> ClientConfig {
-    let url = source.url.url();
+/// What a server is asked for.
+pub(crate) fn asking(source: &SourceUrl, purpose: Purpose, authentication: Authentication) -> ClientConfig {
+    let url = source.url();
     let (app, stream) = ClientConfig::cut(&url[url::Position::BeforePath..]);
-    let user = source.url.credentials().map(|credentials| User {
+    let user = source.credentials().map(|credentials| User {
         name: credentials.username.clone(),
         password: credentials.password.expose().to_owned(),
     });
     ClientConfig {
-        server: format!("{}://{}:{}", source.url.scheme().name(), source.url.host(), source.url.port()),
+        server: format!("{}://{}:{}", source.scheme().name(), source.host(), source.port()),
         app,
         stream,
         user,
         authentication,
+        purpose,
         user_agent: concat!("GT-Vision/", env!("CARGO_PKG_VERSION")).to_owned(),
         nonce: Uuid::new_v4().as_fields().0,
     }
@@ -135,6 +137,7 @@ impl Session {
             match event {
                 ClientEvent::Media(message) => self.apply(&message, arrivals)?,
                 ClientEvent::Ended => return Err(SessionError::Ended),
+                ClientEvent::Publishing { .. } => debug!("server takes what was not offered"),
             }
         }
         if arrivals.publish(clock::now()) == Progress::Online {

@@ -528,8 +528,11 @@ impl Subscription {
         self.seat.stream.lock_ring().cursor(JoinAt::NewestRandomAccess).seq()
     }
 
-    /// Tells that this reader reads, until the subscription is dropped.
+    /// Tells that this reader reads, until the subscription is dropped; of who only follows nothing is told.
     pub(crate) fn tell(&mut self, reader: &Reader) {
+        if !self.seat.kind.is_reader() {
+            return;
+        }
         self.told = self.seat.stream.told.get().map(|events| events.read(reader));
     }
 

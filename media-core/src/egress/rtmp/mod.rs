@@ -1,4 +1,4 @@
-//! RTMP egress: access units to the messages that one reader gets.
+//! RTMP egress: access units to the messages that one reader, or a server that takes them, gets.
 //!
 //! ```text
 //!  format ─► onMetaData, a record for each track         access unit ─► tag of pictures or sound
@@ -35,6 +35,8 @@ enum Carried {
 /// Makes one reader's messages.
 #[derive(Debug, Default)]
 pub struct Muxer {
+    /// The message stream that a server gave us; `None` toward a player, who has the one that we give.
+    published_on: Option<u32>,
     format: Option<SharedFormat>,
     tracks: Vec<(TrackId, Carried)>,
     /// Where the reader's time is zero.
@@ -47,6 +49,11 @@ pub fn is_carried(format: &StreamFormat) -> bool {
 }
 
 impl Muxer {
+    /// One for a server that takes media on this message stream.
+    pub fn publishing(stream: u32) -> Self {
+        Self { published_on: Some(stream), ..Self::default() }
+    }
+
     /// Appends the messages of a unit to `pieces`, in order; those of its format before them where that is new.
     pub fn push(&mut self, format: &SharedFormat, unit: &AccessUnit, pieces: &mut Vec<Bytes>) {
         if !self.format.as_ref().is_some_and(|known| Arc::ptr_eq(known, format)) {
@@ -64,11 +71,11 @@ impl Muxer {
                 let entry =
                     if unit.is_random_access { PictureKind::RandomAccess } else { PictureKind::Inter };
                 let head = flv::picture_head(codec, composition_ms, entry);
-                pieces.extend(chunks(heading(kind::VIDEO, timestamp_ms), &head, unit.payload.clone()));
+                pieces.extend(chunks(self.heading(kind::VIDEO, timestamp_ms), &head, unit.payload.clone()));
             }
             Carried::Audio(codec) => {
                 let head = flv::frame_head(codec);
-                pieces.extend(chunks(heading(kind::AUDIO, timestamp_ms), &head, unit.payload.clone()));
+                pieces.extend(chunks(self.heading(kind::AUDIO, timestamp_ms), &head, unit.payload.clone()));
             }
         }
     }
@@ -83,11 +90,25 @@ impl Muxer {
         let tracks: Vec<_> =
             [first(TrackKind::Video), first(TrackKind::Audio)].into_iter().flatten().collect();
         self.tracks = tracks.iter().map(|(track, carried)| (track.id, *carried)).collect();
-        let metadata = amf0::write_all(&[Value::text("onMetaData"), metadata(&tracks)]);
-        pieces.extend(chunks(heading(kind::DATA, timestamp_ms), &[], metadata));
+        // A server is told to keep what players are told.
+        let keep = self.published_on.map(|_| Value::text("@setDataFrame"));
+        let values: Vec<_> = keep.into_iter().chain([Value::text("onMetaData"), metadata(&tracks)]).collect();
+        pieces.extend(chunks(self.heading(kind::DATA, timestamp_ms), &[], amf0::write_all(&values)));
         for (track, carried) in tracks {
-            pieces.extend(record_of(track, carried, timestamp_ms));
+            if let Some((kind, head, record)) = record_of(track, carried) {
+                pieces.extend(chunks(self.heading(kind, timestamp_ms), &head, record));
+            }
         }
+    }
+
+    fn heading(&self, kind: u8, timestamp_ms: u32) -> Heading {
+        let chunk_stream = match kind {
+            kind::VIDEO => VIDEO,
+            kind::AUDIO => AUDIO,
+            _ => METADATA,
+        };
+        let stream = self.published_on.unwrap_or(server::STREAM);
+        Heading { chunk_stream, kind, stream, timestamp_ms }
     }
 
     /// Decode time since the first unit; units of another track that came a little earlier are at zero. Wraps after 49 days.
@@ -96,15 +117,6 @@ impl Muxer {
         let since_us = (us - *self.origin_us.get_or_insert(us)).max(0);
         u32::try_from(since_us / 1000 % (1 << 32)).unwrap_or(0)
     }
-}
-
-fn heading(kind: u8, timestamp_ms: u32) -> Heading {
-    let chunk_stream = match kind {
-        kind::VIDEO => VIDEO,
-        kind::AUDIO => AUDIO,
-        _ => METADATA,
-    };
-    Heading { chunk_stream, kind, stream: server::STREAM, timestamp_ms }
 }
 
 fn carried(codec: &CodecConfig) -> Option<Carried> {
@@ -142,24 +154,67 @@ fn metadata(tracks: &[(&TrackInfo, Carried)]) -> Value {
     Value::KeyedArray(entries)
 }
 
-/// What a decoder of this track needs first.
-fn record_of(track: &TrackInfo, carried: Carried, timestamp_ms: u32) -> Vec<Bytes> {
-    let (kind, head, record) = match (carried, &track.codec) {
+/// What a decoder of this track needs first: the kind of message, what stands before it, and itself.
+fn record_of(track: &TrackInfo, carried: Carried) -> Option<(u8, Vec<u8>, Bytes)> {
+    Some(match (carried, &track.codec) {
         (Carried::Video(codec), CodecConfig::H264(config)) => {
             (kind::VIDEO, flv::video_record_head(codec), record::write_avc(config))
         }
         (Carried::Video(codec), CodecConfig::H265(config)) => {
             (kind::VIDEO, flv::video_record_head(codec), record::write_hevc(config))
         }
-        (Carried::Audio(codec), CodecConfig::Aac(config)) => match flv::audio_record_head(codec) {
-            Some(head) => (kind::AUDIO, head, config.audio_specific_config.clone()),
-            None => return Vec::new(),
-        },
-        (Carried::Audio(codec), CodecConfig::Opus { channels }) => match flv::audio_record_head(codec) {
-            Some(head) => (kind::AUDIO, head, record::write_opus(*channels)),
-            None => return Vec::new(),
-        },
-        _ => return Vec::new(),
-    };
-    chunks(heading(kind, timestamp_ms), &head, record)
+        (Carried::Audio(codec), CodecConfig::Aac(config)) => {
+            (kind::AUDIO, flv::audio_record_head(codec)?, config.audio_specific_config.clone())
+        }
+        (Carried::Audio(codec), CodecConfig::Opus { channels }) => {
+            (kind::AUDIO, flv::audio_record_head(codec)?, record::write_opus(*channels))
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{Timescale, WallTime};
+    use crate::track::H264Config;
+
+    /// The first message that somebody gets.
+    fn begins_with(mut muxer: Muxer) -> Vec<u8> {
+        let config = H264Config {
+            sps: Bytes::from_static(&[0x67, 0x42, 0xe0, 0x1f]),
+            pps: Bytes::from_static(&[0x68]),
+            width: 640,
+            height: 360,
+            profile_idc: 66,
+            constraint_flags: 0xe0,
+            level_idc: 31,
+        };
+        let (id, timescale) = (TrackId(0), Timescale::VIDEO);
+        let track = TrackInfo { id, timescale, codec: CodecConfig::H264(config), transcoded_from: None };
+        let format = Arc::new(StreamFormat { generation: 0, tracks: vec![track] });
+        let unit = AccessUnit {
+            track: id,
+            dts_ticks: 0,
+            pts_ticks: 0,
+            wall: WallTime(0),
+            is_random_access: true,
+            payload: Bytes::from_static(&[0, 0, 0, 2, 0x65, 0x88]),
+        };
+        let mut pieces = Vec::new();
+        muxer.push(&format, &unit, &mut pieces);
+        pieces.concat()
+    }
+
+    #[test]
+    fn a_server_is_told_on_its_own_stream_to_keep_the_metadata_and_a_player_just_told() {
+        let holds = |wire: &[u8], text: &str| wire.windows(text.len()).any(|part| part == text.as_bytes());
+        let server = begins_with(Muxer::publishing(7));
+        // RTMP s5.3.1.2.1: the message stream's number is the last of a full header, little-endian.
+        assert_eq!((server[0], &server[8..12]), (METADATA, &[7, 0, 0, 0][..]));
+        assert!(holds(&server, "@setDataFrame") && holds(&server, "onMetaData"));
+        let player = begins_with(Muxer::default());
+        assert_eq!((player[0], &player[8..12]), (METADATA, &[1, 0, 0, 0][..]));
+        assert!(!holds(&player, "@setDataFrame") && holds(&player, "onMetaData"));
+    }
 }

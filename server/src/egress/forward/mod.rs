@@ -9,8 +9,10 @@
 //! A destination is no reader: it does not count for `maxReaders`, and a source on demand is not started for it.
 //! A slow one is cut as a slow reader is, and connected anew: nobody else waits for it.
 //!
-//! Belongs here: when to try. Does not: the session (-> egress::rtsp::forward).
+//! Belongs here: when to try. Does not: the session (-> session, and what it names).
 //! Limits: `config::forward::FORWARDS_MAX` a path; the queue is `writeQueueSize`.
+
+pub(crate) mod session;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, info_span, warn};
 use uuid::Uuid;
 
+use self::session::{ForwardEnd, Forwarding};
 use crate::config::forward::ForwardDest;
 use crate::config::resolved::Config;
-use crate::egress::rtsp::forward::{self as session, ForwardEnd, Forwarding};
 use crate::runtime::clock;
 use crate::runtime::retry::{RetryConfig, RetryPolicy};
 use crate::runtime::tasks::{Ended, TaskSet, catch_panic};
@@ -32,7 +34,7 @@ use crate::stream::{SourceStatus, Stream};
 /// What sessions keep to, whatever their destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ForwardLimits {
-    /// `writeQueueSize`: packets that may wait.
+    /// `writeQueueSize`: packets that may wait, or access units over RTMP.
     pub(crate) queue_packets: usize,
     /// `udpMaxPayloadSize`: the longest RTP packet.
     pub(crate) packet_bytes: usize,
@@ -116,7 +118,7 @@ impl ForwardRecord {
         })
     }
 
-    /// `rtsp` or `rtsps`.
+    /// `rtsp`, `rtsps`, `rtmp`, `rtmps`, `whip` or `whips`.
     pub(crate) fn protocol(&self) -> &'static str {
         self.dest.url.scheme().name()
     }
@@ -128,7 +130,7 @@ impl ForwardRecord {
 
     /// Media flows from now on.
     pub(crate) fn begun(&self) {
-        info!(dest = %self.dest.url, "forwarding");
+        info!(dest = %self.dest, "forwarding");
         *self.lock() = (ForwardState::Forwarding, String::new());
     }
 
@@ -208,7 +210,7 @@ fn start(
 ) -> Running {
     let own = tasks.branch();
     let token = own.token().clone();
-    let span = info_span!("forward", path = %stream.name(), dest = %record.dest.url);
+    let span = info_span!("forward", path = %stream.name(), dest = %record.dest);
     let task = Task { stream: Arc::clone(stream), record: Arc::clone(&record), limits, tasks: own.clone() };
     own.spawn(span, task.run(token.clone()));
     Running { record, limits, token }

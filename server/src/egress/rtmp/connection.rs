@@ -72,7 +72,7 @@ enum Doing {
     /// It has not said what it wants.
     Nothing,
     Publishing(Box<Publisher>),
-    Reading(Reader),
+    Reading(Box<Reader>),
     /// It is told so, then closed.
     Refused,
 }
@@ -348,7 +348,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         })?;
         subscription.tell(&self.facts(target));
         self.begin(&grant, (target, user), Role::Read);
-        self.doing = Doing::Reading(Reader::new(subscription, self.server.config.write_queue_units));
+        let reader = Reader::new(subscription, self.server.config.write_queue_units);
+        self.doing = Doing::Reading(Box::new(reader));
         self.dialogue.playing();
         Ok(())
     }

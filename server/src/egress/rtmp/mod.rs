@@ -9,6 +9,7 @@
 //! Limits: [`CONNECTIONS_MAX`], [`TLS_TIMEOUT`], `readTimeout`, `writeTimeout`, `writeQueueSize`.
 
 mod connection;
+pub(crate) mod forward;
 mod publisher;
 mod reader;
 pub(crate) mod stats;

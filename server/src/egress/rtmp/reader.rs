@@ -19,7 +19,7 @@ const QUEUE_AGE_MIN: Duration = Duration::from_secs(1);
 /// The reader does not take its media in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("reader is too slow: {units} access units wait (writeQueueSize), the oldest for {} ms", .age.as_millis())]
-pub(super) struct TooSlow {
+pub(crate) struct TooSlow {
     /// Access units in its queue.
     pub(super) units: usize,
     /// How long the oldest has waited.
@@ -42,6 +42,11 @@ impl Reader {
     pub(super) fn new(subscription: Subscription, queue_units_max: usize) -> Self {
         let (muxer, pieces) = (Muxer::default(), Vec::new());
         Self { subscription, muxer, queue_units_max, is_live: false, pieces }
+    }
+
+    /// The same toward a server that takes the media on this message stream.
+    pub(super) fn publishing(subscription: Subscription, queue_units_max: usize, stream: u32) -> Self {
+        Self { muxer: Muxer::publishing(stream), ..Self::new(subscription, queue_units_max) }
     }
 
     /// The stream it reads.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! What is sent is what a reader gets, in the same packets; so is what happens to one that is too slow.
-//! Limits: [`CONNECT_MAX`], [`OFFLINE_MAX`], [`READ_BYTES_MAX`], and those of its `ForwardLimits`.
+//! Limits: [`READ_BYTES_MAX`], those of forward::session, and those of its `ForwardLimits`.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use media_core::egress::rtsp::describe;
-use media_core::gate::{Action, CameraGrant, Gate};
+use media_core::gate::CameraGrant;
 use media_core::ring::JoinAt;
 use media_core::rtsp::server::{ServerTransport, SetUpTrack, track_control};
 use media_core::rtsp::{
@@ -26,7 +26,6 @@ use media_core::track::SharedFormat;
 use tokio::sync::futures::Notified;
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
@@ -34,31 +33,13 @@ use super::feed::{Feed, Feeds};
 use super::out::Out;
 use super::reader::{Reader, ReaderEnd, ReaderParts};
 use super::stats::{Encryption, Role, SessionFacts, SessionRecord};
-use crate::egress::forward::{ForwardLimits, ForwardRecord};
+use crate::egress::forward::session::{Absence, CONNECT_MAX, ForwardEnd, Forwarding, GOODBYE_MAX};
 use crate::ingest::connect::{self, ConnectError, Connected};
 use crate::runtime::clock;
-use crate::stream::{SourceState, SourceStatus, Stream};
-
-/// From the first packet to an accepted RECORD.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-
-/// A source may be away for so long without the session being given up: a camera that is connected anew.
-const OFFLINE_MAX: Duration = Duration::from_secs(5);
+use crate::stream::SourceState;
 
 /// A server that we send to says little: what it says beyond this before it is taken in waits in its socket.
 const READ_BYTES_MAX: usize = 4 << 10;
-
-/// For a goodbye that the server does not take.
-const GOODBYE_MAX: Duration = Duration::from_millis(200);
-
-/// How a session that did not fail ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ForwardEnd {
-    /// It was cancelled.
-    Cancelled,
-    /// There is nothing to send any more.
-    SourceGone,
-}
 
 /// Why a session ended. Texts are for people and hold no secret.
 #[derive(Debug, thiserror::Error)]
@@ -79,18 +60,6 @@ pub(crate) enum ForwardError {
     TooSlow(ReaderEnd),
     #[error("server took nothing for {} s", .0.as_secs())]
     WriteTimeout(Duration),
-}
-
-/// What a session works with; lent by its task.
-pub(crate) struct Forwarding<'a> {
-    /// What is sent.
-    pub(crate) stream: &'a Arc<Stream>,
-    /// Where to, and what came of it.
-    pub(crate) record: &'a ForwardRecord,
-    /// What it keeps to.
-    pub(crate) limits: ForwardLimits,
-    /// Cancelled to end it.
-    pub(crate) token: &'a CancellationToken,
 }
 
 /// Runs one session until it ends.
@@ -135,7 +104,7 @@ struct Session<'a> {
     tracks: Vec<SetUpTrack>,
     reader: Option<Reader>,
     must_record_by: Instant,
-    offline_since: Option<Instant>,
+    absence: Absence,
 }
 
 impl<'a> Session<'a> {
@@ -159,8 +128,7 @@ impl<'a> Session<'a> {
             scale: None,
         };
         let sdp = describe(stream.name().as_str(), &format);
-        // Where to is the operator's word; nobody outside asks.
-        let grant = Gate::on_own_behalf(Action::Read, stream.name());
+        let grant = forwarding.grant();
         Self {
             client: Client::publish(config, sdp, clock::now()),
             buf: BytesMut::new(),
@@ -171,7 +139,7 @@ impl<'a> Session<'a> {
             tracks: Vec::new(),
             reader: None,
             must_record_by,
-            offline_since: None,
+            absence: Absence::default(),
             forwarding,
             connected,
         }
@@ -183,7 +151,7 @@ impl<'a> Session<'a> {
         let stream = Arc::clone(self.forwarding.stream);
         loop {
             let now = clock::now();
-            self.note_state(&states.borrow_and_update(), now);
+            self.absence.note(&states.borrow_and_update(), now);
             self.transmit(now);
             let mut published = pin!(self.reader.is_some().then(|| stream.published()));
             // Registered before the look, so that a unit pushed in between still wakes us.
@@ -208,20 +176,12 @@ impl<'a> Session<'a> {
                 Woken::Timer => {
                     self.client.handle_timeout(now)?;
                     self.check_deadlines(now)?;
-                    if self.offline_since.is_some_and(|since| now >= since + OFFLINE_MAX) {
+                    if self.absence.is_over(now) {
                         return Ok(self.say_goodbye(ForwardEnd::SourceGone).await);
                     }
                     alarm.as_mut().reset(self.next_deadline().into());
                 }
             }
-        }
-    }
-
-    fn note_state(&mut self, state: &SourceState, now: Instant) {
-        match (state.status == SourceStatus::Online, self.offline_since) {
-            (true, _) => self.offline_since = None,
-            (false, None) => self.offline_since = Some(now),
-            (false, Some(_)) => {}
         }
     }
 
@@ -240,8 +200,7 @@ impl<'a> Session<'a> {
         let limit = self.forwarding.limits.write_timeout;
         let blocked = self.out.tcp.blocked_since().map(|since| since + limit);
         let connecting = self.reader.is_none().then_some(self.must_record_by);
-        let offline = self.offline_since.map(|since| since + OFFLINE_MAX);
-        let deadlines = [self.client.poll_timeout(), blocked, connecting, offline];
+        let deadlines = [self.client.poll_timeout(), blocked, connecting, self.absence.ends_at()];
         deadlines.into_iter().flatten().min().unwrap_or_else(|| clock::now() + limit)
     }
 

@@ -16,7 +16,7 @@
 //! 404 with Retry-After as in MediaMTX, not the draft's 409 (correctness: W2).
 
 mod candidates;
-
+pub(crate) mod forward;
 mod ice_servers;
 mod media;
 mod negotiate;
@@ -68,6 +68,8 @@ pub(crate) const SESSIONS_MAX: usize = 5000;
 pub(crate) enum PageRequest<'a> {
     /// The player of a path: the page finds out which from its own address.
     Player,
+    /// The page that publishes to a path, in the same way.
+    Publisher,
     /// A file under `/_/`, without that prefix.
     Asset(&'a str),
 }

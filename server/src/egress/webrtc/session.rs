@@ -169,8 +169,8 @@ impl Session {
         }
     }
 
-    /// Drives the session to its end.
-    pub(crate) async fn run(mut self, token: CancellationToken) {
+    /// Drives the session to its end; says which that was.
+    pub(crate) async fn run(mut self, token: CancellationToken) -> Closed {
         info!("session opened");
         let closed = match self.drive(&token).await {
             Ok(closed) => closed,
@@ -182,6 +182,7 @@ impl Session {
             self.outbox.flush(&self.parts.ports, &self.parts.record.counters).await;
         }
         info!(reason = %closed, "session closed");
+        closed
     }
 
     async fn drive(&mut self, token: &CancellationToken) -> Result<Closed, RtcError> {

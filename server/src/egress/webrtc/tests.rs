@@ -75,7 +75,12 @@ pub(super) async fn server_with(config: WebRtcConfig) -> Arc<WebRtcServer> {
         registry,
         access: Access::open(),
         pages: Box::new(|wanted| {
-            matches!(wanted, PageRequest::Player).then(|| Response::new("player".into()))
+            let text = match wanted {
+                PageRequest::Player => "player",
+                PageRequest::Publisher => "publisher",
+                PageRequest::Asset(_) => return None,
+            };
+            Some(Response::new(text.into()))
         }),
         hls: Box::new(|| Some(HlsListener { scheme: HttpScheme::Https, port: 8888 })),
         tasks: TaskSet::new("test"),
@@ -344,6 +349,8 @@ async fn page_is_behind_its_slash_and_foreign_names_lead_nowhere() {
     let redirect = get("/city/cam_1?muted=0").await;
     assert_eq!((redirect.status, redirect.header("location")), (StatusCode::FOUND, "/city/cam_1/?muted=0"));
     assert_eq!(get("/cam_1/").await.text, "player");
+    assert_eq!(get("/city/cam_1/publish").await.text, "publisher");
+    assert_eq!(get("/city/cam_1/publish/").await.text, "player");
     for uri in ["/", "//evil.example", "//evil.example/", "/a/../b", "/_/none.js"] {
         assert_error(&get(uri).await, StatusCode::NOT_FOUND);
     }

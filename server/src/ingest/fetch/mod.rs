@@ -49,7 +49,7 @@ const ADDRESSES_MAX: usize = 4;
 
 /// What is asked of a server.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ask<'a> {
+pub(crate) enum Ask<'a> {
     /// A resource, or a part of it.
     Get(Option<ByteRange>),
     /// To take an SDP offer.
@@ -60,26 +60,26 @@ pub(super) enum Ask<'a> {
 
 /// What is fetched.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// For people: `playlist`, `segment`.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
     /// What is asked.
-    pub(super) ask: Ask<'a>,
+    pub(crate) ask: Ask<'a>,
     /// The longest body taken.
-    pub(super) bytes_max: usize,
+    pub(crate) bytes_max: usize,
     /// From the first packet to the last.
-    pub(super) limit: Duration,
+    pub(crate) limit: Duration,
 }
 
 /// What was fetched.
 #[derive(Debug)]
-pub(super) struct Fetched {
+pub(crate) struct Fetched {
     /// Where it was in the end.
-    pub(super) url: Url,
+    pub(crate) url: Url,
     /// What it says is elsewhere: a session that was made.
-    pub(super) location: Option<Url>,
+    pub(crate) location: Option<Url>,
     /// The body.
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 /// Why something could not be had. Texts hold nothing of the address but its host.
@@ -126,8 +126,10 @@ struct Kept {
 }
 
 /// Fetches for one playlist.
-pub(super) struct Fetcher {
+pub(crate) struct Fetcher {
     source: RemoteSource,
+    /// The setting that holds the source's fingerprint.
+    fingerprint_key: &'static str,
     /// How far inside the source lies, once it was reached.
     reach: Option<Reach>,
     /// Shown in place of user and password.
@@ -137,19 +139,26 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     /// Nothing was fetched yet.
-    pub(super) fn new(source: &RemoteSource) -> Self {
-        Self { source: source.clone(), reach: None, bearer: None, kept: None }
+    pub(crate) fn new(source: &RemoteSource) -> Self {
+        let fingerprint_key = "sourceFingerprint";
+        Self { source: source.clone(), fingerprint_key, reach: None, bearer: None, kept: None }
+    }
+
+    /// The same for a server that is sent to.
+    pub(crate) fn to_destination(dest: &RemoteSource) -> Self {
+        Self { fingerprint_key: "destFingerprint", ..Self::new(dest) }
     }
 
     /// The same, with a token for the source.
-    pub(super) fn with_bearer(self, bearer: Option<Secret>) -> Self {
+    pub(crate) fn with_bearer(self, bearer: Option<Secret>) -> Self {
         Self { bearer, ..self }
     }
 
     /// Another one of the same source, with a connection of its own.
     pub(super) fn sibling(&self) -> Self {
         let (source, reach, bearer) = (self.source.clone(), self.reach, self.bearer.clone());
-        Self { source, reach, bearer, kept: None }
+        let fingerprint_key = self.fingerprint_key;
+        Self { source, fingerprint_key, reach, bearer, kept: None }
     }
 
     /// As if the source had been reached there.
@@ -162,7 +171,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError`].
-    pub(super) async fn fetch(&mut self, url: &Url, wanted: Wanted<'_>) -> Result<Fetched, FetchError> {
+    pub(crate) async fn fetch(&mut self, url: &Url, wanted: Wanted<'_>) -> Result<Fetched, FetchError> {
         let mut url = url.clone();
         let fetched = tokio::time::timeout(wanted.limit, self.follow(&mut url, wanted)).await;
         let fetched = fetched.unwrap_or(Err(Fault::Late(wanted.limit)));
@@ -298,7 +307,7 @@ impl Fetcher {
                         self.reach = Some(reach);
                     }
                     // The certificate that is named is the source's own.
-                    let fingerprint = self.source.fingerprint.filter(|_| is_home);
+                    let fingerprint = (self.source.fingerprint.filter(|_| is_home), self.fingerprint_key);
                     let (sender, driver) = handshake(tcp, (url.scheme(), host.as_str()), fingerprint).await?;
                     return Ok(Kept { origin, sender, driver: Some(driver) });
                 }
@@ -333,14 +342,14 @@ impl Kept {
 async fn handshake(
     tcp: TcpStream,
     (scheme, host): (&str, &str),
-    fingerprint: Option<[u8; 32]>,
+    (fingerprint, key): (Option<[u8; 32]>, &'static str),
 ) -> Result<(SendRequest<Full<Bytes>>, Driver), Fault> {
     tcp.set_nodelay(true)?;
     if scheme == "http" {
         let (sender, connection) = http1::handshake(TokioIo::new(tcp)).await?;
         return Ok((sender, Box::pin(connection)));
     }
-    let config = tls_client::client_config(default_provider(), fingerprint, "sourceFingerprint")?;
+    let config = tls_client::client_config(default_provider(), fingerprint, key)?;
     let name = ServerName::try_from(host.to_owned()).map_err(|_| Fault::Address)?;
     let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;

@@ -44,7 +44,7 @@ use crate::runtime::clock;
 use crate::tls_client::dialled;
 
 /// The longest answer, MediaMTX's limit of an offer.
-const ANSWER_BYTES_MAX: usize = 128 << 10;
+pub(crate) const ANSWER_BYTES_MAX: usize = 128 << 10;
 
 /// Packets that wait until it is known which tracks come; with more, those that are known are all.
 const HELD_MAX: usize = 2048;
@@ -62,7 +62,7 @@ const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 const KEY_FRAME_REQUESTS_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a server is waited for when we leave.
-const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+pub(crate) const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Why a session failed. Texts hold no secret.
 #[derive(Debug, thiserror::Error)]
@@ -395,7 +395,7 @@ impl Session {
 }
 
 /// Our address toward a server.
-async fn local_ip(url: &Url) -> io::Result<IpAddr> {
+pub(crate) async fn local_ip(url: &Url) -> io::Result<IpAddr> {
     let host = dialled(url.host_str().unwrap_or_default());
     let port = url.port_or_known_default().unwrap_or(80);
     let found = tokio::net::lookup_host((host, port)).await?.next();

@@ -1,4 +1,4 @@
-//! HTTP side: WHEP and WHIP signalling and the player page, as MediaMTX's `:8889`.
+//! HTTP side: WHEP and WHIP signalling and the pages, as MediaMTX's `:8889`.
 //!
 //! | request | answer |
 //! | --- | --- |
@@ -8,6 +8,7 @@
 //! | `DELETE /{path}/whep/{secret}` | 200 `{"status":"ok"}` |
 //! | the same with `whip` | the same, for who publishes (-> `whip`) |
 //! | `GET /{path}`, `GET /{path}/`, `GET /_/...` | 302 to `/{path}/`, the player, its files |
+//! | `GET /{path}/publish` | the page that publishes |
 //!
 //! Errors are `{"status":"error","error":"..."}`; what only WebRTC can't carry has also
 //! `"fallback":"hls"`, `"hlsUrl"` and a `Link ... rel="alternate"`.
@@ -91,6 +92,7 @@ enum Target {
     Whip(PathName),
     Session(PathName, String),
     Player(PathName),
+    Publisher(PathName),
     PlayerWithoutSlash(PathName),
     Asset(String),
     Nothing,
@@ -111,6 +113,10 @@ impl Target {
         }
         if let Some(path) = path.strip_suffix("/whip") {
             return name(path).map_or(Self::Nothing, Self::Whip);
+        }
+        // A camera with such a name has its player behind the slash.
+        if let Some(path) = path.strip_suffix("/publish") {
+            return name(path).map_or(Self::Nothing, Self::Publisher);
         }
         match path.strip_suffix('/') {
             Some(path) => name(path).map_or(Self::Nothing, Self::Player),
@@ -162,7 +168,12 @@ async fn route(server: &Arc<WebRtcServer>, request: Request) -> Response {
             let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
             with_header(empty(StatusCode::FOUND), header::LOCATION, &format!("/{path}/{query}"))
         }
-        (Target::Player(path), &Method::GET | &Method::HEAD) => player(server, &path, &head).await,
+        (Target::Player(path), &Method::GET | &Method::HEAD) => {
+            gated_page(server, (&path, Action::Read), &head, PageRequest::Player).await
+        }
+        (Target::Publisher(path), &Method::GET | &Method::HEAD) => {
+            gated_page(server, (&path, Action::Publish), &head, PageRequest::Publisher).await
+        }
         (Target::Asset(asset), &Method::GET | &Method::HEAD) => page(server, PageRequest::Asset(&asset)),
         _ => Refusal::new(StatusCode::NOT_FOUND, "page not found").into(),
     }
@@ -173,13 +184,19 @@ fn page(server: &WebRtcServer, wanted: PageRequest<'_>) -> Response {
     (server.deps.pages)(wanted).unwrap_or_else(not_found)
 }
 
-async fn player(server: &WebRtcServer, path: &PathName, head: &Parts) -> Response {
+/// A page for whom the gate lets do there what it is for.
+async fn gated_page(
+    server: &WebRtcServer,
+    (path, action): (&PathName, Action),
+    head: &Parts,
+    wanted: PageRequest<'_>,
+) -> Response {
     let (visitor, _) = match visitor(server, head) {
         Ok(found) => found,
         Err(refusal) => return refusal.into(),
     };
-    match server.deps.access.camera(&visitor, Action::Read, path).await {
-        Ok(_) => page(server, PageRequest::Player),
+    match server.deps.access.camera(&visitor, action, path).await {
+        Ok(_) => page(server, wanted),
         Err(refused) => {
             let mut response: Response = Refusal::new(refused.status(), refused.to_string()).into();
             response.headers_mut().extend(refused.page_header());

@@ -1,10 +1,15 @@
-//! Client: the dialogue with a server that is asked for a stream, from our handshake to its media.
+//! Client: the dialogue with a server that is asked for a stream, or is to take one, from our handshake to the media.
 //!
 //! ```text
-//!  Hello ─S0 S1─► Echo ─S2─► Connecting ─_result─► Creating ─_result─► Asking, Playing ─► Media ...
-//!  C0 C1           C2        connect                createStream        play               └─► Ended
+//!  Hello ─S0 S1─► Echo ─S2─► Connecting ─_result─► Creating ─_result─┬─► Playing ─► Media ...
+//!  C0 C1           C2        connect                createStream     │   play        └─► Ended
+//!                              │                                     └─► Publishing ─onStatus─► Taken (the shell sends)
+//!                              │                                         publish
 //!                              └─ _error: authmod=adobe ─► Authenticate: the shell connects again with what it was told
 //! ```
+//!
+//! Before `createStream` a publisher says `releaseStream` and `FCPublish`, as encoders do: some servers wait for them, others call them an
+//! error, which is none.
 //!
 //! Adobe's authentication (`authmod=adobe`) takes up to three connections: without a name, with it, and with the answer to the challenge that
 //! this brings. Other servers have user and password in the URL's query.
@@ -31,8 +36,11 @@ const CODE_BYTES_MAX: usize = 64;
 
 /// Transactions of ours.
 const CONNECT: f64 = 1.0;
-const CREATE_STREAM: f64 = 2.0;
-const PLAY: f64 = 3.0;
+const RELEASE_STREAM: f64 = 2.0;
+const FC_PUBLISH: f64 = 3.0;
+const CREATE_STREAM: f64 = 4.0;
+const USE_STREAM: f64 = 5.0;
+const LEAVE: f64 = 6.0;
 
 /// What is asked for, of whom and by whom.
 #[derive(Clone)]
@@ -47,10 +55,21 @@ pub struct ClientConfig {
     pub user: Option<User>,
     /// What the connections before have brought.
     pub authentication: Authentication,
+    /// To get it or to send it.
+    pub purpose: Purpose,
     /// What we call ourselves.
     pub user_agent: String,
     /// Unlike that of other connections.
     pub nonce: u32,
+}
+
+/// What a stream is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To get its media.
+    Play,
+    /// To send it.
+    Publish,
 }
 
 /// User name and password.
@@ -87,6 +106,11 @@ pub struct Challenge {
 pub enum ClientEvent {
     /// A message of pictures, sound or metadata.
     Media(Message),
+    /// It takes our media now, on this message stream.
+    Publishing {
+        /// The stream's number.
+        stream: u32,
+    },
     /// The stream is over.
     Ended,
 }
@@ -117,7 +141,7 @@ pub enum ClientError {
         code: String,
     },
     /// It wants a name and a password, and there are none.
-    #[error("server wants a user and a password; write them into the source's URL")]
+    #[error("server wants a user and a password; write them into its URL")]
     NoUser,
     /// To be asked once more, with this.
     #[error("server asks who we are")]
@@ -132,6 +156,14 @@ enum Stage {
     Creating,
     /// The stream was asked for; some servers send without a word.
     Playing,
+    /// It was offered.
+    Publishing {
+        stream: u32,
+    },
+    /// It is taken.
+    Taken {
+        stream: u32,
+    },
 }
 
 /// One dialogue.
@@ -223,27 +255,79 @@ impl ClientConnection {
         let information = values.get(3).unwrap_or(&Value::Null);
         match (name, self.stage) {
             ("_result", Stage::Connecting) if *transaction == Value::Number(CONNECT) => {
-                let create = [Value::text("createStream"), Value::Number(CREATE_STREAM), Value::Null];
-                self.wire.command(0, &create);
-                self.stage = Stage::Creating;
+                self.create();
                 Ok(None)
             }
             ("_result", Stage::Creating) if *transaction == Value::Number(CREATE_STREAM) => {
-                self.play(stream_number(information));
+                self.use_stream(stream_number(information));
+                Ok(None)
+            }
+            // It does not know what encoders say first, or has nothing to release.
+            ("_error", _) if [RELEASE_STREAM, FC_PUBLISH].map(Value::Number).contains(transaction) => {
                 Ok(None)
             }
             ("_error", _) => Err(self.refusal(information)),
             ("onStatus", Stage::Playing) => self.status(information),
+            ("onStatus", Stage::Publishing { stream } | Stage::Taken { stream }) => {
+                self.publish_status(information, stream)
+            }
             // A server that hangs up says so.
             ("close", _) => Ok(Some(ClientEvent::Ended)),
             _ => Ok(None),
         }
     }
 
-    fn play(&mut self, stream: u32) {
+    fn create(&mut self) {
+        if self.config.purpose == Purpose::Publish {
+            for (name, transaction) in [("releaseStream", RELEASE_STREAM), ("FCPublish", FC_PUBLISH)] {
+                let stream = Value::text(&self.config.stream);
+                self.wire.command(0, &[Value::text(name), Value::Number(transaction), Value::Null, stream]);
+            }
+        }
+        self.wire.command(0, &[Value::text("createStream"), Value::Number(CREATE_STREAM), Value::Null]);
+        self.stage = Stage::Creating;
+    }
+
+    fn use_stream(&mut self, stream: u32) {
         let name = Value::text(&self.config.stream);
-        self.wire.command(stream, &[Value::text("play"), Value::Number(PLAY), Value::Null, name]);
-        self.stage = Stage::Playing;
+        let transaction = Value::Number(USE_STREAM);
+        match self.config.purpose {
+            Purpose::Play => {
+                self.wire.command(stream, &[Value::text("play"), transaction, Value::Null, name]);
+                self.stage = Stage::Playing;
+            }
+            Purpose::Publish => {
+                let live = Value::text("live");
+                self.wire.command(stream, &[Value::text("publish"), transaction, Value::Null, name, live]);
+                self.stage = Stage::Publishing { stream };
+            }
+        }
+    }
+
+    /// Says that no more media follows.
+    pub fn leave(&mut self) {
+        let Stage::Taken { stream } = self.stage else { return };
+        let (transaction, name) = (Value::Number(LEAVE), Value::text(&self.config.stream));
+        self.wire.command(0, &[Value::text("FCUnpublish"), transaction.clone(), Value::Null, name]);
+        let number = Value::Number(stream.into());
+        self.wire.command(0, &[Value::text("deleteStream"), transaction, Value::Null, number]);
+    }
+
+    fn publish_status(
+        &mut self,
+        information: &Value,
+        stream: u32,
+    ) -> Result<Option<ClientEvent>, ClientError> {
+        let text = |name| information.get(name).and_then(Value::as_text).unwrap_or_default();
+        match (text("level"), text("code")) {
+            (_, "NetStream.Publish.Start") if self.stage != (Stage::Taken { stream }) => {
+                self.stage = Stage::Taken { stream };
+                Ok(Some(ClientEvent::Publishing { stream }))
+            }
+            (_, "NetStream.Unpublish.Success") => Ok(Some(ClientEvent::Ended)),
+            ("error", code) => Err(ClientError::Refused { code: shown(code) }),
+            _ => Ok(None),
+        }
     }
 
     fn status(&mut self, information: &Value) -> Result<Option<ClientEvent>, ClientError> {
@@ -357,149 +441,4 @@ fn shown(code: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rtmp::chunk::{Heading, chunks};
-    use crate::rtmp::{Event, ServerConnection, Target};
-
-    fn config(target: &str) -> ClientConfig {
-        let (app, stream) = ClientConfig::cut(target);
-        ClientConfig {
-            server: "rtmp://10.0.0.1:1935".to_owned(),
-            app,
-            stream,
-            user: Some(User { name: "ana".to_owned(), password: "s3cret".to_owned() }),
-            authentication: Authentication::None,
-            user_agent: "test".to_owned(),
-            nonce: 0xc0ff_ee11,
-        }
-    }
-
-    fn said(client: &mut ClientConnection) -> BytesMut {
-        std::iter::from_fn(|| client.poll_transmit()).flatten().collect()
-    }
-
-    /// A client whose server has come through the handshake.
-    fn connecting(config: ClientConfig) -> (ClientConnection, String) {
-        let mut client = ClientConnection::new(config);
-        let hello = said(&mut client);
-        let mut answer = BytesMut::from(&handshake::answer(&hello).unwrap()[..]);
-        assert_eq!(client.next_event(&mut answer), Ok(None));
-        let connect = said(&mut client)[handshake::BLOCK_BYTES..].to_vec();
-        (client, String::from_utf8_lossy(&connect).into_owned())
-    }
-
-    fn command(values: &[Value]) -> BytesMut {
-        let heading = Heading { chunk_stream: 3, kind: kind::COMMAND, stream: 0, timestamp_ms: 0 };
-        let mut wire = BytesMut::from(&[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 1, 0, 0][..]);
-        chunks(heading, &[], amf0::write_all(values)).iter().for_each(|piece| wire.extend_from_slice(piece));
-        wire
-    }
-
-    fn refusing(description: &str) -> BytesMut {
-        let information = object_of([
-            ("level", Value::text("error")),
-            ("code", Value::text("NetConnection.Connect.Rejected")),
-            ("description", Value::text(description)),
-        ]);
-        command(&[Value::text("_error"), Value::Number(1.0), Value::Null, information])
-    }
-
-    #[test]
-    fn a_url_is_cut_as_encoders_cut_it() {
-        let cut = |target, app: &str, stream: &str| {
-            assert_eq!(ClientConfig::cut(target), (app.to_owned(), stream.to_owned()), "{target}");
-        };
-        cut("/live", "live", "");
-        cut("/live?a=b", "live?a=b", "");
-        cut("/live/cam", "live", "cam");
-        cut("/live/cam?user=u&pass=a/b", "live", "cam?user=u&pass=a/b");
-        cut("/live/inst/cam/7", "live/inst", "cam/7");
-        cut("", "", "");
-    }
-
-    #[test]
-    fn a_server_of_ours_is_asked_for_what_the_url_names() {
-        let mut client = ClientConnection::new(config("/live/cam_1?x=1"));
-        let mut server = ServerConnection::default();
-        let mut to_server = said(&mut client);
-        let mut event = None;
-        for _ in 0..8 {
-            event = event.or(server.next_event(&mut to_server).unwrap());
-            let mut to_client: BytesMut = std::iter::from_fn(|| server.poll_transmit()).flatten().collect();
-            assert_eq!(client.next_event(&mut to_client), Ok(None));
-            to_server.extend_from_slice(&said(&mut client));
-        }
-        let target = Target { path: "live/cam_1".to_owned(), query: "x=1".to_owned() };
-        assert_eq!(event, Some(Event::Play(target)));
-        server.playing();
-        let heading = Heading { chunk_stream: 6, kind: kind::VIDEO, stream: 1, timestamp_ms: 40 };
-        let mut to_client: BytesMut = std::iter::from_fn(|| server.poll_transmit()).flatten().collect();
-        chunks(heading, &[0x17], Bytes::new()).iter().for_each(|piece| to_client.extend_from_slice(piece));
-        let Ok(Some(ClientEvent::Media(message))) = client.next_event(&mut to_client) else {
-            panic!("no media")
-        };
-        assert_eq!((message.kind, message.timestamp_ms), (kind::VIDEO, 40));
-        server.refuse(crate::rtmp::Refusal::NotFound);
-        let mut to_client: BytesMut = std::iter::from_fn(|| server.poll_transmit()).flatten().collect();
-        let refused = Err(ClientError::Refused { code: "NetStream.Play.StreamNotFound".to_owned() });
-        assert_eq!(client.next_event(&mut to_client), refused);
-    }
-
-    /// The values were reckoned with Python's hashlib.
-    #[test]
-    fn adobes_authentication_takes_three_connections_and_shows_no_password() {
-        let (mut client, connect) = connecting(config("/live/cam"));
-        assert!(connect.contains("rtmp://10.0.0.1:1935/live") && !connect.contains("authmod"), "{connect}");
-        let first = client.next_event(&mut refusing("[ code=403 need auth; authmod=adobe ] : "));
-        assert_eq!(first, Err(ClientError::Authenticate(Authentication::Named)));
-        let named = ClientConfig { authentication: Authentication::Named, ..config("/live/cam") };
-        let (mut client, connect) = connecting(named);
-        assert!(connect.contains("live?authmod=adobe&user=ana"), "{connect}");
-        let text = "[ authmod=adobe ] : ?reason=needauth&user=ana&salt=5xQ=&challenge=aGk=&opaque=b3A=";
-        let Err(ClientError::Authenticate(answer)) = client.next_event(&mut refusing(text)) else {
-            panic!("no challenge")
-        };
-        let (mut client, connect) =
-            connecting(ClientConfig { authentication: answer, ..config("/live/cam") });
-        let expected = "&challenge=c0ffee11&response=NHDeNKvfOYZleOPxq79ytA==&opaque=b3A=";
-        assert!(connect.contains(expected) && !connect.contains("s3cret"), "{connect}");
-        // Wrong all the same: that is the end.
-        assert!(matches!(client.next_event(&mut refusing(text)), Err(ClientError::Refused { .. })));
-        let (mut client, _) = connecting(ClientConfig { user: None, ..config("/live/cam") });
-        assert_eq!(client.next_event(&mut refusing("authmod=adobe")), Err(ClientError::NoUser));
-    }
-
-    #[test]
-    fn a_refusal_is_told_without_what_stands_beside_it() {
-        let (mut client, _) = connecting(config("/live/cam"));
-        let error = client.next_event(&mut refusing("wrong password s3cret")).unwrap_err();
-        assert_eq!(error.to_string(), "server refuses: NetConnection.Connect.Rejected");
-    }
-
-    #[test]
-    fn hostile_servers_come_to_an_end_and_noise_never_panics() {
-        let mut client = ClientConnection::new(config("/live/cam"));
-        assert_eq!(client.next_event(&mut BytesMut::from("HTTP/1.1 400")), Err(ClientError::Version));
-        let mut state = 7_u64;
-        for _ in 0..500 {
-            let (mut client, _) = connecting(config("/live/cam"));
-            let mut noise = BytesMut::new();
-            for _ in 0..300 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                noise.extend_from_slice(&state.to_be_bytes()[..1]);
-            }
-            while let Ok(Some(_)) = client.next_event(&mut noise) {}
-        }
-        // A command of a megabyte is not read.
-        let (mut client, _) = connecting(config("/live/cam"));
-        let long = Value::Array(vec![Value::text(&"x".repeat(60_000)), Value::text(&"x".repeat(60_000))]);
-        assert!(matches!(client.next_event(&mut command(&[long])), Err(ClientError::CommandTooLong { .. })));
-        // Media before it was asked for is nothing.
-        let (mut client, _) = connecting(config("/live/cam"));
-        let heading = Heading { chunk_stream: 6, kind: kind::VIDEO, stream: 1, timestamp_ms: 0 };
-        let mut wire = BytesMut::new();
-        chunks(heading, &[0x17], Bytes::new()).iter().for_each(|piece| wire.extend_from_slice(piece));
-        assert_eq!(client.next_event(&mut wire), Ok(None));
-    }
-}
+mod tests;
