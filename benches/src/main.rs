@@ -13,6 +13,7 @@
 
 mod audit;
 mod bmff;
+mod bucket;
 mod clip;
 mod file_watch;
 mod floor;
@@ -90,6 +91,9 @@ enum Command {
     /// Is a floor: the least that the work can cost, for the measuring side to look at.
     #[command(subcommand)]
     Floor(FloorArgs),
+    /// Is the store that recordings are copied to.
+    #[command(hide = true)]
+    Bucket,
     /// Draws a figure of measured rows as SVG.
     Plot(PlotArgs),
 }
@@ -108,6 +112,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Some(Command::Floor(args)) => return floor::run(args).await,
+        Some(Command::Bucket) => return bucket::serve().await,
         Some(Command::Plot(args)) => return plot::run(&args),
         None => {}
     }

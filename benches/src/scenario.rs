@@ -40,6 +40,8 @@ pub(crate) struct Scenario {
     /// Whether everything is recorded.
     #[serde(default)]
     pub(crate) record: Record,
+    /// How long a recorded file gets; the server's own default where it is left out.
+    pub(crate) segment_s: Option<u64>,
     /// Who watches.
     #[serde(default)]
     pub(crate) viewers: Viewers,
@@ -148,6 +150,8 @@ pub(crate) enum Record {
     Off,
     /// Every camera, as fMP4.
     All,
+    /// The same, and each file that is closed is copied to a bucket: by ours; a peer records only.
+    Bucket,
 }
 
 /// Whose bytes are counted for CPU seconds per GB.
@@ -261,6 +265,7 @@ impl Scenario {
         let cameras = self.cameras;
         ensure!((1..=CAMERAS_MAX).contains(&cameras), "cameras: {cameras} is not in 1..={CAMERAS_MAX}");
         ensure!(self.window_s > 0, "window_s: 0");
+        ensure!(self.segment_s != Some(0), "segment_s: 0");
         for (kind, crowd) in
             [("llhls", self.viewers.llhls), ("whep", self.viewers.whep), ("rtsp", self.viewers.rtsp)]
         {

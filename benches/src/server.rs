@@ -12,6 +12,7 @@ use anyhow::{Context as _, ensure};
 use gtvision_tests::{ports, wait, workspace};
 use serde::Deserialize;
 
+use crate::bucket::Bucket;
 use crate::program::Program;
 use crate::scenario::{Hls, Record, Scenario, Source, Transport};
 use crate::simulator::Simulator;
@@ -71,6 +72,7 @@ impl Server {
         peer: &Peer,
         scenario: &Scenario,
         simulator: &Simulator,
+        bucket: Option<&Bucket>,
     ) -> anyhow::Result<Self> {
         let ports = Ports {
             hls: ports::free()?,
@@ -90,6 +92,9 @@ impl Server {
             command.env(switch, "no");
         }
         command.env("MTX_CONTROLADDRESS", format!("127.0.0.1:{}", ports.control));
+        for (key, value) in bucket.iter().flat_map(|bucket| &bucket.settings) {
+            command.env(format!("GTV_S3_{}", key.to_uppercase()), value);
+        }
         let started = Instant::now();
         let process = Program::start(&peer.name, &mut command)?;
         let mut server = Self { process, started, http: reqwest::Client::new(), directory, ports };
@@ -218,9 +223,12 @@ fn config(
     };
     writeln!(text, "pathDefaults:\n  rtspTransport: {transport}")?;
     writeln!(text, "  sourceOnDemand: {}", yes(scenario.source == Source::OnDemand))?;
-    if scenario.record == Record::All {
+    if scenario.record != Record::Off {
         let place = directory.join("recordings/%path/%Y-%m-%d_%H-%M-%S-%f");
         writeln!(text, "  record: yes\n  recordFormat: fmp4\n  recordPath: {}", place.display())?;
+        if let Some(seconds) = scenario.segment_s {
+            writeln!(text, "  recordSegmentDuration: {seconds}s")?;
+        }
     }
     text += "paths:\n";
     for camera in 1..=scenario.cameras {

@@ -238,6 +238,8 @@ pub struct CheckReport {
     pub sent_again: u64,
     /// The same, of files that are on no disk any more.
     pub lost: u64,
+    /// Sums of files that were wrong: made again.
+    pub sums: u64,
     /// Files on disks that are not there, passed over.
     pub absent: u64,
     /// Rows whose file was gone: taken out and noted.
@@ -248,6 +250,8 @@ pub struct CheckReport {
     pub truncated: u64,
     /// Files that are not what the catalogue says; left as they are.
     pub altered: u64,
+    /// Files of ours without anything in them, left of a power cut: removed.
+    pub removed: u64,
     /// Files that are not ours; left as they are.
     pub foreign: u64,
     /// Files that could not be read or repaired.

@@ -151,8 +151,9 @@ fn check_storage(file: Option<&std::path::Path>, variables: &[(String, String)])
     }
     writeln!(
         out,
-        "{} files: {} sound, {} being written, {} missing, {} added, {} truncated, {} altered, {} not ours, {} failed, \
-         {} in the bucket only, {} uploaded again, {} lost in the bucket, {} on disks that are not there",
+        "{} files: {} sound, {} being written, {} missing, {} added, {} truncated, {} altered, {} empty and removed, \
+         {} not ours, {} failed, {} in the bucket only, {} uploaded again, {} lost in the bucket, {} on disks that are \
+         not there, {} wrong sums",
         report.files,
         report.sound,
         report.open,
@@ -160,12 +161,14 @@ fn check_storage(file: Option<&std::path::Path>, variables: &[(String, String)])
         report.added,
         report.truncated,
         report.altered,
+        report.removed,
         report.foreign,
         report.failed,
         report.in_bucket,
         report.sent_again,
         report.lost,
         report.absent,
+        report.sums,
     )?;
     Ok(match (report.is_sound(), report.needs_a_person()) {
         (true, _) => Exit::Done,

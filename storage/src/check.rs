@@ -6,7 +6,9 @@
 //! | a file of ours without a row | its torn end is cut, the row is added |
 //! | a file shorter than its row | cut to its last whole part, the row corrected |
 //! | a file that is not what its row says | nothing: somebody must look |
+//! | a file that is named as one of ours is, not known, and holds no part: what a power cut left | it goes, noted among the deletions (`empty`) |
 //! | a file that is not ours | nothing |
+//! | a sum of files that is wrong | it is made again |
 //! | thumbnails of a file that is gone | they go |
 //!
 //! The bucket is compared as well (-> `bucket_check`).
@@ -28,11 +30,11 @@ use crate::bucket_check::{CompareError, compare};
 use crate::catalogue::{Catalogue, CatalogueError, FileRow, Update};
 use crate::clock::Clock;
 use crate::continuity::Continuity;
-use crate::deletion::Deleter;
+use crate::deletion::{Deleter, Leftover, Outcome};
 use crate::durable::sync_name;
-use crate::keeper::InForce;
+use crate::keeper::{InForce, RetentionConfig};
 use crate::marker;
-use crate::repair::{Known, Mended, mend, read_head, told};
+use crate::repair::{Known, Mended, holds_no_part, mend, read_head, told};
 use crate::root::Root;
 use crate::walk::{Standing, standing_at};
 
@@ -86,6 +88,8 @@ pub struct CheckReport {
     pub truncated: u64,
     /// Files that are not what the catalogue says.
     pub altered: u64,
+    /// Files of ours without a part, left of a power cut: removed. Nothing is lost with them.
+    pub removed: u64,
     /// Files that are not ours.
     pub foreign: u64,
     /// Files that could not be read or repaired, and a bucket that could not be listed.
@@ -94,6 +98,8 @@ pub struct CheckReport {
     pub sent_again: u64,
     /// The same, of files that are on no disk any more.
     pub lost: u64,
+    /// Sums of files that were wrong: made again.
+    pub sums: u64,
     /// The first of those that are not in order.
     pub findings: Vec<Finding>,
 }
@@ -101,7 +107,8 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether everything was in order.
     pub fn is_sound(&self) -> bool {
-        self.missing + self.added + self.truncated + self.sent_again == 0 && !self.needs_a_person()
+        self.missing + self.added + self.truncated + self.sent_again + self.sums == 0
+            && !self.needs_a_person()
     }
 
     /// Whether something is left that a check can't put right.
@@ -154,8 +161,9 @@ impl Checks {
     async fn once(&mut self, depth: Depth) {
         lock(&self.state).is_running = true;
         let begun = self.checker.now();
-        self.checker.deleter.roots = self.in_force.get().1;
-        match self.checker.run(depth).await {
+        (self.checker.config, self.checker.deleter.roots) = self.in_force.get();
+        // Boxed: everything that waits for the driver would be as large.
+        match Box::pin(self.checker.run(depth)).await {
             Ok(report) => {
                 tell(&report);
                 lock(&self.state).last = Some((begun, self.checker.now(), report));
@@ -168,7 +176,7 @@ impl Checks {
 
 fn tell(report: &CheckReport) {
     let CheckReport { files, sound, missing, added, truncated, altered, failed, absent, .. } = *report;
-    let CheckReport { sent_again, lost, .. } = *report;
+    let CheckReport { sent_again, lost, sums, .. } = *report;
     if report.is_sound() {
         tracing::info!(files, sound, "storage check: everything is in order");
     } else {
@@ -183,6 +191,7 @@ fn tell(report: &CheckReport) {
             absent,
             sent_again,
             lost,
+            sums,
             "storage check: not all is in order"
         );
     }
@@ -212,6 +221,8 @@ enum Verdict {
 #[derive(Clone, Debug)]
 pub(crate) struct Checker {
     pub(crate) deleter: Deleter,
+    /// How files are named.
+    pub(crate) config: Arc<RetentionConfig>,
     pub(crate) clock: Clock,
 }
 
@@ -240,7 +251,19 @@ impl Checker {
             self.files_below(&root, &mut report).await?;
         }
         self.bucket(&mut report).await?;
+        self.sums(&mut report).await?;
         Ok(report)
+    }
+
+    async fn sums(&self, report: &mut CheckReport) -> Result<(), CatalogueError> {
+        report.sums = self.catalogue().mend_sums().await?;
+        if report.sums > 0 {
+            report.find(
+                Path::new("the catalogue"),
+                format!("had {} wrong sums; they are made again", report.sums),
+            );
+        }
+        Ok(())
     }
 
     async fn bucket(&self, report: &mut CheckReport) -> Result<(), CatalogueError> {
@@ -387,11 +410,28 @@ impl Checker {
             return Ok(());
         }
         // A file that is being written has a marker until the catalogue knows it as closed.
-        let markers = marker::all(&root.folder).unwrap_or_default();
+        let markers = match marker::all(&root.folder) {
+            Ok(markers) => markers,
+            Err(error) => {
+                report.failed += 1;
+                report.find(
+                    name,
+                    format!("is not in the catalogue; whether it is open can't be read: {error}"),
+                );
+                return Ok(());
+            }
+        };
         if markers.iter().any(|(_, of)| of == name) || self.is_known(name).await? {
             return Ok(());
         }
         report.files += 1;
+        if let Some(left) = self.leftover(name).await
+            && self.deleter.delete_leftover(&left, self.now()).await? == Outcome::Deleted
+        {
+            report.removed += 1;
+            report.find(name, "holds no part, as a power cut leaves it; it is removed");
+            return Ok(());
+        }
         match self.stranger(root, name).await? {
             Ok(()) => {
                 report.added += 1;
@@ -407,6 +447,16 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    /// A file of no use to anybody: its name is one of ours, and no part was ever on the disk. Such a file had its name synced
+    /// with another's folder, before its marker was there.
+    async fn leftover(&self, name: &Path) -> Option<Leftover> {
+        let (path, start) = self.config.templates.iter().find_map(|template| template.read(name))?;
+        let owned = name.to_owned();
+        // One that can't be read is told by whoever tries to add it.
+        let bytes = blocking(move || holds_no_part(&owned)).await.ok()??;
+        Some(Leftover { path, name: name.to_owned(), start, bytes })
     }
 
     /// Adds a file that says that it is ours.

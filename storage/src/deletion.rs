@@ -42,11 +42,14 @@ pub enum Rule {
     Operator,
     /// Not deleted by us: the file was found gone.
     Missing,
+    /// It never held anything: a power cut left it.
+    Empty,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Age, Self::Quota, Self::Space, Self::Operator, Self::Missing];
+    pub const ALL: [Self; 6] =
+        [Self::Age, Self::Quota, Self::Space, Self::Operator, Self::Missing, Self::Empty];
 
     /// Its name in the catalogue, the API and metrics.
     pub fn as_str(self) -> &'static str {
@@ -56,6 +59,7 @@ impl Rule {
             Self::Space => "space",
             Self::Operator => "operator",
             Self::Missing => "missing",
+            Self::Empty => "empty",
         }
     }
 
@@ -97,6 +101,16 @@ pub struct DeletionFilter {
     pub start: Option<WallTime>,
     /// Media that begins before this.
     pub end: Option<WallTime>,
+}
+
+/// A file without a part that the catalogue does not know.
+#[derive(Clone, Debug)]
+pub(crate) struct Leftover {
+    /// What its name says: its path and when it begins.
+    pub(crate) path: PathName,
+    pub(crate) start: WallTime,
+    pub(crate) name: PathBuf,
+    pub(crate) bytes: u64,
 }
 
 /// Files and bytes deleted since the start, by rule.
@@ -180,6 +194,26 @@ impl Deleter {
         self.remove(deletion, &file.name).await?;
         if let Some(root) = self.roots.of(&file.name) {
             remove_empty_folders(&file.name, &root.folder).await;
+        }
+        Ok(Outcome::Deleted)
+    }
+
+    /// Removes what a power cut left, and notes that.
+    pub(crate) async fn delete_leftover(
+        &self,
+        left: &Leftover,
+        now: WallTime,
+    ) -> Result<Outcome, CatalogueError> {
+        if !self.roots.may_delete(&left.name).await {
+            return Ok(Outcome::Kept);
+        }
+        let deletion = self.catalogue.note_leftover(left, now).await?;
+        let rule = Rule::Empty.as_str();
+        tracing::info!(path = %left.path, file = %left.name.display(), rule, "recording deleted");
+        self.counts.add(Rule::Empty, left.bytes);
+        self.remove(deletion, &left.name).await?;
+        if let Some(root) = self.roots.of(&left.name) {
+            remove_empty_folders(&left.name, &root.folder).await;
         }
         Ok(Outcome::Deleted)
     }

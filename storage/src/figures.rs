@@ -1,6 +1,7 @@
 //! Figures: what is kept, how fast it grows, and whether it will fit.
 //!
-//! A path's growth is what the catalogue holds of the last 24 h, or of less where recording began later. A disk's room is
+//! A path's growth is what the catalogue holds of the last 24 h and the hour in which they began, or of less where recording
+//! began later. A disk's room is
 //! what recordings may take of it: what they take now, and what is left up to `recordDiskDelete`.
 //!
 //! Belongs here: sums. Does not: deleting (-> `keeper`).
@@ -17,7 +18,7 @@ use crate::deletion::DeletedFigures;
 use crate::levels::{DiskLevels, Space};
 use crate::root::Condition;
 
-/// Growth is looked at so far back.
+/// Growth is looked at so far back, and to the beginning of that hour.
 pub(crate) const GROWTH_US: i64 = DAY_US;
 /// Less than this recorded says nothing of a day.
 const GROWTH_US_MIN: i64 = 10_000_000;

@@ -30,6 +30,7 @@ use crate::deletion::{Cause, Deleter, Outcome, Rule};
 use crate::figures::{self, GROWTH_US, PathFigures, PathRule, RootFigures, StorageFigures};
 use crate::levels::{DiskLevels, Fullness, Space};
 use crate::listener::{DiskAlarm, RecordingListener};
+use crate::record_path::RecordPath;
 use crate::repair::{self, RepairReport};
 use crate::root::{Condition, Root, Roots};
 
@@ -51,6 +52,8 @@ const FIGURES_EVERY: Duration = Duration::from_secs(15);
 pub struct RetentionConfig {
     /// By path.
     pub paths: Vec<PathRule>,
+    /// How files are named: a check knows by it what a power cut left.
+    pub templates: Vec<RecordPath>,
     /// `recordQuotaTotal`: more than this is not kept of all paths together.
     pub quota_total_bytes: Option<u64>,
     /// How full disks may be.

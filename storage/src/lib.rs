@@ -168,7 +168,8 @@ impl Storage {
         premises.deleter.finish().await?;
         let (sender, receiver) = mpsc::channel(driver::UPDATES_WAITING_MAX);
         let (orders, ordered) = mpsc::channel(1);
-        let checker = Checker { deleter: premises.deleter.clone(), clock };
+        let checker =
+            Checker { deleter: premises.deleter.clone(), config: Arc::clone(&premises.config), clock };
         let in_force = premises.in_force.clone();
         let checks = Checks { checker, in_force, orders: ordered, state: Arc::default() };
         let seen = uploads.as_ref().map(Uploads::state);
@@ -252,7 +253,7 @@ pub async fn check(config: StorageConfig, clock: Clock, depth: Depth) -> Result<
         }
     }
     let deleter = Deleter { catalogue: catalogue.clone(), roots, counts: Arc::default() };
-    let report = Checker { deleter, clock }.run(depth).await;
+    let report = Checker { deleter, config: Arc::new(config.retention), clock }.run(depth).await;
     catalogue.close().await;
     report
 }

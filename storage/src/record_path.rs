@@ -6,6 +6,7 @@
 //! A name is made of the template, a [`PathName`] and digits, so nothing from outside can lead out of its folder
 //! (correctness: S3).
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -30,6 +31,9 @@ pub enum RecordPathError {
         letter: char,
     },
 }
+
+/// Of the seconds since 1970: until the year 33658.
+const UNIX_DIGITS_MAX: usize = 12;
 
 /// A template of file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,9 +95,66 @@ impl RecordPath {
         let name: String = self.pieces.iter().map(|piece| piece.text(path, start, at)).collect();
         self.root.join(name + ".mp4")
     }
+
+    /// What a name says, where this template makes such names: whose file it is and when that begins.
+    pub(crate) fn read(&self, name: &Path) -> Option<(PathName, WallTime)> {
+        let inside = name.strip_prefix(&self.root).ok()?.to_str()?.strip_suffix(".mp4")?;
+        let texts = fitted(&self.pieces, inside)?;
+        let text = |wanted: Piece| {
+            let found = self.pieces.iter().zip(&texts).find(|(piece, _)| **piece == wanted);
+            found.map(|(_, text)| *text)
+        };
+        let number = |piece| text(piece).and_then(|text| text.parse::<i64>().ok());
+        let two = |piece| number(piece).and_then(|number| i8::try_from(number).ok());
+        let civil = || {
+            let year = i16::try_from(number(Piece::Year)?).ok()?;
+            let (month, day) = (two(Piece::Month)?, two(Piece::Day)?);
+            let (hour, minute, second) = (two(Piece::Hour)?, two(Piece::Minute)?, two(Piece::Second)?);
+            let at = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+            Some(TimeZone::UTC.to_timestamp(at).ok()?.as_second())
+        };
+        let seconds = number(Piece::Unix).or_else(civil)?;
+        let start =
+            WallTime(seconds.checked_mul(1_000_000)?.checked_add(number(Piece::Micros).unwrap_or(0))?);
+        let path = PathName::parse(text(Piece::Path)?).ok()?;
+        // A variable may stand in a template twice, and say two things in a name that is not ours.
+        (self.file(&path, start) == name).then_some((path, start))
+    }
+}
+
+/// What stands in a name for each piece of a template, if that fits.
+fn fitted<'n>(pieces: &[Piece], name: &'n str) -> Option<Vec<&'n str>> {
+    let Some((piece, others)) = pieces.split_first() else { return name.is_empty().then(Vec::new) };
+    piece.lengths(name.len()).find_map(|length| {
+        let (text, behind) = name.split_at_checked(length)?;
+        let behind = if piece.takes(text) { fitted(others, behind)? } else { return None };
+        Some(std::iter::once(text).chain(behind).collect())
+    })
 }
 
 impl Piece {
+    /// How long its text may be in a name that has room for so much.
+    fn lengths(&self, room: usize) -> RangeInclusive<usize> {
+        match self {
+            Self::Text(text) => text.len()..=text.len(),
+            Self::Path => 1..=room,
+            Self::Unix => 1..=room.min(UNIX_DIGITS_MAX),
+            Self::Year => 4..=4,
+            Self::Micros => 6..=6,
+            Self::Zone => 1..=1,
+            Self::Month | Self::Day | Self::Hour | Self::Minute | Self::Second => 2..=2,
+        }
+    }
+
+    fn takes(&self, text: &str) -> bool {
+        match self {
+            Self::Text(own) => text == own,
+            Self::Path => PathName::parse(text).is_ok(),
+            Self::Zone => text == "Z",
+            _ => text.bytes().all(|digit| digit.is_ascii_digit()),
+        }
+    }
+
     fn of(letter: char) -> Option<Self> {
         Some(match letter {
             'Y' => Self::Year,
@@ -158,6 +219,8 @@ mod tests {
         let start = WallTime(1_795_635_005_000_123);
         let template = RecordPath::parse(template, Path::new("/srv")).unwrap();
         assert!(template.file(&path, start).starts_with(template.root()));
+        let (read, at) = template.read(&template.file(&path, start)).unwrap();
+        assert_eq!((read, at.unix_us() / 1_000_000), (path.clone(), 1_795_635_005));
         template.file(&path, start).display().to_string()
     }
 
@@ -174,6 +237,29 @@ mod tests {
         ] {
             assert_eq!(name(template), expected, "{template}");
         }
+    }
+
+    #[test]
+    fn a_name_is_read_back_and_one_that_the_template_does_not_make_is_not() {
+        let template = RecordPath::parse("/srv/%path/%Y-%m-%d_%H-%M-%S-%f", Path::new("/")).unwrap();
+        let read = |name: &str| template.read(Path::new(name)).map(|(path, start)| (path.to_string(), start));
+        let start = WallTime(1_795_635_005_000_123);
+        let ours = read("/srv/city/cam_1/2026-11-25_19-30-05-000123.mp4");
+        assert_eq!(ours, Some(("city/cam_1".to_owned(), start)));
+        for name in [
+            "/srv/city/cam_1/holiday.mp4",
+            "/srv/city/cam_1/2026-11-25_19-30-05-000123.mjpeg",
+            "/srv/city/cam_1/2026-11-25_19-30-05-000123-1.mp4",
+            "/srv/city/cam_1/2026-13-25_19-30-05-000123.mp4",
+            "/srv/city/cam_1/2026-11-25_19-30-05-+00123.mp4",
+            "/srv/2026-11-25_19-30-05-000123.mp4",
+            "/mnt/city/cam_1/2026-11-25_19-30-05-000123.mp4",
+        ] {
+            assert_eq!(read(name), None, "{name}");
+        }
+        let twice = RecordPath::parse("/srv/%path/%s-%path", Path::new("/")).unwrap();
+        assert!(twice.read(Path::new("/srv/cam_1/1795635005-cam_1.mp4")).is_some());
+        assert_eq!(twice.read(Path::new("/srv/cam_1/1795635005-cam_2.mp4")), None);
     }
 
     #[test]

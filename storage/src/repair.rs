@@ -235,6 +235,23 @@ pub(crate) fn read_head(file: &File, len: u64) -> io::Result<Option<Bytes>> {
     Ok(Some(head.into()))
 }
 
+/// How long a file is that no part of a recording begins in, nor media of somebody else's; `None` for any other.
+pub(crate) fn holds_no_part(name: &Path) -> io::Result<Option<u64>> {
+    let file = File::open(name)?;
+    let len = file.metadata()?.len();
+    if len > HEAD_BYTES_MAX || std::fs::read(name)?.windows(4).any(|kind| kind == b"moof") {
+        return Ok(None);
+    }
+    let mut end = 0;
+    while let Some(header) = header_at(&file, end)? {
+        if header.kind == *b"mdat" {
+            return Ok(None);
+        }
+        end = end.saturating_add(header.size);
+    }
+    Ok(Some(len))
+}
+
 struct Walked {
     found: Found,
     has_index: bool,

@@ -106,7 +106,11 @@ impl Place {
         StorageConfig {
             database: self.database.clone(),
             roots: vec![self.root()],
-            retention: RetentionConfig { paths: vec![rule], ..RetentionConfig::default() },
+            retention: RetentionConfig {
+                paths: vec![rule],
+                templates: vec![self.template()],
+                ..RetentionConfig::default()
+            },
             bucket: None,
         }
     }
@@ -478,6 +482,88 @@ async fn a_check_finds_what_is_lost_strange_short_or_altered() {
     let gaps = storage.recordings().gaps(&grant(), None, None).await.unwrap();
     let gaps: Vec<_> = gaps.iter().map(|gap| gap.from.us_since(START) / 1000).collect();
     assert_eq!(gaps, [0, 4_400], "what was lost is missing");
+}
+
+#[tokio::test]
+async fn what_a_power_cut_left_of_files_without_a_part_goes_and_is_told() {
+    let place = Place::new();
+    place.record(6 * 25, 3).await;
+    let files = place.files();
+    let head = usize::try_from(part_ends(&files[0])[0]).unwrap();
+    let whole = std::fs::read(&files[0]).unwrap();
+    // Named as the template does, two hours on; what the power left: nothing, a whole head, half of one, zeros.
+    let named = |number: i64| place.template().file(&path(), START.plus_us((7200 + number) * 1_000_000));
+    let left = [&[][..], &whole[..head], &whole[..head / 2], &[0; 4096]];
+    let left: Vec<PathBuf> = (0..)
+        .zip(left)
+        .map(|(number, bytes)| {
+            std::fs::write(named(number), bytes).unwrap();
+            named(number)
+        })
+        .collect();
+    // Media all the same, if of a file that lost its head; and an empty file of somebody else.
+    std::fs::write(named(8), &whole[head..]).unwrap();
+    let own = files[0].with_file_name("holiday.mp4");
+    std::fs::write(&own, b"").unwrap();
+    // One that is being made has a marker, and nothing in it yet.
+    let open = named(9);
+    std::fs::write(&open, b"").unwrap();
+    let markers = place.root().join(".gtvision/open");
+    let inside = open.strip_prefix(place.root()).unwrap();
+    std::os::unix::fs::symlink(Path::new("../..").join(inside), markers.join("1-0-0")).unwrap();
+    let report = crate::check(place.config(None), CLOCK, Depth::Parts).await.unwrap();
+    assert_eq!((report.removed, report.foreign, report.failed, report.sound), (4, 2, 0, 2), "{report:?}");
+    assert!(report.is_sound(), "{report:?}");
+    for name in &left {
+        assert!(!name.exists(), "{name:?}");
+        assert!(report.findings.iter().any(|finding| finding.name == *name), "{name:?}: {report:?}");
+    }
+    assert!(named(8).exists() && own.exists() && open.exists());
+    let again = crate::check(place.config(None), CLOCK, Depth::Parts).await.unwrap();
+    assert_eq!((again.removed, again.foreign, again.sound), (0, 2, 2), "{again:?}");
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let mut told = deleted_by(&storage).await;
+    told.sort_unstable();
+    assert_eq!(told, [7200, 7201, 7202, 7203].map(|second| (Rule::Empty, second)));
+}
+
+#[tokio::test]
+async fn how_a_path_grows_follows_what_comes_and_goes_and_a_check_mends_a_wrong_sum() {
+    let place = Place::new();
+    place.record(12 * 25, 3).await;
+    let bytes = |place: &Place| -> u64 {
+        place.files().iter().map(|file| part_ends(file).last().copied().unwrap()).sum()
+    };
+    let (storage, _driver) = Storage::open(place.config(None), CLOCK).await.unwrap();
+    let catalogue = storage.recordings().catalogue;
+    // The test's recording begins at half past an hour.
+    let lately = async |since: WallTime| {
+        let growth = catalogue.growth_since(since).await.unwrap();
+        growth.into_iter().map(|grown| (grown.bytes, grown.since)).collect::<Vec<_>>()
+    };
+    let later = START.plus_us(1_800_000_000);
+    assert_eq!(lately(START.plus_us(600_000_000)).await, [(bytes(&place), START)], "its whole hour counts");
+    assert_eq!(lately(later).await, []);
+    assert_eq!(catalogue.mend_sums().await.unwrap(), 0);
+    let ledger = storage.ledger();
+    assert_eq!(ledger.delete_file(&path(), START, "rui").await.unwrap(), Ordered::Deleted);
+    assert_eq!(lately(START).await, [(bytes(&place), START.plus_us(3_000_000))]);
+    assert_eq!(catalogue.mend_sums().await.unwrap(), 0);
+    // A hand in the database.
+    catalogue.forget_sums().await.unwrap();
+    assert_eq!(lately(START).await, []);
+    let report = crate::check(place.config(None), CLOCK, Depth::Lengths).await.unwrap();
+    assert_eq!((report.sums, report.sound, report.is_sound()), (2, 3, false), "{report:?}");
+    assert_eq!(lately(START).await, [(bytes(&place), START.plus_us(3_000_000))]);
+    let report = crate::check(place.config(None), CLOCK, Depth::Lengths).await.unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    for second in [3, 6, 9] {
+        let start = START.plus_us(second * 1_000_000);
+        assert_eq!(ledger.delete_file(&path(), start, "rui").await.unwrap(), Ordered::Deleted);
+    }
+    assert_eq!(lately(START).await, []);
+    assert!(catalogue.usage().await.unwrap().is_empty());
+    assert_eq!(catalogue.mend_sums().await.unwrap(), 0);
 }
 
 /// An export of the second to the eighth second, and its folder.

@@ -114,15 +114,8 @@ async fn check_start(archive: &Archive, log: &DiskLog, cut: usize) -> anyhow::Re
     command.args(["storage", "check"]).arg(&file);
     let checked = peers::run(command, SOON).await?;
     ensure!(checked.code == Some(0), "storage check: {}{}", checked.stdout, checked.stderr);
-    // A file that was made while its folder was synced for another may be there by name alone, without a marker: it holds no part,
-    // so nothing is lost with it, and nothing can be entered of it.
-    for camera in CAMERAS {
-        for file in archive.files(camera)? {
-            if !std::fs::read(&file)?.windows(4).any(|kind| kind == b"moof") {
-                std::fs::remove_file(&file)?;
-            }
-        }
-    }
+    // A file that was made while its folder was synced for another may have been there by name alone, without a marker: the check
+    // has removed it.
     archive.check_agrees(&CAMERAS).await?;
     for camera in CAMERAS {
         // Those before were closed and are looked at by others; the last ones were in the power cut's way.

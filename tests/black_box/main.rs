@@ -13,6 +13,8 @@ mod config_api;
 #[cfg(test)]
 mod configurations;
 #[cfg(test)]
+mod day;
+#[cfg(test)]
 mod durability;
 #[cfg(test)]
 mod endurance;

@@ -1,15 +1,17 @@
 //! Recording: what cameras send is on the disk, whole, through crashes, full disks and changes of the camera.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
+use futures_util::future::try_join_all;
 use gtvision_tests::bitstream::{self, UnitHash};
 use gtvision_tests::clips::{Clip, USUAL};
 use gtvision_tests::disk_log::mixed;
 use gtvision_tests::recording::{Archive, Recorded, check_plays};
 use gtvision_tests::simulator::Sent;
-use gtvision_tests::{Server, Simulator, http, latency, llhls, machine, server, wait, workspace};
+use gtvision_tests::{Server, Simulator, ffmpeg, http, latency, llhls, machine, server, wait, workspace};
 use serde_json::json;
 
 /// From the first picture to a part on the disk: the remuxer looks at the stream for up to 4.2 s first.
@@ -104,7 +106,7 @@ async fn cameras_are_recorded_whole_and_play_while_they_are_written_and_afterwar
         }
         let pictures = check_bit_exact(&files, clip).await?;
         ensure!(pictures > 150, "{pictures} pictures");
-        let audio = gtvision_tests::ffmpeg::packets(&files[0], &["-select_streams", "a"]).await?;
+        let audio = ffmpeg::packets(&files[0], &["-select_streams", "a"]).await?;
         ensure!(camera == "cam_1" || audio.len() > 50, "{camera}: {} packets of sound", audio.len());
     }
     archive.check_agrees(&cameras).await?;
@@ -150,6 +152,38 @@ async fn wait_file_after(archive: &Archive, camera: &str, before: Option<&PathBu
     .await
 }
 
+/// ffprobe opens all files of a run, and no picture is missing in them or between them.
+async fn check_whole(files: &[PathBuf], clip: &[UnitHash]) -> anyhow::Result<()> {
+    let names: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+    try_join_all(names.iter().map(|name| ffmpeg::probe(name, &["-show_streams"]))).await?;
+    let mut units = Vec::new();
+    for file in files {
+        units.extend(Recorded::read(file)?.units()?);
+    }
+    // correctness: F4
+    bitstream::check_same(clip, &units).with_context(|| format!("{files:?}"))
+}
+
+/// The catalogue knows these files as closed and as long as they are, and names none that is not there.
+async fn check_known(archive: &Archive, files: &[PathBuf]) -> anyhow::Result<()> {
+    let closed = archive.ask("SELECT bytes || ' ' || name FROM files WHERE state = 'closed'").await?;
+    let mut known: BTreeMap<PathBuf, u64> = BTreeMap::new();
+    for row in closed {
+        let (bytes, name) = row.split_once(' ').context("two columns")?;
+        known.insert(name.into(), bytes.parse()?);
+    }
+    for file in files {
+        let (found, known) = (Recorded::read(file)?.parts_end, known.get(file).copied());
+        ensure!(known == Some(found), "{file:?}: parts end at {found}, the catalogue says {known:?}");
+    }
+    // What got too old meanwhile was noted before it went.
+    known.retain(|name, _| !name.exists());
+    let deleted = archive.ask("SELECT name FROM deletions").await?;
+    known.retain(|name, _| !deleted.iter().any(|deleted| Path::new(deleted) == name));
+    ensure!(known.is_empty(), "the catalogue names files that are not there: {:?}", known.keys());
+    Ok(())
+}
+
 #[tokio::test]
 async fn kill_9_at_any_moment_takes_one_part_at_most_and_every_file_opens() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
@@ -163,7 +197,7 @@ async fn kill_9_at_any_moment_takes_one_part_at_most_and_every_file_opens() -> a
     let simulator = Simulator::start(&played).await?;
     let archive = Archive::new()?;
     // Old ones go: a long run would fill the disk.
-    let more = ["recordSegmentDuration: 2s", "recordDeleteAfter: 60s"];
+    let more = ["recordSegmentDuration: 2s", "recordDeleteAfter: 120s"];
     let mut losses = Vec::new();
     let mut server = start(&archive, &simulator, &cameras, &more).await?;
     let mut last: Vec<Option<PathBuf>> = vec![None; cameras.len()];
@@ -181,20 +215,25 @@ async fn kill_9_at_any_moment_takes_one_part_at_most_and_every_file_opens() -> a
         let storage = format!("http://127.0.0.1:{}/v1/storage", server.ports.api);
         wait::until("repair", FIRST_PART, async || Ok(http::get(&storage).await?.is_ok().then_some(())))
             .await?;
-        let open = archive.ask("SELECT name FROM files WHERE state = 'open'").await?;
-        for (number, camera) in cameras.iter().enumerate() {
-            // A file that had no part yet is gone.
-            let file = left[number].iter().rfind(|file| file.exists()).context("no file")?;
-            ensure!(!open.iter().any(|open| Path::new(open) == file), "{file:?} is still open");
+        let mut kept: Vec<Vec<PathBuf>> = Vec::new();
+        for ((camera, left), last) in cameras.iter().zip(left).zip(&last) {
+            // Those of this run; one that had no part yet is gone.
+            let of_run = |file: &PathBuf| Some(file) > last.as_ref() && file.exists();
+            let files: Vec<PathBuf> = left.into_iter().filter(of_run).collect();
+            let file = files.last().with_context(|| format!("crash {crash}: no file of {camera}"))?;
             let sent = simulator.sent(camera, 600).await?;
             let lost = lost_us(&sent, last_frame(file, &frames)?, killed_us)?;
             ensure!(lost <= LOST_MAX_US, "crash {crash}: {lost} us are lost of {file:?}");
             losses.push(lost);
-            if number == crash % cameras.len() {
-                check_plays(file).await?;
-                check_bit_exact(std::slice::from_ref(file), &clip).await?;
-            }
-            last[number] = archive.files(camera)?.last().cloned();
+            kept.push(files);
+        }
+        check_plays(kept[crash % cameras.len()].last().context("a file")?).await?;
+        for files in &kept {
+            check_whole(files, &frames.concat()).await.with_context(|| format!("crash {crash}"))?;
+        }
+        check_known(&archive, &kept.concat()).await.with_context(|| format!("crash {crash}"))?;
+        for (camera, last) in cameras.iter().zip(&mut last) {
+            *last = archive.files(camera)?.last().cloned();
         }
     }
     drop(server);

@@ -24,6 +24,7 @@ WHERE minute = 0 OR minute % 1440 > 0
 ORDER BY minute, camera;
 
 INSERT INTO usage SELECT path, COUNT(*), SUM(bytes) FROM files GROUP BY path;
+INSERT INTO hour_sums SELECT start_us / 3600000000, path, COUNT(*), SUM(bytes) FROM files GROUP BY 1, 2;
 INSERT INTO objects (object_file, object_state, object_bytes) SELECT id, 'queued', bytes FROM files ORDER BY id;
 UPDATE object_sums SET files = counted.files, bytes = counted.bytes
 FROM (SELECT COUNT(*) AS files, SUM(object_bytes) AS bytes FROM objects) AS counted WHERE place = 'queue';

@@ -4,7 +4,8 @@
 //
 // Steps, in order: {"hls": URL} opens a playlist with hls.js; {"src": URL} opens a file and shows its second picture;
 // {"seek": SECONDS} and {"date": UNIX_MS} go there and read the bar code of the picture shown (fixtures/barcode.js);
-// {"play": SECONDS} plays and reads every picture. Prints {"results": [one a step], "errors": [...]}.
+// {"play": SECONDS} plays and reads every picture. Prints {"results": [one a step], "errors": [...]}; "ms" in a result says how
+// long it took until a picture was shown.
 import { readFile, mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -33,14 +34,16 @@ async function doStep(step) {
   }
   const video = document.querySelector('video');
   const go = async (at) => {
+    const begun = performance.now();
     const there = new Promise((yes) => { video.onseeked = yes; });
     const painted = new Promise((yes) => { video.requestVideoFrameCallback(yes); });
     video.currentTime = at;
     await waited(there, `seek to ${at}`);
     // There is no callback when the picture stays the same.
     await Promise.race([painted, new Promise((yes) => setTimeout(yes, 1000))]);
+    const ms = performance.now() - begun;
     await new Promise((yes) => requestAnimationFrame(() => requestAnimationFrame(yes)));
-    return shown();
+    return { ms, ...shown() };
   };
   if (step.src) {
     const loaded = new Promise((yes, no) => {
@@ -54,6 +57,7 @@ async function doStep(step) {
     return { duration: video.duration, ...await go(0.06) };
   }
   if (step.hls) {
+    const begun = performance.now();
     window.hls = new Hls({ enableWorker: false, maxBufferLength: 10 });
     window.hls.on(Hls.Events.ERROR, (_, data) => {
       if (data.fatal) console.error(`hls.js: ${data.details}`);
@@ -65,7 +69,8 @@ async function doStep(step) {
     const details = await waited(loaded, 'playlist');
     await waited(first, 'first picture of a playlist');
     window.fragments = details.fragments;
-    return { live: details.live, duration: details.totalduration, fragments: details.fragments.length };
+    const ms = performance.now() - begun;
+    return { ms, live: details.live, duration: details.totalduration, fragments: details.fragments.length };
   }
   if ('seek' in step) return go(step.seek);
   if ('date' in step) {

@@ -103,15 +103,24 @@ impl Store {
     /// # Errors
     /// When the credentials can't be written.
     pub fn config(&self, more: &[&str]) -> anyhow::Result<String> {
-        self.set_secret(SECRET)?;
-        let mut text = format!(
-            "s3:\n  endpoint: {}://{}\n  bucket: {BUCKET}\n  prefix: gtv\n  credentialsFile: {}\n",
-            self.scheme,
-            self.address,
-            self.credentials_file().display(),
-        );
+        let mut text = String::from("s3:\n");
+        self.settings()?.iter().for_each(|(key, value)| text += &format!("  {key}: {value}\n"));
         more.iter().for_each(|line| text += &format!("  {line}\n"));
         Ok(text)
+    }
+
+    /// The settings of that section.
+    ///
+    /// # Errors
+    /// When the credentials can't be written.
+    pub fn settings(&self) -> anyhow::Result<[(&'static str, String); 4]> {
+        self.set_secret(SECRET)?;
+        Ok([
+            ("endpoint", format!("{}://{}", self.scheme, self.address)),
+            ("bucket", BUCKET.to_owned()),
+            ("prefix", "gtv".to_owned()),
+            ("credentialsFile", self.credentials_file().display().to_string()),
+        ])
     }
 
     fn credentials_file(&self) -> PathBuf {

@@ -14,11 +14,12 @@ mod window;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 
 pub(crate) use self::row::Row;
 use self::window::{Spent, Window};
 use crate::audit;
+use crate::bucket::Bucket;
 use crate::clip::Clip;
 use crate::file_watch::{FileWatch, Written};
 use crate::poller::Poller;
@@ -26,7 +27,7 @@ use crate::scenario::{Hls, Record, Scenario, Source};
 use crate::server::Server;
 use crate::simulator::Simulator;
 use crate::stats::{Percentiles, number};
-use crate::subject::{Peer, Subject};
+use crate::subject::{OURS, Peer, Subject};
 use crate::usage::Memory;
 use crate::viewer::{Arrival, Audience, Kind, Seen, Viewer};
 
@@ -68,7 +69,11 @@ struct UnderTest<'a> {
 impl UnderTest<'_> {
     async fn serve(&self, peer: &Peer, row: &mut Row) -> anyhow::Result<()> {
         let scenario = self.scenario;
-        let mut server = Server::start(peer, scenario, self.simulator).await?;
+        let bucket = match scenario.record {
+            Record::Bucket => Some(Bucket::start().await?),
+            Record::Off | Record::All => None,
+        };
+        let mut server = Server::start(peer, scenario, self.simulator, bucket.as_ref()).await?;
         if scenario.source == Source::Always {
             row.start_s = Some(server.wait_online(scenario.cameras).await?.as_secs_f64());
         }
@@ -78,7 +83,7 @@ impl UnderTest<'_> {
 
         let polls = scenario.api_polls_per_s;
         let poller = (polls > 0).then(|| Poller::start(server.api(), polls));
-        let recorded = (scenario.record == Record::All)
+        let recorded = (scenario.record != Record::Off)
             .then(|| FileWatch::start(&server.recordings(), scenario.cameras, &self.clip.index));
         for viewer in &audience.viewers {
             drop(viewer.take());
@@ -103,6 +108,11 @@ impl UnderTest<'_> {
         }
         drop((poller, recorded, seen));
         drop(audience);
+        if let Some(bucket) = &bucket {
+            let files = bucket.files()?;
+            crate::say(&format!("  {files} files in the bucket"));
+            ensure!(files > 0 || peer.name != OURS, "nothing was uploaded:\n{}", server.log());
+        }
         self.audit(&mut server, row).await
     }
 
@@ -205,7 +215,7 @@ impl UnderTest<'_> {
             crate::say(&format!("  {lines} lines of log, the last: {last}"));
         }
         server.end();
-        if scenario.record == Record::All {
+        if scenario.record != Record::Off {
             let found = audit::recorded(&server.recordings(), scenario.cameras, &self.clip.index)?;
             row.take_recorded(found);
         }

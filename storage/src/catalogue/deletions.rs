@@ -11,7 +11,7 @@ use media_core::time::WallTime;
 use super::database::{Query, Row, query};
 use super::read::{file_query, file_row};
 use super::{Catalogue, CatalogueError, FileRow, signed, unsigned};
-use crate::deletion::{Deletion, DeletionFilter, Rule};
+use crate::deletion::{Deletion, DeletionFilter, Leftover, Rule};
 use crate::paging::{Paged, Paging};
 
 /// A file that is whole and that no hold keeps.
@@ -121,7 +121,7 @@ impl Catalogue {
         if gone == 0 {
             return Ok(None);
         }
-        let noted = note(file, rule, by, now).returning(&mut writing).await?;
+        let noted = note(file.into(), rule, by, now).returning(&mut writing).await?;
         writing.commit().await?;
         Ok(Some(noted.try_get(0)?))
     }
@@ -130,11 +130,21 @@ impl Catalogue {
     pub(crate) async fn note_missing(&self, file: &FileRow, now: WallTime) -> Result<(), CatalogueError> {
         let mut writing = self.database.write().await?;
         query("DELETE FROM files WHERE id = $1").bind(file.id).execute(&mut writing).await?;
-        let noted = note(file, Rule::Missing, "", now).returning(&mut writing).await?;
+        let noted = note(file.into(), Rule::Missing, "", now).returning(&mut writing).await?;
         let id: i64 = noted.try_get(0)?;
         query("UPDATE deletions SET unlinked = 1 WHERE id = $1").bind(id).execute(&mut writing).await?;
         writing.commit().await?;
         Ok(())
+    }
+
+    /// Notes that what a power cut left is about to go; the deletion's number comes back.
+    pub(crate) async fn note_leftover(&self, left: &Leftover, now: WallTime) -> Result<i64, CatalogueError> {
+        let mut writing = self.database.write().await?;
+        let gone =
+            Gone { path: &left.path, name: &left.name, start: left.start, duration_us: 0, bytes: left.bytes };
+        let noted = note(gone, Rule::Empty, "", now).returning(&mut writing).await?;
+        writing.commit().await?;
+        Ok(noted.try_get(0)?)
     }
 
     /// Notes that a deleted file is gone from the disk.
@@ -193,8 +203,25 @@ impl Catalogue {
     }
 }
 
+/// What a deletion tells of its file.
+#[derive(Clone, Copy)]
+struct Gone<'a> {
+    path: &'a PathName,
+    name: &'a Path,
+    start: WallTime,
+    duration_us: i64,
+    bytes: u64,
+}
+
+impl<'a> From<&'a FileRow> for Gone<'a> {
+    fn from(file: &'a FileRow) -> Self {
+        let FileRow { path, name, start, duration_us, extent, .. } = file;
+        Self { path, name, start: *start, duration_us: *duration_us, bytes: extent.bytes }
+    }
+}
+
 /// The statement that notes a deletion.
-fn note(file: &FileRow, rule: Rule, by: &str, now: WallTime) -> Query {
+fn note(file: Gone<'_>, rule: Rule, by: &str, now: WallTime) -> Query {
     query(
         "INSERT INTO deletions (at_us, rule, by, path, name, start_us, duration_us, bytes, unlinked) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0) RETURNING id",
@@ -206,7 +233,7 @@ fn note(file: &FileRow, rule: Rule, by: &str, now: WallTime) -> Query {
     .bind(file.name.to_string_lossy())
     .bind(file.start.unix_us())
     .bind(file.duration_us)
-    .bind(signed(file.extent.bytes))
+    .bind(signed(file.bytes))
 }
 
 /// The names of all files below a folder lie between these two: `0` comes after `/`.

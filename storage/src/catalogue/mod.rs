@@ -16,6 +16,7 @@ mod objects;
 mod read;
 mod roots;
 mod settings;
+mod sums;
 mod thumbnails;
 mod write;
 
@@ -29,7 +30,8 @@ use media_core::time::{Timescale, WallTime};
 pub use database::{DatabaseUrl, DatabaseUrlError};
 pub(crate) use objects::{KnownObject, LeavingObject, ObjectSums, QueuedFile, StoredObject};
 pub(crate) use read::Range;
-pub(crate) use roots::{PathUsage, RecentGrowth};
+pub(crate) use roots::PathUsage;
+pub(crate) use sums::RecentGrowth;
 
 use database::Database;
 

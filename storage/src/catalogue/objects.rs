@@ -507,4 +507,27 @@ mod tests {
             assert_eq!(catalogue.bytes_below(root).await.unwrap(), 0);
         }
     }
+
+    #[tokio::test]
+    async fn thumbnails_leave_the_disk_with_their_file_and_count_no_more() {
+        let place = Place::new().await;
+        let catalogue = place.catalogue();
+        let file = place.file(0, Some(Vec::new())).await;
+        let beside = file.name.with_extension("mjpeg");
+        std::fs::write(&beside, b"jpeg").unwrap();
+        let told = [Update::Thumbnails { name: file.name.clone(), bytes: 4 }];
+        catalogue.apply(&told).await.unwrap();
+        let counted = async || catalogue.usage().await.unwrap()[0].bytes;
+        assert_eq!(counted().await, 9);
+        let object = place.store(&file).await;
+        assert!(catalogue.note_stored(&object, NOW).await.unwrap());
+        let file = place.row(&file.name).await.unwrap();
+        assert_eq!(place.deleter.evict(&file).await.unwrap(), Outcome::Deleted);
+        assert!(!file.name.exists() && !beside.exists());
+        assert_eq!(counted().await, 5, "the recording is in the bucket, they are nowhere");
+        // The last of them was made meanwhile.
+        catalogue.apply(&told).await.unwrap();
+        assert_eq!((counted().await, catalogue.mend_sums().await.unwrap()), (5, 0));
+        assert!(place.row(&file.name).await.unwrap().object.is_some());
+    }
 }

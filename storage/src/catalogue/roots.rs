@@ -10,20 +10,12 @@ use super::deletions::below;
 use super::read::{file_query, file_row};
 use super::{Catalogue, CatalogueError, FileRow, unsigned};
 
-/// A path's files, and how fast they grow.
+/// A path's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathUsage {
     pub(crate) path: PathName,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-}
-
-/// What was recorded of a path lately.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RecentGrowth {
-    pub(crate) path: PathName,
-    pub(crate) bytes: u64,
-    pub(crate) since: WallTime,
 }
 
 impl Catalogue {
@@ -128,28 +120,6 @@ impl Catalogue {
         .fetch_one(&self.database)
         .await?;
         Ok(unsigned(row.try_get(0)?))
-    }
-
-    /// What was recorded since a time, and when that began.
-    pub(crate) async fn growth_since(&self, since: WallTime) -> Result<Vec<RecentGrowth>, CatalogueError> {
-        // A look at the index for each path: grouped, the database reads the rows of a day, which took 1.5 s of 2.5 million.
-        let rows = query(
-            "SELECT path, (SELECT CAST(SUM(files.bytes) AS BIGINT) FROM files WHERE files.path = usage.path \
-                 AND files.start_us >= $1), \
-                 (SELECT MIN(files.start_us) FROM files WHERE files.path = usage.path AND files.start_us >= $1) \
-             FROM usage ORDER BY path",
-        )
-        .bind(since.unix_us())
-        .fetch_all(&self.database)
-        .await?;
-        let mut growth = Vec::new();
-        for row in &rows {
-            if let (Some(bytes), Some(since)) = (row.try_get::<Option<i64>>(1)?, row.try_get(2)?) {
-                let path = path_of(row.try_get(0)?)?;
-                growth.push(RecentGrowth { path, bytes: unsigned(bytes), since: WallTime(since) });
-            }
-        }
-        Ok(growth)
     }
 
     /// The times at which a path's files begin, the oldest first.

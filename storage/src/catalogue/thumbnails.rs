@@ -2,22 +2,28 @@
 
 use std::path::Path;
 
-use super::database::{Writing, query};
+use super::database::{Writing, query_rows};
+use super::write::ROWS_MAX;
 use super::{CatalogueError, signed};
 
-/// Notes how long they are; nothing where the file is not known, or not any more. They are forgotten with it.
+/// Notes how long they are; nothing where the file is not known, not any more, or not on its disk any more, which they leave
+/// with it. They are forgotten with it.
 pub(super) async fn write_thumbnails(
     writing: &mut Writing,
-    name: &Path,
-    bytes: u64,
+    told: &[(&Path, u64)],
 ) -> Result<(), CatalogueError> {
-    query(
-        "INSERT INTO thumbnails (file, path, bytes) SELECT id, path, CAST($1 AS BIGINT) FROM files WHERE name = $2 \
-         ON CONFLICT (file) DO UPDATE SET bytes = excluded.bytes",
-    )
-    .bind(signed(bytes))
-    .bind(name.to_string_lossy())
-    .execute(writing)
-    .await?;
+    for told in told.chunks(ROWS_MAX) {
+        let rows = query_rows(
+            "INSERT INTO thumbnails (file, path, bytes) SELECT id, path, column2 FROM (VALUES",
+            (told.len(), 2),
+            ") AS told CROSS JOIN files WHERE name = column1 \
+             AND NOT EXISTS (SELECT 1 FROM objects WHERE object_file = id AND local_state <> 'there') \
+             ON CONFLICT (file) DO UPDATE SET bytes = excluded.bytes",
+        );
+        let rows = told
+            .iter()
+            .fold(rows, |rows, (name, bytes)| rows.bind(name.to_string_lossy()).bind(signed(*bytes)));
+        rows.execute(writing).await?;
+    }
     Ok(())
 }

@@ -186,7 +186,10 @@ fn storage_config<'a>(
 ) -> StorageConfig {
     let patterns = config.patterns.iter().filter_map(PathPattern::record);
     let records = recorded.clone().map(|(_, record)| record).chain(patterns);
-    let mut roots: Vec<PathBuf> = records.map(|record| record.path.root().to_owned()).collect();
+    let mut templates: Vec<_> = records.map(|record| record.path.clone()).collect();
+    // Mostly one for all.
+    templates.dedup();
+    let mut roots: Vec<PathBuf> = templates.iter().map(|template| template.root().to_owned()).collect();
     roots.sort_unstable();
     roots.dedup();
     let rule = |(name, record): (&PathName, &RecordConfig)| PathRule {
@@ -197,6 +200,7 @@ fn storage_config<'a>(
     };
     let retention = RetentionConfig {
         paths: recorded.map(rule).collect(),
+        templates,
         quota_total_bytes: config.retention.quota_total_bytes,
         levels: config.retention.disk_levels,
         local_retention: config.s3.as_ref().and_then(|s3| s3.local_retention),

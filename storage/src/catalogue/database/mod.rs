@@ -28,7 +28,7 @@ pub use url::{DatabaseUrl, DatabaseUrlError};
 #[cfg(test)]
 pub(super) use sqlite::CONNECTIONS_MAX;
 pub(super) use sqlite::Opened;
-pub(super) use statement::{Query, Row, query};
+pub(super) use statement::{Query, Row, query, query_rows};
 
 use super::CatalogueError;
 use url::Address;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Type};
+use sqlx::{AssertSqlSafe, Decode, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Type};
 
 use super::{Database, Writing};
 use crate::catalogue::CatalogueError;
@@ -14,11 +14,30 @@ use crate::catalogue::CatalogueError;
 pub(in crate::catalogue) struct Query {
     sql: SqlStr,
     values: Vec<Value>,
+    /// SQLite's driver keeps it compiled for the next time.
+    is_kept: bool,
 }
 
 /// Begins a statement.
 pub(in crate::catalogue) fn query(sql: impl SqlSafeStr) -> Query {
-    Query { sql: sql.into_sql_str(), values: Vec::new() }
+    Query { sql: sql.into_sql_str(), values: Vec::new(), is_kept: true }
+}
+
+/// Begins a statement with a list of rows in it, whose values follow row by row: `before ($1, $2), ($3, $4) after`. A list of
+/// another length is another statement, and a large one: none is kept compiled.
+pub(in crate::catalogue) fn query_rows(
+    before: &'static str,
+    (rows, columns): (usize, usize),
+    after: &'static str,
+) -> Query {
+    let row = |row: usize| {
+        let values: Vec<String> =
+            (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", values.join(", "))
+    };
+    let list: Vec<String> = (0..rows).map(row).collect();
+    let sql = AssertSqlSafe(format!("{before} {} {after}", list.join(", "))).into_sql_str();
+    Query { sql, values: Vec::with_capacity(rows * columns), is_kept: false }
 }
 
 /// A value of a statement.
@@ -32,8 +51,9 @@ pub(in crate::catalogue) enum Value {
 /// The statement of one driver.
 macro_rules! bound {
     ($driver:ty, $query:expr) => {{
-        let Query { sql, values } = $query;
-        values.into_iter().fold(sqlx::query::<$driver>(sql), |bound, value| match value {
+        let Query { sql, values, is_kept } = $query;
+        let begun = sqlx::query::<$driver>(sql).persistent(is_kept);
+        values.into_iter().fold(begun, |bound, value| match value {
             Value::Integer(value) => bound.bind(value),
             Value::Text(value) => bound.bind(value),
             Value::Bytes(value) => bound.bind(value),
