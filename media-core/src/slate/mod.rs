@@ -28,8 +28,8 @@ use crate::hls::{Fmp4Demuxer, Fmp4Error, Kind, Raw};
 use crate::ingest::{Lineup, TrackSetup};
 use crate::time::rescale;
 
-/// The longest file: it is held in memory for as long as its path is configured.
-pub const FILE_BYTES_MAX: usize = 64 << 20;
+/// The longest file, a minute of 2 Mbit/s: it is held in memory for as long as a path is configured with it.
+pub const FILE_BYTES_MAX: usize = 16 << 20;
 
 /// The shortest that samples of a track may last on average, in microseconds: a file of which more were due at a time is refused.
 pub const SAMPLE_US_MIN: i64 = 1_000;

@@ -22,7 +22,7 @@ use media_core::ingest::{SetupError, TrackSetup};
 use media_core::rtsp::{MediaKind, ReceiverReport, RtpReceiver, SdpMedia};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::intake::{Intake, Machine, whole_unit};
 use super::rtp_tracks::RtpTracks;
@@ -182,7 +182,9 @@ impl Publication {
     /// # Errors
     /// [`PublishError::Tracks`].
     pub(crate) fn start(&mut self, setups: &[TrackSetup]) -> Result<(), PublishError> {
-        self.machine.ingest.start(setups, clock::now())?;
+        self.machine.start(setups).inspect_err(|error| {
+            warn!(path = %self.stream.name(), %error, "publisher's tracks can't be used");
+        })?;
         if !self.is_online {
             self.stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
         }
@@ -263,5 +265,6 @@ impl Publication {
 impl Drop for Publication {
     fn drop(&mut self) {
         self.stream.set_state(SourceStatus::Idle, "nobody publishes", clock::wall_now());
+        self.machine.output.end();
     }
 }
