@@ -1,7 +1,7 @@
 //! Always available: readers that stay while the publisher comes and goes, what they get meanwhile, and who may publish; with ffmpeg,
 //! an LL-HLS client, and clients by hand that see each packet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ use gtvision_tests::llhls::client::load;
 use gtvision_tests::llhls::playlist::{MediaPlaylist, MultivariantPlaylist};
 use gtvision_tests::process::Process;
 use gtvision_tests::rtsp::RawClient;
-use gtvision_tests::{Server, bitstream, ffmpeg, http, machine, rtmp, wait};
+use gtvision_tests::{Server, bitstream, ffmpeg, http, machine, peers, rtmp, wait};
 
 use crate::rtmp::{copies, hls_shows};
 
@@ -176,6 +176,26 @@ async fn watch_rtmp(server: &Server, heads: &Mutex<usize>) -> anyhow::Result<Inf
     }
 }
 
+/// A viewer over WebRTC, for so long that the publisher comes meanwhile: it is told of other parameter sets, and times rise.
+async fn watch_whep(server: &Server) -> anyhow::Result<()> {
+    let url = server.whep("cam");
+    let report = peers::script("whep_client.py", &["--url", &url, "--seconds", "12"], PATIENCE).await?;
+    ensure!(
+        report["status"] == 201 && report["deleted"] == 200,
+        "{} {}",
+        report["status"],
+        report["deleted"]
+    );
+    let frames = report["video"].as_array().context("frames")?;
+    let times: Vec<i64> = frames.iter().filter_map(|frame| frame["rtp"].as_i64()).collect();
+    ensure!(times.len() > 50 && times.is_sorted(), "{} frames: {times:?}", times.len());
+    let units = frames.iter().filter_map(|frame| frame["units"].as_array()).flatten();
+    let sets = units.filter(|unit| unit["type"] == 7).map(|unit| unit["sha256"].to_string());
+    let sets: BTreeSet<String> = sets.collect();
+    ensure!(sets.len() == 2, "{} sequence parameter sets", sets.len());
+    Ok(())
+}
+
 #[derive(Default)]
 struct Readers {
     hls: Mutex<Watched>,
@@ -207,15 +227,19 @@ async fn come_and_go(server: &Server, clip: &Path, readers: &Readers) -> anyhow:
     ensure!(away["online"] == false && away["available"] == true && away["ready"] == true, "{away}");
     let list = server.playback("list?path=cam");
     ensure!(http::get(&list).await?.status == 404, "a slate was recorded");
-    let begin = Instant::now();
-    let mut publisher = publish(clip, &server.rtsp("cam"))?;
-    let here = server.wait_online("cam").await?;
-    ensure!(here["tracks"] == serde_json::json!(["H264", "MPEG-4 Audio"]), "{here}");
-    readers.reach(2).await?;
-    publisher.stop()?;
-    server.wait_path("cam", "nobody", PATIENCE, |path| path["online"] == false).await?;
-    let lasted = begin.elapsed();
-    readers.reach(3).await?;
+    let published = async {
+        let begin = Instant::now();
+        let mut publisher = publish(clip, &server.rtsp("cam"))?;
+        let here = server.wait_online("cam").await?;
+        ensure!(here["tracks"] == serde_json::json!(["H264", "MPEG-4 Audio"]), "{here}");
+        readers.reach(2).await?;
+        publisher.stop()?;
+        server.wait_path("cam", "nobody", PATIENCE, |path| path["online"] == false).await?;
+        let lasted = begin.elapsed();
+        readers.reach(3).await?;
+        Ok(lasted)
+    };
+    let (lasted, ()) = tokio::try_join!(published, watch_whep(server))?;
     Ok(lasted)
 }
 

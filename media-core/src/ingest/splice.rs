@@ -108,7 +108,8 @@ impl Splice {
         let shift_ticks = timescale.us_to_ticks(self.shift_us);
         unit.dts_ticks += shift_ticks;
         unit.pts_ticks += shift_ticks;
-        if timescale.ticks_to_us(unit.dts_ticks) < self.floor_us {
+        // A tick more, for what rounding took.
+        if timescale.ticks_to_us(unit.dts_ticks + 1) < self.floor_us {
             return None;
         }
         self.end_us = self.end_us.max(timescale.ticks_to_us(unit.pts_ticks));

@@ -113,7 +113,7 @@ fn track(item: &Node, faults: &mut Faults) -> Result<Option<BuiltIn>, String> {
     if LATER_CODECS.contains(&codec.as_str()) {
         return Err(codec);
     }
-    let sound = Sound::of(&mut reader, codec == "Opus");
+    let sound = Sound::of(&mut reader, &codec);
     let track = match codec.as_str() {
         "H264" => Some(BuiltIn::H264),
         "H265" => Some(BuiltIn::H265),
@@ -150,8 +150,8 @@ struct Sound {
 
 impl Sound {
     /// `None` where rate or channels are not said; Opus has its own.
-    fn of(reader: &mut Reader<'_>, is_opus: bool) -> Option<Self> {
-        let (rate, channels) = if is_opus { (48_000, 2) } else { (0, 0) };
+    fn of(reader: &mut Reader<'_>, codec: &str) -> Option<Self> {
+        let (rate, channels) = if codec == "Opus" { (48_000, 2) } else { (0, 0) };
         let law = if reader.off("muLaw") { G711Law::Mu } else { G711Law::A };
         let sample_rate = reader.number("sampleRate", rate, 0..=*SAMPLE_RATES.end());
         let channels = reader.number("channelCount", channels, 0..=2);

@@ -64,6 +64,14 @@ impl Intake {
         self.junction.hold_to(lineup);
     }
 
+    /// Whether a source with these tracks may send.
+    ///
+    /// # Errors
+    /// [`SetupError::OtherTracks`].
+    pub(super) fn admit(&self, setups: &[TrackSetup]) -> Result<(), SetupError> {
+        self.junction.admit(setups)
+    }
+
     /// A machine of its own for the slate: the source's is held by whoever tries to send.
     pub(super) fn slate_machine(&self) -> Machine {
         Machine::new(&self.stream, &self.junction, Feeder::Slate)
