@@ -14,7 +14,7 @@
 //! machine takes its input and `now` as arguments and hands its output back.
 //!
 //! Modules import downwards only: `time` <- `track`, `access_unit` <- `codec` <- `rtp`, `audio`, `key_frame` <-
-//! `ingest` | `ring` | `remux` <- `rtmp` <- `hls` | `egress`. The ring knows no codec; egress modules do not import
+//! `ingest` | `ring` | `remux` <- `rtmp` <- `hls` | `egress` <- `slate`. The ring knows no codec; egress modules do not import
 //! each other.
 #![deny(clippy::indexing_slicing)]
 
@@ -32,5 +32,6 @@ pub mod ring;
 pub mod rtmp;
 pub mod rtp;
 pub mod rtsp;
+pub mod slate;
 pub mod time;
 pub mod track;

@@ -163,6 +163,8 @@ impl CodecConfig {
 pub struct StreamFormat {
     /// Rises by one for each new format of a stream.
     pub generation: u64,
+    /// It is what stands in for a source that is not there (-> `slate`): nothing that a camera saw.
+    pub is_slate: bool,
     /// The tracks, in the order of their ids; at most [`TRACKS_MAX`].
     pub tracks: Vec<TrackInfo>,
 }

@@ -237,6 +237,8 @@ pub(crate) struct PathSettings {
     pub(crate) hooks: Arc<PathHooks>,
     /// What the groups of its pattern matched.
     pub(crate) groups: Vec<String>,
+    /// It is available whether its media comes or not.
+    pub(crate) is_always_available: bool,
 }
 
 /// What one path tells.
@@ -276,6 +278,12 @@ impl PathEvents {
         Some((Lasting::of([hook]), demand.times))
     }
 
+    /// There is something to read, whether its media comes or not.
+    pub(crate) fn available(&self) -> Lasting {
+        let settings = self.settings.load();
+        Lasting::of([self.begin(&settings.hooks.available, || self.environment(&settings))])
+    }
+
     /// Its media comes.
     pub(crate) fn online(&self, origin: &Origin) -> Lasting {
         let settings = self.settings.load();
@@ -286,8 +294,10 @@ impl PathEvents {
             environment.set("MTX_SOURCE_ID", origin.id.as_str());
             environment
         };
-        // A stream that is there without its source does not exist here: both at once.
-        let available = self.begin(&settings.hooks.available, environment);
+        // Without a slate both at once.
+        let available = (!settings.is_always_available)
+            .then(|| self.begin(&settings.hooks.available, environment))
+            .flatten();
         let hooks = [self.begin(&settings.hooks.online, environment), available];
         let data = || json!({ "sourceType": origin.kind, "sourceId": origin.id });
         self.told(hooks, (EventKind::PathOnline, EventKind::PathOffline), data)

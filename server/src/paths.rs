@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use media_core::path_name::PathName;
 use media_core::ring::Retention;
+use media_core::time::WallTime;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::{info, info_span, warn};
@@ -30,6 +31,7 @@ use crate::egress::forward::{ForwardLimits, Forwards};
 use crate::events::{Events, Lasting, Origin, PathEvents, PathSettings};
 use crate::hooks::on_demand;
 use crate::ingest::publish::PublishPoint;
+use crate::ingest::slate;
 use crate::ingest::{Camera, Intake, SessionTimes, Supervisor, SupervisorTimes};
 use crate::registry::{FIRST_PICTURE_WAIT, Instances, NoInstance, PathEntry, Purpose, Registry};
 use crate::runtime::clock;
@@ -85,7 +87,11 @@ impl Wanted {
     }
 
     fn settings(&self) -> PathSettings {
-        PathSettings { hooks: Arc::clone(&self.config.hooks), groups: self.groups.clone() }
+        PathSettings {
+            hooks: Arc::clone(&self.config.hooks),
+            groups: self.groups.clone(),
+            is_always_available: self.config.slate.is_some(),
+        }
     }
 }
 
@@ -110,8 +116,18 @@ struct Running {
     _made: Lasting,
     /// Has somebody publish while somebody watches.
     demand: Option<TaskSet>,
+    /// Stands in for who feeds it.
+    slate: Option<Standing>,
     forwards: Arc<Forwards>,
     entry: Arc<PathEntry>,
+}
+
+/// A slate of a path, among these tasks.
+struct Standing {
+    tasks: TaskSet,
+    since: WallTime,
+    /// Told of while it is there.
+    _available: Lasting,
 }
 
 /// Who feeds a path.
@@ -280,10 +296,11 @@ impl Paths {
         let _made = events.made();
         let feed = self.feed(&wanted.config, &intake, &home, times);
         let demand = self.demand(&wanted.config, &stream, &events);
+        let slate = self.slate(&wanted.config, &intake, &home, &events);
         let forwards = Arc::default();
-        let entry = entry(&wanted, &stream, (&feed, &forwards));
+        let entry = entry(&wanted, &stream, (&feed, &forwards, slate.as_ref()));
         let Wanted { config, kind, .. } = wanted;
-        Running { config, times, kind, intake, home, feed, events, _made, demand, forwards, entry }
+        Running { config, times, kind, intake, home, feed, events, _made, demand, slate, forwards, entry }
     }
 
     /// Makes a path what is wanted; its stream stays.
@@ -313,7 +330,14 @@ impl Paths {
             }
             running.demand = self.demand(&wanted.config, running.intake.stream(), &running.events);
         }
-        running.entry = entry(&wanted, running.intake.stream(), (&running.feed, &running.forwards));
+        if wanted.config.slate != running.config.slate {
+            if let Some(slate) = running.slate.take() {
+                slate.tasks.token().cancel();
+            }
+            running.slate = self.slate(&wanted.config, &running.intake, &running.home, &running.events);
+        }
+        let fed = (&running.feed, &running.forwards, running.slate.as_ref());
+        running.entry = entry(&wanted, running.intake.stream(), fed);
         running.times = times;
         running.kind = wanted.kind;
         running.config = wanted.config;
@@ -350,6 +374,21 @@ impl Paths {
         }
     }
 
+    /// What is shown while nobody feeds a path, where that is wanted.
+    fn slate(
+        &self,
+        config: &PathConfig,
+        intake: &Intake,
+        home: &Handle,
+        events: &PathEvents,
+    ) -> Option<Standing> {
+        intake.hold_to(config.slate.as_ref().map(|slate| slate.lineup()));
+        let slate = config.slate.as_ref()?;
+        let tasks = self.cameras.on(Some(home.clone())).branch();
+        slate::spawn(&tasks, slate, intake);
+        Some(Standing { tasks, since: clock::wall_now(), _available: events.available() })
+    }
+
     /// Where a reader has somebody publish, what does so.
     fn demand(&self, config: &PathConfig, stream: &Arc<Stream>, events: &Arc<PathEvents>) -> Option<TaskSet> {
         config.hooks.on_demand.as_ref()?;
@@ -367,9 +406,8 @@ impl Paths {
 impl Running {
     fn end(&self) {
         self.feed.end();
-        if let Some(demand) = &self.demand {
-            demand.token().cancel();
-        }
+        let slate = self.slate.as_ref().map(|slate| &slate.tasks);
+        self.demand.iter().chain(slate).for_each(|tasks| tasks.token().cancel());
         self.forwards.end();
     }
 
@@ -380,12 +418,18 @@ impl Running {
     }
 }
 
-fn entry(wanted: &Wanted, stream: &Arc<Stream>, (feed, forwards): (&Feed, &Arc<Forwards>)) -> Arc<PathEntry> {
+fn entry(
+    wanted: &Wanted,
+    stream: &Arc<Stream>,
+    (feed, forwards, slate): (&Feed, &Arc<Forwards>, Option<&Standing>),
+) -> Arc<PathEntry> {
     let publishing = wanted.config.hooks.on_demand.as_ref().map(|demand| demand.times);
     let on_demand = wanted.config.on_demand.or(publishing);
     stream.limit_readers(wanted.config.readers_max);
     let sent_on = match &wanted.config.source {
         PathSource::Redirect(to) => Some(SentOn::Always(to.clone())),
+        // It is never without a stream.
+        _ if slate.is_some() => None,
         _ => wanted.config.fallback.clone().map(SentOn::WhileOffline),
     };
     Arc::new(PathEntry {
@@ -394,6 +438,7 @@ fn entry(wanted: &Wanted, stream: &Arc<Stream>, (feed, forwards): (&Feed, &Arc<F
         conf_name: Arc::clone(&wanted.conf_name),
         is_on_demand: on_demand.is_some(),
         pulled: feed.kind(),
+        always_since: slate.map(|slate| slate.since),
         sent_on,
         forwards: Arc::clone(forwards),
         point: feed.point(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use media_core::gate::CameraGrant;
 use media_core::path_name::PathName;
+use media_core::time::WallTime;
 
 use crate::config::pulled::SourceKind;
 use crate::config::redirect::{Destination, SentOn};
@@ -80,6 +81,8 @@ pub(crate) struct PathEntry {
     pub(crate) pulled: Option<SourceKind>,
     /// Where else its media is sent.
     pub(crate) forwards: Arc<Forwards>,
+    /// Since when it is available whether its source is there or not; it is not when there is no slate.
+    pub(crate) always_since: Option<WallTime>,
     /// Set when RTSP readers may be sent elsewhere.
     pub(crate) sent_on: Option<SentOn>,
     /// Where publishers come, if they do.
@@ -113,6 +116,7 @@ impl PathEntry {
             is_on_demand: false,
             pulled: Some(SourceKind::Rtsp),
             forwards: Arc::default(),
+            always_since: None,
             sent_on: None,
             point: None,
         })

@@ -49,7 +49,7 @@ fn format() -> SharedFormat {
         level_idc: 0x1e,
     });
     let track = TrackInfo { id: TrackId(0), timescale: Timescale::VIDEO, codec, transcoded_from: None };
-    Arc::new(StreamFormat { generation: 1, tracks: vec![track] })
+    Arc::new(StreamFormat { generation: 1, is_slate: false, tracks: vec![track] })
 }
 
 fn picture(number: i64) -> Arc<AccessUnit> {

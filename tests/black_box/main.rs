@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod access_live;
 #[cfg(test)]
+mod always_available;
+#[cfg(test)]
 mod archive;
 #[cfg(test)]
 mod bucket;

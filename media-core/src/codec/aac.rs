@@ -141,6 +141,14 @@ fn read_program_channels(bits: &mut BitReader<'_>) -> Result<u8, AacError> {
 }
 
 impl AacConfig {
+    /// AAC-LC of a rate that MPEG-4 has a number for, in 1 to 6 channels.
+    pub fn low_complexity(sample_rate: u32, channels: u8) -> Option<Self> {
+        const LC: u16 = 2;
+        let rate = u16::try_from(RATES.iter().position(|rate| *rate == sample_rate)?).ok()?;
+        let config = LC << 11 | rate << 7 | u16::from(channels) << 3;
+        Self::from_audio_specific_config(&config.to_be_bytes()).ok().filter(|made| made.channels == channels)
+    }
+
     /// The configuration that an AudioSpecificConfig makes.
     ///
     /// # Errors

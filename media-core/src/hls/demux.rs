@@ -27,20 +27,20 @@ pub enum DemuxError {
 
 /// Pictures or sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Video,
     Audio,
 }
 
 /// A unit as its container has it.
 #[derive(Debug)]
-pub(super) struct Raw {
-    pub(super) kind: Kind,
-    pub(super) dts: i64,
-    pub(super) pts: i64,
+pub(crate) struct Raw {
+    pub(crate) kind: Kind,
+    pub(crate) dts: i64,
+    pub(crate) pts: i64,
     /// Ticks of both in a second.
-    pub(super) timescale: u32,
-    pub(super) payload: Bytes,
+    pub(crate) timescale: u32,
+    pub(crate) payload: Bytes,
 }
 
 /// Takes the segments of one media playlist apart, one after the other.
@@ -137,7 +137,7 @@ impl Demuxer {
 }
 
 impl Raw {
-    fn at_us(&self) -> i64 {
+    pub(crate) fn at_us(&self) -> i64 {
         rescale(self.dts, self.timescale, MICROS)
     }
 }

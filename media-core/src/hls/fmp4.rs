@@ -47,7 +47,7 @@ pub enum Fmp4Error {
         max: usize,
     },
     /// Samples that lie outside of the segment.
-    #[error("sample of {bytes} bytes at {at} is not in the segment")]
+    #[error("sample of {bytes} bytes at {at} is not in the segment or file")]
     Outside {
         /// Where it should begin.
         at: u64,
@@ -62,11 +62,11 @@ pub enum Fmp4Error {
     },
 }
 
-type Result<T> = std::result::Result<T, Fmp4Error>;
+pub(super) type Result<T> = std::result::Result<T, Fmp4Error>;
 
 /// Takes the segments behind one init segment apart.
 #[derive(Debug)]
-pub(super) struct Fmp4Demuxer {
+pub(crate) struct Fmp4Demuxer {
     video: Option<Track>,
     audio: Option<Track>,
     record: Record,
@@ -74,7 +74,7 @@ pub(super) struct Fmp4Demuxer {
 
 /// A track of the init segment.
 #[derive(Clone, Debug)]
-struct Track {
+pub(super) struct Track {
     id: u32,
     timescale: u32,
     codec: Codec,
@@ -92,7 +92,7 @@ struct Defaults {
 
 impl Fmp4Demuxer {
     /// Reads an init segment.
-    pub(super) fn new(bytes: &Bytes) -> Result<Self> {
+    pub(crate) fn new(bytes: &Bytes) -> Result<Self> {
         let (at, moov) = find(bytes, *b"moov").ok_or(Fmp4Error::Short { kind: "moov" })?;
         if moov.len() > INIT_BYTES_MAX {
             return Err(Fmp4Error::TooMany { what: "bytes of moov", max: INIT_BYTES_MAX });
@@ -138,18 +138,35 @@ impl Fmp4Demuxer {
     }
 
     /// The codec of the pictures.
-    pub(super) fn video(&self) -> Option<&Codec> {
+    pub(crate) fn video(&self) -> Option<&Codec> {
         self.video.as_ref().map(|track| &track.codec)
     }
 
     /// The codec of the sound.
-    pub(super) fn audio(&self) -> Option<&Codec> {
+    pub(crate) fn audio(&self) -> Option<&Codec> {
         self.audio.as_ref().map(|track| &track.codec)
     }
 
     /// The parameter sets of the pictures.
-    pub(super) fn parameter_sets(&self) -> &[Bytes] {
+    pub(crate) fn parameter_sets(&self) -> &[Bytes] {
         &self.record.nals
+    }
+
+    /// The track of an id, if it is one that is taken.
+    pub(super) fn track(&self, id: u32) -> Option<&Track> {
+        [&self.video, &self.audio].into_iter().flatten().find(|track| track.id == id)
+    }
+
+    /// Where a track's samples begin, if they are stored one behind the other.
+    pub(super) fn run<'a>(&self, track: &'a Track) -> Run<'a> {
+        Run {
+            track,
+            defaults: track.defaults,
+            length_bytes: self.record.length_bytes,
+            dts: track.shift,
+            at: 0,
+            moof_at: 0,
+        }
     }
 
     /// Takes a whole segment apart.
@@ -176,8 +193,7 @@ impl Fmp4Demuxer {
         let mut head = Fields { rest: head, kind: "tfhd" };
         let flags = head.u32()?;
         let id = head.u32()?;
-        let of_id = |track: &&Track| track.id == id;
-        let Some(track) = [&self.video, &self.audio].into_iter().flatten().find(of_id) else { return Ok(()) };
+        let Some(track) = self.track(id) else { return Ok(()) };
         head.skip(8 * usize::from(flags & 1 != 0) + 4 * usize::from(flags & 2 != 0))?;
         let defaults = Defaults {
             duration: if flags & 8 != 0 { head.u32()? } else { track.defaults.duration },
@@ -189,15 +205,10 @@ impl Fmp4Demuxer {
             0 => u64::from(tfdt.u32()?),
             _ => tfdt.u64()?,
         };
-        let mut run = Run {
-            track,
-            defaults,
-            length_bytes: self.record.length_bytes,
-            // A time of thousands of years is as good as any other.
-            dts: i64::try_from(base & (u64::MAX >> 8)).unwrap_or(0).saturating_add(track.shift),
-            at: u64::try_from(moof_at).unwrap_or(u64::MAX),
-            moof_at: u64::try_from(moof_at).unwrap_or(u64::MAX),
-        };
+        let moof_at = u64::try_from(moof_at).unwrap_or(u64::MAX);
+        // A time of thousands of years is as good as any other.
+        let dts = i64::try_from(base & (u64::MAX >> 8)).unwrap_or(0).saturating_add(track.shift);
+        let mut run = Run { defaults, dts, at: moof_at, moof_at, ..self.run(track) };
         for (_, trun) in boxes(traf).filter(|(kind, _)| kind == b"trun") {
             run.samples(trun, bytes, out)?;
         }
@@ -205,13 +216,15 @@ impl Fmp4Demuxer {
     }
 }
 
-/// Where the samples of a track fragment are.
-struct Run<'a> {
+/// Where the samples of a track are.
+pub(super) struct Run<'a> {
     track: &'a Track,
     defaults: Defaults,
     length_bytes: usize,
-    dts: i64,
-    at: u64,
+    /// Decode time of the next.
+    pub(super) dts: i64,
+    /// Where it begins.
+    pub(super) at: u64,
     moof_at: u64,
 }
 
@@ -233,13 +246,24 @@ impl Run<'_> {
             fields.skip(4 * usize::from(flags & 0x400 != 0))?;
             // What is unsigned by version 0 is meant signed by many.
             let offset = if flags & 0x800 != 0 { fields.i32()? } else { 0 };
-            let sample = self.sample(bytes, size)?;
-            if !sample.is_empty() {
-                out.push(self.raw(sample, i64::from(offset)));
-            }
-            self.at = self.at.saturating_add(size.into());
-            self.dts = self.dts.saturating_add(duration.into());
+            self.take((duration, size, offset), bytes, out)?;
         }
+        Ok(())
+    }
+
+    /// The next sample: how long it lasts, its bytes, and how much later than decoded it is shown.
+    pub(super) fn take(
+        &mut self,
+        (duration, size, offset): (u32, u32, i32),
+        bytes: &Bytes,
+        out: &mut Vec<Raw>,
+    ) -> Result<()> {
+        let sample = self.sample(bytes, size)?;
+        if !sample.is_empty() {
+            out.push(self.raw(sample, i64::from(offset)));
+        }
+        self.at = self.at.saturating_add(size.into());
+        self.dts = self.dts.saturating_add(duration.into());
         Ok(())
     }
 
@@ -346,7 +370,7 @@ fn shift(trak: &[u8], movie_hz: u32, timescale: u32) -> Result<i64> {
 }
 
 /// The 32 bits behind the two times of `mvhd`, `tkhd` and `mdhd`: a timescale, an id.
-fn after_times(body: &[u8], kind: &'static str) -> Result<u32> {
+pub(super) fn after_times(body: &[u8], kind: &'static str) -> Result<u32> {
     let mut fields = Fields { rest: body, kind };
     let times = if fields.u32()? >> 24 == 0 { 8 } else { 16 };
     fields.skip(times)?;
@@ -412,7 +436,7 @@ fn box_at(bytes: &[u8]) -> Option<([u8; 4], usize, &[u8])> {
 }
 
 /// The boxes that lie whole in `bytes`, one after the other: types and bodies.
-fn boxes(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+pub(super) fn boxes(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let (kind, header, body) = box_at(rest)?;
@@ -422,7 +446,7 @@ fn boxes(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
 }
 
 /// The first box of a type: where its body begins, and the body.
-fn find(bytes: &[u8], wanted: [u8; 4]) -> Option<(usize, &[u8])> {
+pub(super) fn find(bytes: &[u8], wanted: [u8; 4]) -> Option<(usize, &[u8])> {
     let mut at = 0;
     loop {
         let (kind, header, body) = box_at(bytes.get(at..)?)?;
@@ -434,25 +458,25 @@ fn find(bytes: &[u8], wanted: [u8; 4]) -> Option<(usize, &[u8])> {
 }
 
 /// The fields of a box.
-struct Fields<'a> {
-    rest: &'a [u8],
-    kind: &'static str,
+pub(super) struct Fields<'a> {
+    pub(super) rest: &'a [u8],
+    pub(super) kind: &'static str,
 }
 
 impl Fields<'_> {
-    fn u32(&mut self) -> Result<u32> {
+    pub(super) fn u32(&mut self) -> Result<u32> {
         self.rest.try_get_u32().map_err(|_| Fmp4Error::Short { kind: self.kind })
     }
 
-    fn i32(&mut self) -> Result<i32> {
+    pub(super) fn i32(&mut self) -> Result<i32> {
         self.rest.try_get_i32().map_err(|_| Fmp4Error::Short { kind: self.kind })
     }
 
-    fn u64(&mut self) -> Result<u64> {
+    pub(super) fn u64(&mut self) -> Result<u64> {
         self.rest.try_get_u64().map_err(|_| Fmp4Error::Short { kind: self.kind })
     }
 
-    fn skip(&mut self, bytes: usize) -> Result<()> {
+    pub(super) fn skip(&mut self, bytes: usize) -> Result<()> {
         self.rest = self.rest.get(bytes..).ok_or(Fmp4Error::Short { kind: self.kind })?;
         Ok(())
     }

@@ -18,6 +18,7 @@ mod fmp4;
 mod follow;
 mod pace;
 mod playlist;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod ts;
@@ -25,6 +26,8 @@ mod ts;
 use bytes::Bytes;
 
 pub use demux::{DemuxError, Demuxer};
+pub(crate) use demux::{Kind, Raw};
+pub(crate) use fmp4::Fmp4Demuxer;
 pub use fmp4::Fmp4Error;
 pub use follow::{Follower, Step};
 pub use pace::{Haste, Pacer};
@@ -78,13 +81,13 @@ pub fn rtp_time(at_us: i64, clock_rate: u32) -> u32 {
 }
 
 /// The lower 32 bits: RTP timestamps wrap.
-fn low_half(ticks: i64) -> u32 {
+pub(crate) fn low_half(ticks: i64) -> u32 {
     u32::try_from(ticks.rem_euclid(1 << 32)).unwrap_or(0)
 }
 
 /// A track's codec, as a container tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Codec {
+pub(crate) enum Codec {
     H264,
     H265,
     Aac { config: Bytes, rate: u32 },
@@ -93,7 +96,7 @@ enum Codec {
 
 impl Codec {
     /// AAC by its AudioSpecificConfig; `None` for one that can't be used.
-    fn aac(config: Bytes) -> Option<Self> {
+    pub(crate) fn aac(config: Bytes) -> Option<Self> {
         let rate = AudioSpecificConfig::parse(&config).ok()?.output_rate;
         Some(Self::Aac { config, rate })
     }
@@ -110,7 +113,7 @@ impl Codec {
         }
     }
 
-    fn setup(&self) -> TrackSetup {
+    pub(crate) fn setup(&self) -> TrackSetup {
         let (encoding, channels, fmtp) = match self {
             Self::H264 => ("H264", None, None),
             Self::H265 => ("H265", None, None),

@@ -25,6 +25,8 @@
 
 mod counters;
 pub mod dts;
+mod lineup;
+mod splice;
 pub mod timeline;
 mod track_setup;
 mod wall;
@@ -36,6 +38,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 pub use counters::IngestCounters;
+pub use lineup::Lineup;
+pub use splice::{Feeder, Line, Splice};
 pub use track_setup::{FMTP_BYTES_MAX, PARAMETER_SETS_MAX, SetupError, TrackSetup};
 pub use wall::{CAMERA_OFFSET_MAX_US, SETTLE_US};
 
@@ -488,7 +492,7 @@ impl Ingest {
         if let Some(twin) = transcoded_twin(&tracks) {
             tracks.push(twin);
         }
-        let format = Arc::new(StreamFormat { generation: self.generation, tracks });
+        let format = Arc::new(StreamFormat { generation: self.generation, is_slate: false, tracks });
         self.format = Some(Arc::clone(&format));
         self.events.push_back(IngestEvent::Format(format));
     }

@@ -77,6 +77,14 @@ pub enum SetupError {
         /// Its bytes.
         got: usize,
     },
+    /// Not the codecs that readers were told of.
+    #[error("they are {got}, and the path's slate is {expected}: both must have the same codecs")]
+    OtherTracks {
+        /// The slate's.
+        expected: String,
+        /// The source's.
+        got: String,
+    },
     /// The AAC configuration can't be used.
     #[error("AAC configuration: {0}")]
     Aac(#[from] AacError),

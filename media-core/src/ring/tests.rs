@@ -22,7 +22,7 @@ fn video_format(generation: u64) -> SharedFormat {
     let codec = CodecConfig::G711 { law: G711Law::A, sample_rate: 8000, channels: 1 };
     let audio =
         TrackInfo { id: TrackId(1), timescale: Timescale::new(8000).unwrap(), codec, transcoded_from: None };
-    Arc::new(StreamFormat { generation, tracks: vec![video, audio] })
+    Arc::new(StreamFormat { generation, is_slate: false, tracks: vec![video, audio] })
 }
 
 /// A delta picture of 100 bytes.
@@ -134,7 +134,7 @@ fn units_that_nobody_can_decode_are_not_kept() {
 fn stream_without_video_can_be_joined_anywhere() {
     let mut ring = Ring::new(Retention { gops: 50, bytes_max: 1 << 20 });
     let audio = video_format(0).tracks[1].clone();
-    let format = Arc::new(StreamFormat { generation: 0, tracks: vec![audio] });
+    let format = Arc::new(StreamFormat { generation: 0, is_slate: false, tracks: vec![audio] });
     for n in 0..100 {
         ring.push(&format, sound(n));
     }

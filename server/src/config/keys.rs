@@ -41,8 +41,6 @@ pub(crate) enum Area {
     Playback,
     /// Profiling endpoints.
     Profiling,
-    /// Streams that exist without a source.
-    AlwaysAvailable,
     /// Sources that are not pulled yet.
     OtherSources,
     /// Details of RTSP sources.
@@ -68,7 +66,6 @@ impl Area {
             Self::Recording => "it stands in pathDefaults today",
             Self::Playback => "it is for the whole server today",
             Self::Profiling => "profiling endpoints are not implemented",
-            Self::AlwaysAvailable => "streams without a source are not implemented yet",
             Self::OtherSources => "such sources are not implemented yet",
             Self::RtspSource => "RTSP sources do not have this yet",
             Self::Hls => "HLS does not have this yet",
@@ -314,9 +311,9 @@ pub(crate) const PATH: &[Key] = &[
     later("srtReadPassphrase", Area::Srt, ""),
     // A source's own clock is followed wherever it is sane.
     moot("useAbsoluteTimestamp"),
-    later("alwaysAvailable", Area::AlwaysAvailable, "false"),
-    moot("alwaysAvailableTracks"),
-    moot("alwaysAvailableFile"),
+    works("alwaysAvailable"),
+    works("alwaysAvailableTracks"),
+    works("alwaysAvailableFile"),
     works("forward"),
     works("record"),
     works("recordPath"),

@@ -34,6 +34,7 @@ mod s3;
 mod schema;
 mod seal;
 pub(crate) mod shown;
+mod slate;
 pub(crate) mod source_url;
 pub(crate) mod tree;
 mod values;

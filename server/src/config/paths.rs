@@ -24,6 +24,7 @@ use super::reader::Reader;
 use super::record;
 use super::redirect;
 use super::resolved::{OnDemand, PathConfig, PathSource, Replacing, RtspSource, RtspTransport};
+use super::slate::Slates;
 use super::source_url::{Secret, SourceScheme, SourceUrl, split_scheme};
 use super::tree::{Entry, Node};
 use super::values::{self, Expected};
@@ -68,9 +69,9 @@ pub(crate) fn resolve(root: &Node, warnings: &mut Vec<Warning>, faults: &mut Fau
         faults.add(&section.place, kind);
     }
     let defaults = root.get("pathDefaults");
-    let mut left_out = Vec::new();
+    let (mut left_out, mut slates) = (Vec::new(), Slates::default());
     for entry in entries.iter().take(PATHS_MAX) {
-        match path(entry, defaults, faults) {
+        match path(entry, defaults, &mut slates, faults) {
             Outcome::Path(name, config) => {
                 warn_of(entry, defaults, &config, warnings);
                 paths.named.insert(name, *config);
@@ -121,7 +122,7 @@ enum Outcome {
     Wrong,
 }
 
-fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome {
+fn path(entry: &Entry, defaults: Option<&Node>, slates: &mut Slates, faults: &mut Faults) -> Outcome {
     let name = match EntryName::parse(&entry.key) {
         Ok(name) => name,
         Err(error) => {
@@ -148,8 +149,20 @@ fn path(entry: &Entry, defaults: Option<&Node>, faults: &mut Faults) -> Outcome 
                 is_published_to: matches!(source, PathSource::Publisher(_)),
             };
             let hooks = hooks::resolve(&mut reader, path);
-            let config =
-                Box::new(PathConfig { source, on_demand, readers_max, fallback, forwards, record, hooks });
+            let slate = match slates.of(&mut reader, &entry.place) {
+                Ok(slate) => slate.filter(|_| !matches!(source, PathSource::Redirect(_))),
+                Err(codec) => return Outcome::LeftOut(format!("slates of {codec} are not implemented yet")),
+            };
+            let config = Box::new(PathConfig {
+                source,
+                on_demand,
+                readers_max,
+                fallback,
+                forwards,
+                record,
+                slate,
+                hooks,
+            });
             match name {
                 EntryName::One(name) => Outcome::Path(name, config),
                 EntryName::Many(regex) => Outcome::Pattern(regex, config),
@@ -321,6 +334,8 @@ fn check_rules(entry: &Entry, source: Option<&Source>, reader: &mut Reader<'_>) 
     let publisher = matches!(source, Some(Source::Known(PathSource::Publisher(_))));
     let redirect = matches!(source, Some(Source::Known(PathSource::Redirect(_))));
     let on_demand = reader.off("sourceOnDemand");
+    let always_available = reader.off("alwaysAvailable");
+    let is_run = reader.find("runOnDemand").is_some_and(|node| !is_default(node, ""));
     let written = |key: &str| entry.node.get(key).filter(|node| !is_default(node, "false"));
     let mut say = |key: &str, message: String| {
         let place = entry.node.get(key).map_or(&entry.place, |node| &node.place);
@@ -342,10 +357,10 @@ fn check_rules(entry: &Entry, source: Option<&Source>, reader: &mut Reader<'_>) 
     if !publisher && source.is_some() && written("runOnDemand").is_some_and(|node| !is_default(node, "")) {
         say("runOnDemand", format!("path {name:?}: \"runOnDemand\" needs \"source: publisher\""));
     }
-    if written("alwaysAvailable").is_some() && (pattern || on_demand) {
-        say(
-            "alwaysAvailable",
-            format!("path {name:?}: \"alwaysAvailable\" excludes patterns and \"sourceOnDemand\""),
+    if always_available && (pattern || on_demand || is_run) {
+        let message = format!(
+            "path {name:?}: \"alwaysAvailable\" excludes patterns, \"sourceOnDemand\" and \"runOnDemand\""
         );
+        say("alwaysAvailable", message);
     }
 }

@@ -15,6 +15,7 @@ use ipnet::{IpNet, Ipv4Net};
 use media_core::gate::Digest;
 use media_core::path_name::PathName;
 use media_core::remux::fmp4::SegmenterConfig;
+use media_core::slate::Slate;
 use storage::{BucketConfig, DatabaseUrl, DiskLevels, RecordPath};
 
 use super::access::AccessConfig;
@@ -358,6 +359,8 @@ pub(crate) struct PathConfig {
     pub(crate) forwards: Vec<ForwardDest>,
     /// Set when it is recorded, key `record`.
     pub(crate) record: Option<RecordConfig>,
+    /// What is shown while its source is away: `alwaysAvailable`, `alwaysAvailableTracks`, `alwaysAvailableFile`; default nothing.
+    pub(crate) slate: Option<Arc<Slate>>,
     /// `runOn...`.
     pub(crate) hooks: Arc<PathHooks>,
 }

@@ -122,7 +122,7 @@ impl Audience {
             state: camera_state(state.status),
             state_reason: state.reason,
             state_since: time(state.since),
-            available_since: online_since,
+            available_since: entry.always_since.map(time).or(online_since),
             online_since,
             tracks,
             readers: viewers
@@ -222,7 +222,8 @@ impl Audience {
         stream.counters.outbound_bytes.load(Relaxed) + hls_bytes
     }
 
-    fn path_metrics(&self, stream: &Stream) -> PathMetrics {
+    fn path_metrics(&self, entry: &PathEntry) -> PathMetrics {
+        let stream = &entry.stream;
         let state = stream.state();
         let ingest = ingest_of(stream);
         let readers = stream.reader_changes().borrow().clone();
@@ -249,6 +250,7 @@ impl Audience {
             name: stream.name().to_string(),
             readiness: match state.status {
                 SourceStatus::Online => Readiness::Ready,
+                _ if entry.always_since.is_some() => Readiness::Ready,
                 _ => Readiness::NotReady,
             },
             readers: vec![
@@ -291,7 +293,7 @@ impl MetricsSource for Observer {
         let paths = self.registry.snapshot();
         let audience = self.audience();
         MetricsSnapshot {
-            paths: paths.values().map(|entry| audience.path_metrics(&entry.stream)).collect(),
+            paths: paths.values().map(|entry| audience.path_metrics(entry)).collect(),
             hls_muxers: self.egress.hls().map(|hls| {
                 let muxers = hls.snapshot();
                 muxers

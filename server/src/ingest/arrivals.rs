@@ -98,7 +98,7 @@ impl<'a> Arrivals<'a> {
     pub(super) fn start(&mut self, setups: &[TrackSetup]) -> Result<(), SessionError> {
         let tracks: Vec<_> = setups.iter().map(|setup| &setup.encoding).collect();
         info!(?tracks, "source has told its tracks");
-        let started = self.ingest.start(setups, clock::now());
+        let started = self.output.admit(setups).and_then(|()| self.ingest.start(setups, clock::now()));
         started.map(drop).map_err(|error| SessionError::Tracks(error.to_string()))
     }
 

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use media_core::ingest::Ingest;
+use media_core::ingest::{Feeder, Ingest, Lineup, SetupError, TrackSetup};
 use media_core::rtp::RtpPacket;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::junction::Junction;
 use super::output::Output;
 use crate::runtime::clock;
 use crate::stream::Stream;
@@ -18,6 +19,7 @@ use crate::stream::Stream;
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     stream: Arc<Stream>,
+    junction: Arc<Junction>,
     machine: Arc<Mutex<Machine>>,
 }
 
@@ -26,6 +28,21 @@ pub(crate) struct Intake {
 pub(super) struct Machine {
     pub(super) ingest: Ingest,
     pub(super) output: Output,
+}
+
+impl Machine {
+    fn new(stream: &Arc<Stream>, junction: &Arc<Junction>, feeder: Feeder) -> Self {
+        Self { ingest: Ingest::new(clock::now()), output: Output::new(stream, junction, feeder) }
+    }
+
+    /// A connection begins with these tracks.
+    ///
+    /// # Errors
+    /// [`SetupError`] when none can be taken, or others are wanted.
+    pub(super) fn start(&mut self, setups: &[TrackSetup]) -> Result<(), SetupError> {
+        self.output.admit(setups)?;
+        self.ingest.start(setups, clock::now()).map(drop)
+    }
 }
 
 /// A whole access unit that arrives now, as a packet.
@@ -37,8 +54,32 @@ pub(super) fn whole_unit(rtp_timestamp: u32, payload: Bytes) -> RtpPacket {
 impl Intake {
     /// Nothing has come yet.
     pub(crate) fn new(stream: &Arc<Stream>) -> Self {
-        let machine = Machine { ingest: Ingest::new(clock::now()), output: Output::new(stream) };
-        Self { stream: Arc::clone(stream), machine: Arc::new(Mutex::new(machine)) }
+        let junction = Arc::default();
+        let machine = Arc::new(Mutex::new(Machine::new(stream, &junction, Feeder::Source)));
+        Self { stream: Arc::clone(stream), junction, machine }
+    }
+
+    /// Has whoever sends from now on keep to these codecs, or to none.
+    pub(crate) fn hold_to(&self, lineup: Option<Lineup>) {
+        self.junction.hold_to(lineup);
+    }
+
+    /// Whether a source with these tracks may send.
+    ///
+    /// # Errors
+    /// [`SetupError::OtherTracks`].
+    pub(super) fn admit(&self, setups: &[TrackSetup]) -> Result<(), SetupError> {
+        self.junction.admit(setups)
+    }
+
+    /// A machine of its own for the slate: the source's is held by whoever tries to send.
+    pub(super) fn slate_machine(&self) -> Machine {
+        Machine::new(&self.stream, &self.junction, Feeder::Slate)
+    }
+
+    /// Waits until a slate is wanted; for one who waits. Cancel-safe.
+    pub(super) async fn slate_wanted(&self) {
+        self.junction.wanted().await;
     }
 
     /// What is fed.

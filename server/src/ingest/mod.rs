@@ -8,7 +8,8 @@
 //!     ├─ hls (playlists and segments of a server) ─ fetch (HTTP, and whom it may reach), arrivals
 //!     └─ whep (a peer connection to a server) ─ fetch, rtp_tracks (packets in order), arrivals
 //!  publish (one point per path that is published to; packets come from egress::rtsp's connections)
-//!  intake (one per path: what either of them feeds)
+//!  intake (one per path: what either of them feeds) ─ junction (whose turn it is: theirs or the slate's)
+//!  slate (what feeds the path meanwhile, if it is always available)
 //! ```
 //!
 //! The decisions are media_core's: `rtsp`, `rtmp` (dialogues), `hls` (playlists, segments), `rtp` and `ingest` (access units, times).
@@ -18,12 +19,14 @@ pub(crate) mod connect;
 pub(crate) mod fetch;
 mod hls;
 mod intake;
+mod junction;
 mod output;
 pub(crate) mod publish;
 mod read_buffer;
 pub(crate) mod rtmp;
 mod rtp_tracks;
 mod session;
+pub(crate) mod slate;
 mod supervisor;
 mod udp;
 pub(crate) mod whep;

@@ -1,5 +1,5 @@
-//! Output: what ingest hands out goes into the stream, with the transcoded audio track beside it while
-//! somebody asks for that.
+//! Output: what ingest hands out goes into the stream when it is its turn (-> `junction`), with the transcoded audio track
+//! beside it while somebody asks for that.
 //!
 //! Audio trouble never stops video: a frame that can't be transcoded is counted and left out.
 
@@ -8,10 +8,11 @@ use std::sync::PoisonError;
 
 use media_core::access_unit::AccessUnit;
 use media_core::audio::Transcoder;
-use media_core::ingest::{Ingest, IngestEvent};
+use media_core::ingest::{Feeder, Ingest, Line, SetupError, TrackSetup};
 use media_core::track::{SharedFormat, TrackId};
 use tracing::{debug, warn};
 
+use super::junction::Junction;
 use crate::stream::{HasBFrames, IngestSnapshot, Publisher, Stream};
 
 /// Publishes a camera's formats and units.
@@ -19,6 +20,8 @@ use crate::stream::{HasBFrames, IngestSnapshot, Publisher, Stream};
 pub(super) struct Output {
     stream: Arc<Stream>,
     publisher: Publisher,
+    junction: Arc<Junction>,
+    line: Line,
     format: Option<SharedFormat>,
     transcoding: Transcoding,
     transcode_errors: u64,
@@ -36,31 +39,48 @@ enum Transcoding {
 }
 
 impl Output {
-    pub(super) fn new(stream: &Arc<Stream>) -> Self {
+    pub(super) fn new(stream: &Arc<Stream>, junction: &Arc<Junction>, feeder: Feeder) -> Self {
         Self {
             stream: Arc::clone(stream),
             publisher: Publisher::new(stream),
+            junction: Arc::clone(junction),
+            line: junction.line(feeder),
             format: None,
             transcoding: Transcoding::Off,
             transcode_errors: 0,
         }
     }
 
-    /// Publishes all that `ingest` has ready; says how many access units that were.
+    /// Whether a source with these tracks may send.
+    ///
+    /// # Errors
+    /// [`SetupError::OtherTracks`].
+    pub(super) fn admit(&self, setups: &[TrackSetup]) -> Result<(), SetupError> {
+        self.junction.admit(setups)
+    }
+
+    /// Whether the slate's turn lasts.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.junction.splice().is_free()
+    }
+
+    /// Nothing more comes for now: the path's slate has its turn. To be called once the stream's state says so.
+    pub(super) fn end(&mut self) {
+        self.junction.leave(&mut self.line);
+    }
+
+    /// Publishes all that `ingest` has ready and is to be published; says how many access units that were.
     pub(super) fn drain(&mut self, ingest: &mut Ingest) -> usize {
         let mut units = 0;
+        let junction = Arc::clone(&self.junction);
+        let mut splice = junction.splice();
         while let Some(event) = ingest.poll_event() {
-            match event {
-                IngestEvent::Format(format) => {
-                    self.format = Some(format);
-                    self.transcoding = Transcoding::Off;
-                }
-                IngestEvent::Unit(unit) => {
-                    self.publish(unit);
-                    units += 1;
-                }
+            if let Some((format, unit)) = splice.take(&mut self.line, event) {
+                self.publish(&format, unit);
+                units += 1;
             }
         }
+        drop(splice);
         if units > 0 {
             self.publisher.set_has_b_frames(if ingest.has_b_frames() {
                 HasBFrames::Yes
@@ -81,12 +101,15 @@ impl Output {
         *self.stream.ingest.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
-    fn publish(&mut self, unit: AccessUnit) {
-        let Some(format) = self.format.clone() else { return };
-        let transcoded = self.transcode(&format, &unit);
-        self.publisher.publish(&format, unit);
+    fn publish(&mut self, format: &SharedFormat, unit: AccessUnit) {
+        if self.format.as_ref().is_none_or(|before| !Arc::ptr_eq(before, format)) {
+            self.format = Some(Arc::clone(format));
+            self.transcoding = Transcoding::Off;
+        }
+        let transcoded = self.transcode(format, &unit);
+        self.publisher.publish(format, unit);
         for unit in transcoded {
-            self.publisher.publish(&format, unit);
+            self.publisher.publish(format, unit);
         }
     }
 

@@ -22,7 +22,7 @@ use media_core::ingest::{SetupError, TrackSetup};
 use media_core::rtsp::{MediaKind, ReceiverReport, RtpReceiver, SdpMedia};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::intake::{Intake, Machine, whole_unit};
 use super::rtp_tracks::RtpTracks;
@@ -106,9 +106,11 @@ impl PublishPoint {
         origin: Origin,
         ended: &CancellationToken,
     ) -> Result<Publication, PublishError> {
+        let setups: Vec<_> = medias.iter().map(track_setup).collect();
+        // Nobody is ended for one who can't take his place.
+        self.intake.admit(&setups).inspect_err(|error| tell_refused(self.intake.stream(), error))?;
         let mut publication = self.claim(grant, origin, ended).await?;
         publication.tracks = RtpTracks::new(medias.iter().map(|media| media.payload_type));
-        let setups: Vec<_> = medias.iter().map(track_setup).collect();
         publication.start(&setups)?;
         Ok(publication)
     }
@@ -157,6 +159,11 @@ impl PublishPoint {
     }
 }
 
+/// What a publisher can't be told over its protocol.
+fn tell_refused(stream: &Stream, error: &SetupError) {
+    warn!(path = %stream.name(), %error, "publisher's tracks can't be used");
+}
+
 /// A publication under way; it ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Publication {
@@ -182,7 +189,7 @@ impl Publication {
     /// # Errors
     /// [`PublishError::Tracks`].
     pub(crate) fn start(&mut self, setups: &[TrackSetup]) -> Result<(), PublishError> {
-        self.machine.ingest.start(setups, clock::now())?;
+        self.machine.start(setups).inspect_err(|error| tell_refused(&self.stream, error))?;
         if !self.is_online {
             self.stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
         }
@@ -263,5 +270,6 @@ impl Publication {
 impl Drop for Publication {
     fn drop(&mut self) {
         self.stream.set_state(SourceStatus::Idle, "nobody publishes", clock::wall_now());
+        self.machine.output.end();
     }
 }

@@ -390,7 +390,8 @@ impl<'a> Session<'a> {
         }
         info!(tracks = ?chosen.iter().map(|m| &m.encoding_name).collect::<Vec<_>>(), "camera described its tracks");
         let setups: Vec<TrackSetup> = chosen.iter().map(|media| track_setup(media)).collect();
-        let started = self.context.ingest.start(&setups, clock::now());
+        let SessionContext { ingest, output, .. } = &mut self.context;
+        let started = output.admit(&setups).and_then(|()| ingest.start(&setups, clock::now()));
         started.map_err(|err| SessionError::Tracks(err.to_string()))?;
         for (index, media) in chosen.into_iter().enumerate() {
             let udp = match self.transport {

@@ -118,6 +118,7 @@ impl Supervisor {
             }
         }
         self.stream.set_state(SourceStatus::Idle, "stopped", clock::wall_now());
+        self.machine.output.end();
     }
 
     /// Sessions and the waits between them, until cancelled.
@@ -127,6 +128,7 @@ impl Supervisor {
             let wait = self.retry.failed();
             self.stream.counters.reconnects.fetch_add(1, Ordering::Relaxed);
             self.announce(&reason, wait);
+            self.machine.output.end();
             tokio::select! {
                 () = tokio::time::sleep(wait.duration()) => {}
                 () = token.cancelled() => return,

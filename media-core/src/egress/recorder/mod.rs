@@ -15,6 +15,7 @@
 //! - When the wall clock is set, the open file goes on by the old one until a random access point; there a run by the new
 //!   one begins, with a gap of reason `clock` between, empty where the clock was set back: nothing is missing, but who
 //!   looks for a time must know that there were two.
+//! - A slate is no picture of the camera's: what is missing behind it is a gap, as without one.
 //!
 //! Belongs here: what to do with each part. Does not: doing it (-> storage), when the camera is lost (-> server).
 //! Grammar: [`Recorder::handle_event`], [`Recorder::stop`] and [`Recorder::failed`] hand out commands that are to be
@@ -211,11 +212,17 @@ impl Recorder {
     pub fn handle_event(&mut self, event: &Event) -> Vec<Command> {
         self.before = None;
         match event {
+            Event::Init { init, .. } if init.is_slate => {
+                self.init = None;
+                self.stop(GapReason::Camera)
+            }
             Event::Init { init, .. } => {
                 self.init = Some(Arc::clone(init));
                 self.state.breaks = true;
                 Vec::new()
             }
+            // A slate's, or of a format that has not begun.
+            Event::Part(_) if self.init.is_none() => Vec::new(),
             Event::Part(part) => self.part(part),
             Event::Start(_) | Event::SegmentEnd { .. } => Vec::new(),
         }

@@ -137,6 +137,33 @@ fn a_file_ends_at_the_first_segment_after_its_duration_and_the_run_goes_on() {
 }
 
 #[test]
+fn a_slate_is_a_gap_whether_it_follows_the_camera_or_comes_first() {
+    let mut rig = Rig::new(Duration::from_secs(60), None);
+    let slate = |rig: &mut Rig| {
+        rig.away(25);
+        Arc::make_mut(&mut rig.camera.format).is_slate = true;
+    };
+    slate(&mut rig);
+    let before = rig.record(5 * 25);
+    rig.away(25);
+    let camera = rig.record(5 * 25);
+    slate(&mut rig);
+    let after = rig.record(5 * 25);
+    rig.away(25);
+    let back = rig.record(5 * 25);
+    assert_eq!(short(&before), "");
+    assert_eq!(without_parts(&camera), "O0");
+    // What the segmenter still held of the camera, then nothing.
+    assert_eq!(after.last().map(|last| short(std::slice::from_ref(last))).as_deref(), Some("(Gcamera"));
+    assert_eq!(without_parts(&after), "C(Gcamera");
+    assert_eq!(without_parts(&back), "(Gcamera)O0");
+    // From the camera's end to its return: the slate's five seconds, and one more on each side.
+    let gap = gaps(&back)[0];
+    assert_eq!(gap.until.unwrap().us_since(gap.from), 7_000_000);
+    assert_eq!(rig.recorder.stats().dropped_parts, 0);
+}
+
+#[test]
 fn a_clock_that_is_set_begins_a_run_by_the_new_one_and_says_so() {
     const HOUR_US: i64 = 3_600_000_000;
     for (set_us, missing_us) in [(HOUR_US, HOUR_US), (-HOUR_US, 0)] {

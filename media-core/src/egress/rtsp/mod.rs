@@ -18,13 +18,18 @@ mod wire;
 pub use sdp::{PayloadType, describe, payload_type};
 pub use wire::{PacketHeader, interleave, packets, with_channel};
 
-use crate::track::{CodecConfig, TrackInfo};
+use crate::track::{AacConfig, CodecConfig, TrackInfo};
 
 /// Whether a reader that was told of `before` can go on with `after`: what only its SDP says is the same. New parameter
 /// sets travel in band, before the random access point that needs them.
 pub fn can_go_on(before: &TrackInfo, after: &TrackInfo) -> bool {
     let is_same_codec = match (&before.codec, &after.codec) {
         (CodecConfig::H264(_), CodecConfig::H264(_)) | (CodecConfig::H265(_), CodecConfig::H265(_)) => true,
+        // The configuration may say more than these, in several ways.
+        (CodecConfig::Aac(before), CodecConfig::Aac(after)) => {
+            let shape = |config: &AacConfig| (config.object_type, config.sample_rate, config.channels);
+            shape(before) == shape(after)
+        }
         (before, after) => before == after,
     };
     is_same_codec && before.timescale == after.timescale && before.id == after.id

@@ -44,7 +44,7 @@ fn h265() -> CodecConfig {
 }
 
 fn sdp_of(tracks: Vec<TrackInfo>) -> String {
-    let sdp = describe("cam_1", &StreamFormat { generation: 0, tracks });
+    let sdp = describe("cam_1", &StreamFormat { generation: 0, is_slate: false, tracks });
     // An independent parser reads it.
     sdp_types::Session::parse(sdp.as_bytes()).unwrap();
     sdp

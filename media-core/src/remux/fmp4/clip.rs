@@ -67,7 +67,7 @@ impl Clip {
         }
         units.sort_by_key(|(at_us, _)| *at_us);
         let units = units.into_iter().map(|(_, unit)| Arc::new(unit)).collect();
-        Self { format: Arc::new(StreamFormat { generation: 1, tracks }), units }
+        Self { format: Arc::new(StreamFormat { generation: 1, is_slate: false, tracks }), units }
     }
 
     /// The units of one track.

@@ -47,6 +47,8 @@ pub struct InitSegment {
     pub resolution: Option<(u32, u32)>,
     /// Whether there is sound.
     pub has_audio: bool,
+    /// Its parts are a slate's: shown, and not recorded.
+    pub is_slate: bool,
 }
 
 /// The tracks of a format that go into mp4: one video, one audio.
@@ -104,6 +106,7 @@ impl InitSegment {
             codecs: tracks.iter().filter_map(|t| codec_string(&t.codec)).collect::<Vec<_>>().join(","),
             resolution: selection.video.and_then(|t| picture_size(&t.codec)),
             has_audio: selection.audio.is_some(),
+            is_slate: false,
         })
     }
 }

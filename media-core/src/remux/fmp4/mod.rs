@@ -34,4 +34,5 @@ mod tests;
 pub use init::{InitError, InitSegment};
 pub use part::Part;
 pub use segmenter::{Event, Segmenter, SegmenterConfig, SegmenterStats};
+pub(crate) use silence::Silence;
 pub use targets::Targets;

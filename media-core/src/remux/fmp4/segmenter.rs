@@ -287,7 +287,12 @@ impl Probe {
         let Some(lead) = Selection::of(format).tracks().next() else { return false };
         self.timescale = Some(lead.timescale);
         let is_full = self.units.len() >= PROBE_UNITS_MAX || self.bytes >= PROBE_BYTES_MAX;
-        (lead.id == unit.track && self.observe(unit, lead.timescale)) || is_full
+        let is_enough = lead.id == unit.track && self.observe(unit, lead.timescale);
+        if format.is_slate {
+            // It says nothing of the GOPs of the source that will come.
+            self.observed.gops_ticks.clear();
+        }
+        is_enough || is_full
     }
 
     /// Media seen of the leading track.
@@ -381,7 +386,8 @@ impl Running {
         if lead.id != unit.track {
             return Ok(());
         }
-        let init = Arc::new(InitSegment::new(&selection)?);
+        let init = InitSegment { is_slate: format.is_slate, ..InitSegment::new(&selection)? };
+        let init = Arc::new(init);
         let line = |position, timescale| {
             Line::new(mp4_track_id(position), timescale, unit.dts_ticks, lead.timescale, self.end_us)
         };

@@ -25,14 +25,14 @@ const OPUS_FRAME_MS: i64 = 20;
 
 /// One silent frame of a track.
 #[derive(Clone, Debug)]
-pub(super) struct Silence {
-    pub(super) payload: Bytes,
-    pub(super) duration_ticks: i64,
+pub(crate) struct Silence {
+    pub(crate) payload: Bytes,
+    pub(crate) duration_ticks: i64,
 }
 
 impl Silence {
     /// The silent frame of this track, where one is known.
-    pub(super) fn of(track: &TrackInfo) -> Option<Self> {
+    pub(crate) fn of(track: &TrackInfo) -> Option<Self> {
         let (payload, duration_ticks) = match &track.codec {
             CodecConfig::Opus { channels: 1 } => (OPUS_MONO, opus_frame(track.timescale)),
             CodecConfig::Opus { channels: 2 } => (OPUS_STEREO, opus_frame(track.timescale)),

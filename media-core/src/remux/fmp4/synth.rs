@@ -33,7 +33,7 @@ pub(crate) fn format(generation: u64) -> SharedFormat {
         level_idc: 0x1e,
     });
     let track = TrackInfo { id: TrackId(0), timescale: Timescale::VIDEO, codec, transcoded_from: None };
-    Arc::new(StreamFormat { generation, tracks: vec![track] })
+    Arc::new(StreamFormat { generation, is_slate: false, tracks: vec![track] })
 }
 
 /// A camera: hands out units in order.

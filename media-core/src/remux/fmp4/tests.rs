@@ -475,3 +475,29 @@ fn a_new_format_ends_the_segment_and_gives_a_new_init() {
     );
     assert_ne!(inits[0].0, inits[1].0, "another PPS");
 }
+
+// correctness: H13
+#[test]
+fn a_slate_leaves_room_for_the_gops_of_the_camera_that_follows() {
+    let mut slate = synth::Camera::new(1);
+    Arc::make_mut(&mut slate.format).is_slate = true;
+    let mut camera = synth::Camera::new(2);
+    camera.dts_ticks = slate.dts_ticks + 200 * 3600;
+    let mut segmenter = Segmenter::new(synth::config());
+    let (mut events, mut inits) = (Vec::new(), Vec::new());
+    for (source, gop_frames, frames) in [(&mut slate, 50, 200), (&mut camera, 250, 1000)] {
+        for _ in 0..frames {
+            let format = Arc::clone(&source.format);
+            events.extend(synth::push(&mut segmenter, &format, &source.unit(3600, gop_frames)));
+        }
+    }
+    for event in &events {
+        if let Event::Init { init, .. } = event {
+            inits.push(init.is_slate);
+        }
+    }
+    assert_eq!(inits, [true, false]);
+    let run = Run { targets: segmenter.targets().unwrap(), parts: parts(&events), stats: segmenter.stats() };
+    assert_eq!((run.targets.target_duration_secs, run.stats.forced_cuts), (21, 0));
+    check_lengths("slate", &run);
+}

@@ -178,7 +178,7 @@ fn clip() -> (SharedFormat, Vec<AccessUnit>) {
             transcoded_from: None,
         },
     ];
-    let format = Arc::new(StreamFormat { generation: 1, tracks });
+    let format = Arc::new(StreamFormat { generation: 1, is_slate: false, tracks });
     let start = clock::wall_now();
     let mut units: Vec<AccessUnit> =
         clip.video.access_units.iter().map(|unit| video_unit(unit, start)).collect();

@@ -462,7 +462,7 @@ mod tests {
         let track =
             |id, timescale, codec| TrackInfo { id: TrackId(id), timescale, codec, transcoded_from: None };
         let tracks = vec![track(0, hz(90_000), video), track(1, hz(8000), audio)];
-        Arc::new(StreamFormat { generation, tracks })
+        Arc::new(StreamFormat { generation, is_slate: false, tracks })
     }
 
     fn h264() -> CodecConfig {

@@ -104,7 +104,7 @@ pub(super) fn h264_format() -> SharedFormat {
         level_idc: 31,
     });
     let track = TrackInfo { id: TrackId(0), timescale: Timescale::VIDEO, codec, transcoded_from: None };
-    Arc::new(StreamFormat { generation: 0, tracks: vec![track] })
+    Arc::new(StreamFormat { generation: 0, is_slate: false, tracks: vec![track] })
 }
 
 /// The `n`-th picture of a camera with 25 a second, all of them key frames.

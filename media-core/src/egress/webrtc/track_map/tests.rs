@@ -59,7 +59,7 @@ fn format(codecs: Vec<(CodecConfig, Option<u8>)>) -> SharedFormat {
         codec,
         transcoded_from: from.map(TrackId),
     });
-    Arc::new(StreamFormat { generation: 0, tracks: tracks.collect() })
+    Arc::new(StreamFormat { generation: 0, is_slate: false, tracks: tracks.collect() })
 }
 
 fn choose(offer: &str, format: &StreamFormat) -> Result<TrackMap, TrackMapError> {
