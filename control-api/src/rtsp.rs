@@ -93,8 +93,12 @@ pub struct RtspCounters {
     pub inbound_rtp_packets_lost: u64,
     /// RTP packets that could not be read.
     pub inbound_rtp_packets_in_error: u64,
+    /// How unevenly RTP packets come (RFC 3550 s6.4.1), in ticks of their clock; the mean of the tracks.
+    pub inbound_rtp_packets_jitter: f64,
     /// RTCP packets received.
     pub inbound_rtcp_packets: u64,
+    /// RTCP packets that could not be read.
+    pub inbound_rtcp_packets_in_error: u64,
     /// Bytes of media sent.
     pub outbound_bytes: u64,
     /// RTP packets sent.
@@ -117,7 +121,7 @@ impl Serialize for RtspCounters {
             ("inboundRTPPacketsLost", Some("rtpPacketsLost"), self.inbound_rtp_packets_lost),
             ("inboundRTPPacketsInError", Some("rtpPacketsInError"), self.inbound_rtp_packets_in_error),
             ("inboundRTCPPackets", Some("rtcpPacketsReceived"), self.inbound_rtcp_packets),
-            ("inboundRTCPPacketsInError", Some("rtcpPacketsInError"), 0),
+            ("inboundRTCPPacketsInError", Some("rtcpPacketsInError"), self.inbound_rtcp_packets_in_error),
             ("outboundBytes", Some("bytesSent"), self.outbound_bytes),
             ("outboundRTPPackets", Some("rtpPacketsSent"), self.outbound_rtp_packets),
             ("outboundRTCPPackets", Some("rtcpPacketsSent"), self.outbound_rtcp_packets),
@@ -129,9 +133,8 @@ impl Serialize for RtspCounters {
                 map.serialize_entry(older_name, &value)?;
             }
         }
-        // Not measured.
-        map.serialize_entry("inboundRTPPacketsJitter", &0.0)?;
-        map.serialize_entry("rtpPacketsJitter", &0.0)?;
+        map.serialize_entry("inboundRTPPacketsJitter", &self.inbound_rtp_packets_jitter)?;
+        map.serialize_entry("rtpPacketsJitter", &self.inbound_rtp_packets_jitter)?;
         map.end()
     }
 }

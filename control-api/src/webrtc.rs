@@ -63,6 +63,10 @@ pub struct WebRtcCounters {
     pub inbound_bytes: u64,
     /// RTP packets received.
     pub inbound_rtp_packets: u64,
+    /// RTP packets of a publisher that never came.
+    pub inbound_rtp_packets_lost: u64,
+    /// How unevenly a publisher's RTP packets come (RFC 3550 s6.4.1), in ticks of their clock; the mean of the tracks.
+    pub inbound_rtp_packets_jitter: f64,
     /// RTCP packets received.
     pub inbound_rtcp_packets: u64,
     /// Bytes sent.
@@ -82,8 +86,7 @@ impl Serialize for WebRtcCounters {
         for (name, older_name, value) in [
             ("inboundBytes", Some("bytesReceived"), self.inbound_bytes),
             ("inboundRTPPackets", Some("rtpPacketsReceived"), self.inbound_rtp_packets),
-            // Not measured.
-            ("inboundRTPPacketsLost", Some("rtpPacketsLost"), 0),
+            ("inboundRTPPacketsLost", Some("rtpPacketsLost"), self.inbound_rtp_packets_lost),
             ("inboundRTCPPackets", Some("rtcpPacketsReceived"), self.inbound_rtcp_packets),
             ("outboundBytes", Some("bytesSent"), self.outbound_bytes),
             ("outboundRTPPackets", Some("rtpPacketsSent"), self.outbound_rtp_packets),
@@ -95,9 +98,8 @@ impl Serialize for WebRtcCounters {
                 map.serialize_entry(older_name, &value)?;
             }
         }
-        // Not measured either.
-        map.serialize_entry("inboundRTPPacketsJitter", &0.0)?;
-        map.serialize_entry("rtpPacketsJitter", &0.0)?;
+        map.serialize_entry("inboundRTPPacketsJitter", &self.inbound_rtp_packets_jitter)?;
+        map.serialize_entry("rtpPacketsJitter", &self.inbound_rtp_packets_jitter)?;
         map.end()
     }
 }

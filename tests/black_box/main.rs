@@ -31,6 +31,8 @@ mod hls_sessions;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod jitter;
+#[cfg(test)]
 mod keeping;
 #[cfg(test)]
 mod memory;

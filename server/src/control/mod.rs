@@ -212,6 +212,7 @@ impl Audience {
             lost_packets: ingest.counters.lost_packets,
             repaired_timestamps: ingest.counters.repaired_timestamps,
             discontinuities: ingest.counters.discontinuities,
+            jitter_seconds: jitter_seconds(&stream.state(), &ingest),
             clock_offset_seconds: ingest.clock_offset_us.map(seconds),
         }
     }
@@ -243,6 +244,7 @@ impl Audience {
             malformed_packets: ingest.counters.malformed_packets,
             oversized_units: ingest.counters.oversized_units,
             transcode_errors: ingest.transcode_errors,
+            jitter_seconds: jitter_seconds(&state, &ingest),
             clock_offset_seconds: ingest.clock_offset_us.map(seconds),
         };
         PathMetrics {
@@ -376,6 +378,8 @@ fn session_metrics(session: &SessionRecord) -> WebRtcSessionMetrics {
         outbound_bytes: counters.outbound_bytes.load(Relaxed),
         state: session.state(),
         inbound_rtp_packets: counters.inbound_rtp_packets.load(Relaxed),
+        inbound_rtp_packets_lost: counters.inbound_rtp_packets_lost.load(Relaxed),
+        inbound_rtp_packets_jitter: counters.inbound_rtp_packets_jitter.load(Relaxed),
         inbound_rtcp_packets: counters.inbound_rtcp_packets.load(Relaxed),
         outbound_rtcp_packets: counters.outbound_rtcp_packets.load(Relaxed),
         outbound_rtp_packets: counters.outbound_rtp_packets.load(Relaxed),
@@ -389,6 +393,12 @@ fn ingest_of(stream: &Stream) -> IngestSnapshot {
 
 fn frames_in_error(ingest: &IngestSnapshot) -> u64 {
     ingest.counters.lost_units + ingest.counters.oversized_units + ingest.counters.malformed_packets
+}
+
+/// A source that sends nothing now has no jitter.
+fn jitter_seconds(state: &SourceState, ingest: &IngestSnapshot) -> Option<f64> {
+    let jitter_us = ingest.jitter_us.filter(|_| state.status == SourceStatus::Online)?;
+    i64::try_from(jitter_us).ok().map(seconds)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a clock offset fit a double for centuries")]

@@ -22,7 +22,7 @@ mod output;
 pub(crate) mod publish;
 mod read_buffer;
 mod rtmp;
-mod rtp_tracks;
+pub(crate) mod rtp_tracks;
 mod session;
 mod supervisor;
 mod udp;

@@ -171,6 +171,8 @@ pub(crate) struct IngestSnapshot {
     pub(crate) transcode_errors: u64,
     /// The camera's clock minus ours in microseconds, from sender reports.
     pub(crate) clock_offset_us: Option<i64>,
+    /// Jitter of what comes as RTP, of the track that does worst; `None` until it was measured.
+    pub(crate) jitter_us: Option<u64>,
 }
 
 impl Stream {

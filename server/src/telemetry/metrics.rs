@@ -139,6 +139,8 @@ pub(crate) struct SourceMetrics {
     pub(crate) oversized_units: u64,
     /// Audio frames that could not be transcoded.
     pub(crate) transcode_errors: u64,
+    /// Jitter of RTP packets, of the track that does worst; `None` while none come.
+    pub(crate) jitter_seconds: Option<f64>,
     /// The camera's clock minus ours; `None` without sane sender reports.
     pub(crate) clock_offset_seconds: Option<f64>,
 }
@@ -503,6 +505,11 @@ const SOURCES: &[Column<PathMetrics>] = &[
     counter("gtvision_source_transcode_errors_total", "Audio frames that could not be transcoded.", |path| {
         of(path, |s| s.transcode_errors)
     }),
+    gauge(
+        "gtvision_source_jitter_seconds",
+        "How unevenly RTP packets come (RFC 3550 s6.4.1), of the track that does worst.",
+        |path| path.source.as_ref()?.jitter_seconds.map(Number::Real),
+    ),
     gauge("gtvision_source_clock_offset_seconds", "The camera's clock minus the server's.", |path| {
         path.source.as_ref()?.clock_offset_seconds.map(Number::Real)
     }),
@@ -565,6 +572,7 @@ mod tests {
         let source = SourceMetrics {
             state: "online",
             reconnects: 2,
+            jitter_seconds: Some(0.0015),
             clock_offset_seconds: Some(-0.25),
             ..SourceMetrics::default()
         };
@@ -623,6 +631,7 @@ mod tests {
             "gtvision_source_state{name=\"cam_1\",state=\"online\"} 1",
             "gtvision_source_state{name=\"cam_1\",state=\"frozen\"} 0",
             "gtvision_source_reconnects_total{name=\"cam_1\"} 2",
+            "gtvision_source_jitter_seconds{name=\"cam_1\"} 0.0015",
             "gtvision_source_clock_offset_seconds{name=\"cam_1\"} -0.25",
         ] {
             assert!(samples(&text).contains(&line), "{line} is not in\n{text}");

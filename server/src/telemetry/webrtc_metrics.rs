@@ -16,6 +16,10 @@ pub(crate) struct WebRtcSessionMetrics {
     pub(crate) state: &'static str,
     /// RTP packets received.
     pub(crate) inbound_rtp_packets: u64,
+    /// RTP packets of a publisher that never came.
+    pub(crate) inbound_rtp_packets_lost: u64,
+    /// Jitter of a publisher's RTP packets, in ticks.
+    pub(crate) inbound_rtp_packets_jitter: u32,
     /// Bytes received.
     pub(crate) inbound_bytes: u64,
     /// Bytes sent.
@@ -44,13 +48,19 @@ pub(super) fn write(text: &mut Text, sessions: &[WebRtcSessionMetrics], wanted: 
     });
 }
 
-/// A viewer sends no media: what MediaMTX counts of it stays 0.
+/// A viewer sends no media: what is counted of a publisher's stays 0.
 const WEBRTC_SESSIONS: &[Column<WebRtcSessionMetrics>] = &[
     gauge("webrtc_sessions", "WebRTC sessions, each 1.", |_| whole(1)),
     counter("webrtc_sessions_inbound_bytes", "Bytes received.", |s| whole(s.inbound_bytes)),
     counter("webrtc_sessions_inbound_rtp_packets", "RTP packets received.", |s| whole(s.inbound_rtp_packets)),
-    counter("webrtc_sessions_inbound_rtp_packets_lost", "RTP packets lost.", |_| whole(0)),
-    gauge("webrtc_sessions_inbound_rtp_packets_jitter", "Jitter of RTP packets received.", |_| whole(0)),
+    counter("webrtc_sessions_inbound_rtp_packets_lost", "RTP packets lost.", |s| {
+        whole(s.inbound_rtp_packets_lost)
+    }),
+    gauge(
+        "webrtc_sessions_inbound_rtp_packets_jitter",
+        "Jitter of RTP packets received, in ticks of their clock.",
+        |s| whole(s.inbound_rtp_packets_jitter.into()),
+    ),
     counter("webrtc_sessions_inbound_rtcp_packets", "RTCP packets received.", |s| {
         whole(s.inbound_rtcp_packets)
     }),
@@ -79,12 +89,12 @@ const WEBRTC_SESSIONS: &[Column<WebRtcSessionMetrics>] = &[
     counter(
         "webrtc_sessions_rtp_packets_lost",
         "Older name of webrtc_sessions_inbound_rtp_packets_lost.",
-        |_| whole(0),
+        |s| whole(s.inbound_rtp_packets_lost),
     ),
     gauge(
         "webrtc_sessions_rtp_packets_jitter",
         "Older name of webrtc_sessions_inbound_rtp_packets_jitter.",
-        |_| whole(0),
+        |s| whole(s.inbound_rtp_packets_jitter.into()),
     ),
     counter(
         "webrtc_sessions_rtcp_packets_received",

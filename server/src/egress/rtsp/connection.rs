@@ -24,7 +24,7 @@ use media_core::rtsp::server::{
     Event, Mode, Refusal, ServerConfig, ServerConnection, ServerError, ServerTransport, SetUpTrack,
     SetupRequest, Target, TransportOffer,
 };
-use media_core::rtsp::{MediaKind, SdpMedia, parse_losses};
+use media_core::rtsp::{MediaKind, SdpMedia};
 use media_core::track::SharedFormat;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::futures::Notified;
@@ -593,7 +593,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn report(&self, kind: MediaKind, packet: &[u8]) {
         let Some(session) = self.session.as_ref().filter(|_| kind == MediaKind::Rtcp) else { return };
-        session.count_report(parse_losses(packet));
+        session.count_report(packet);
     }
 
     /// Sends the client on: to a path of this server under the host that it knows it by. A path that falls back to itself

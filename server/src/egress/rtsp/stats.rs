@@ -1,10 +1,11 @@
 //! Records: what connections and sessions did so far, for the API and metrics.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use media_core::path_name::PathName;
+use media_core::rtsp::{is_well_formed, parse_losses};
 use media_core::time::WallTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -134,7 +135,7 @@ pub(crate) struct SessionRecord {
     pub(crate) kick: CancellationToken,
 }
 
-/// Counters of one session; all monotonic.
+/// Counters of one session; all monotonic but the jitter.
 #[derive(Debug, Default)]
 pub(crate) struct SessionCounters {
     /// Bytes of media received.
@@ -145,8 +146,12 @@ pub(crate) struct SessionCounters {
     pub(crate) inbound_rtp_packets_lost: AtomicU64,
     /// RTP packets that could not be read.
     pub(crate) inbound_rtp_packets_in_error: AtomicU64,
+    /// Jitter of the RTP packets received, in ticks, as of the last report to the publisher.
+    pub(crate) inbound_rtp_packets_jitter: AtomicU32,
     /// RTCP packets received.
     pub(crate) inbound_rtcp_packets: AtomicU64,
+    /// RTCP packets that could not be read.
+    pub(crate) inbound_rtcp_packets_in_error: AtomicU64,
     /// Bytes of media sent.
     pub(crate) outbound_bytes: AtomicU64,
     /// RTP packets sent, or queued to be.
@@ -190,9 +195,13 @@ impl SessionRecord {
     }
 
     /// Counts a report of the reader, and what it says it missed in all.
-    pub(super) fn count_report(&self, lost: Option<u32>) {
+    pub(super) fn count_report(&self, packet: &[u8]) {
+        if !is_well_formed(packet) {
+            self.counters.inbound_rtcp_packets_in_error.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         self.counters.inbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
-        if let Some(lost) = lost {
+        if let Some(lost) = parse_losses(packet) {
             self.counters.outbound_rtp_packets_reported_lost.fetch_max(lost.into(), Ordering::Relaxed);
         }
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use media_core::egress::rtsp::packets;
-use media_core::rtsp::{MediaKind, parse_losses};
+use media_core::rtsp::MediaKind;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -128,7 +128,7 @@ impl UdpPorts {
         let Some(peer) = self.lock().get(&from).cloned() else { return };
         peer.heard.store(true, Ordering::Relaxed);
         match &peer.inbox {
-            None => peer.record.count_report(parse_losses(packet)),
+            None => peer.record.count_report(packet),
             // A full inbox loses the packet, which the receiver counts.
             Some((track, kind, inbox)) => {
                 let _taken = inbox.try_send((*track, *kind, Bytes::copy_from_slice(packet)));
