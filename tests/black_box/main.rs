@@ -35,6 +35,8 @@ mod jitter;
 #[cfg(test)]
 mod keeping;
 #[cfg(test)]
+mod kicks;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod multicast;
