@@ -85,7 +85,7 @@ pub struct RtspSession {
 /// What is counted of an RTSP session.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RtspCounters {
-    /// Bytes of media received.
+    /// Bytes of RTP and RTCP received.
     pub inbound_bytes: u64,
     /// RTP packets received.
     pub inbound_rtp_packets: u64,
@@ -99,7 +99,7 @@ pub struct RtspCounters {
     pub inbound_rtcp_packets: u64,
     /// RTCP packets that could not be read.
     pub inbound_rtcp_packets_in_error: u64,
-    /// Bytes of media sent.
+    /// Bytes of RTP and RTCP sent.
     pub outbound_bytes: u64,
     /// RTP packets sent.
     pub outbound_rtp_packets: u64,

@@ -56,6 +56,9 @@ async fn encrypted_readers_and_publishers_are_ended_through_the_api() -> anyhow:
         Ok((session["state"] == "read").then_some(session))
     })
     .await?;
+    let metrics = server.metrics().await?;
+    let of_kind = |kind: &str| metrics.sum("paths_readers", &[("name", "cam"), ("readerType", kind)]);
+    ensure!(of_kind("rtspsSession") == Some(1.0) && of_kind("rtspSession") == Some(0.0));
 
     kick(&server, "rtspssessions", "rtspsessions", &session["id"]).await?;
     wait::until("the reader's end", PATIENCE, async || reader.ended()).await?;

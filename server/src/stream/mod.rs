@@ -85,8 +85,12 @@ pub(crate) enum ReaderKind {
     WebRtcSession,
     /// One RTSP reader.
     RtspSession,
+    /// One RTSP reader over TLS.
+    RtspsSession,
     /// One RTMP reader.
     RtmpConn,
+    /// One RTMP reader over TLS.
+    RtmpsConn,
     /// Waits for an on-demand source to start; not shown as a reader.
     Waiting,
     /// Is about to publish; no reader either.

@@ -35,7 +35,6 @@ use crate::egress::outbox::Outbox;
 use crate::egress::rtsp::stats::Role;
 use crate::events::{self, Origin};
 use crate::runtime::clock;
-use crate::stream::ReaderKind;
 
 /// Room for reading: a publisher's pictures come many packets at once.
 const READ_BYTES: usize = 64 << 10;
@@ -341,7 +340,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !stream.format().is_some_and(|format| is_carried(&format)) {
             return Err(Refusal::NotFound);
         }
-        let subscribed = stream.subscribe(&grant, JoinAt::NewestRandomAccess, ReaderKind::RtmpConn);
+        let kind = self.record.reader_kind();
+        let subscribed = stream.subscribe(&grant, JoinAt::NewestRandomAccess, kind);
         let mut subscription = subscribed.map_err(|error| {
             debug!(%error, "reader refused");
             Refusal::NotFound

@@ -345,7 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Event::Data { track, kind, packet } => {
                 match (&mut self.publisher, &self.session) {
                     (Some(publisher), Some(session)) => publisher.packet((track, kind, packet), session),
-                    _ => self.report(kind, &packet),
+                    _ => self.report(track, kind, &packet),
                 }
                 Ok(())
             }
@@ -497,7 +497,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let udp = self.out.udp.get_or_insert_with(|| UdpOut::new(ports, record, clock::now()));
         let from = |port| SocketAddr::new(self.record.remote_addr.ip(), port);
         match &self.publisher {
-            None => udp.expect_reports(from(client_ports.1)),
+            None => udp.expect_reports(from(client_ports.1), track),
             Some(publisher) => {
                 let ports = (from(client_ports.0), from(client_ports.1));
                 udp.expect_media(ports, track, publisher.sender());
@@ -553,10 +553,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (Some(source), Some(record)) = (&self.source, &self.session) else {
             return Err(Refusal::BadRequest);
         };
+        let kind = record.facts.encryption.reader_kind();
         let (id, query) = (record.facts.id.to_string(), record.facts.query.clone());
         let teller = events::Reader { kind: record.facts.encryption.session_type(), id, query };
         if let Some(group) = &self.group {
-            let seat = source.stream.take_readers_seat(ReaderKind::RtspSession);
+            let seat = source.stream.take_readers_seat(kind);
             let seat = seat.map_err(|error| too_many(&error))?;
             let told = source.stream.events().map(|events| events.read(&teller));
             self.member = Some(group.join(&source.grant, record, (seat, told)));
@@ -566,7 +567,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         }
         let at = JoinAt::NewestRandomAccess;
-        let subscribed = source.stream.subscribe(&source.grant, at, ReaderKind::RtspSession);
+        let subscribed = source.stream.subscribe(&source.grant, at, kind);
         let mut subscription = subscribed.map_err(|error| too_many(&error))?;
         subscription.tell(&teller);
         let parts = ReaderParts {
@@ -591,9 +592,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn report(&self, kind: MediaKind, packet: &[u8]) {
+    fn report(&self, track: usize, kind: MediaKind, packet: &[u8]) {
         let Some(session) = self.session.as_ref().filter(|_| kind == MediaKind::Rtcp) else { return };
-        session.count_report(packet);
+        session.count_report(track, packet);
     }
 
     /// Sends the client on: to a path of this server under the host that it knows it by. A path that falls back to itself

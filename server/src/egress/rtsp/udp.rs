@@ -58,8 +58,10 @@ pub(super) struct UdpPorts {
 struct Peer {
     heard: AtomicBool,
     record: Arc<SessionRecord>,
-    /// Set for a publisher: which track's port it is, and where its packets go.
-    inbox: Option<(usize, MediaKind, mpsc::Sender<Datagram>)>,
+    /// Which track's port it is.
+    track: usize,
+    /// Set for a publisher: where its packets go.
+    inbox: Option<(MediaKind, mpsc::Sender<Datagram>)>,
 }
 
 impl UdpPorts {
@@ -128,10 +130,10 @@ impl UdpPorts {
         let Some(peer) = self.lock().get(&from).cloned() else { return };
         peer.heard.store(true, Ordering::Relaxed);
         match &peer.inbox {
-            None => peer.record.count_report(packet),
+            None => peer.record.count_report(peer.track, packet),
             // A full inbox loses the packet, which the receiver counts.
-            Some((track, kind, inbox)) => {
-                let _taken = inbox.try_send((*track, *kind, Bytes::copy_from_slice(packet)));
+            Some((kind, inbox)) => {
+                let _taken = inbox.try_send((peer.track, *kind, Bytes::copy_from_slice(packet)));
             }
         }
     }
@@ -193,9 +195,9 @@ impl UdpOut {
         }
     }
 
-    /// Reports from this address are this reader's.
-    pub(super) fn expect_reports(&mut self, from: SocketAddr) {
-        self.expect(from, None);
+    /// Reports from this address are this reader's, on a track.
+    pub(super) fn expect_reports(&mut self, from: SocketAddr, track: usize) {
+        self.expect(from, track, None);
     }
 
     /// What comes from these ports of a publisher (RTP, RTCP) is this track's.
@@ -205,13 +207,13 @@ impl UdpOut {
         track: usize,
         inbox: mpsc::Sender<Datagram>,
     ) {
-        self.expect(from.0, Some((track, MediaKind::Rtp, inbox.clone())));
-        self.expect(from.1, Some((track, MediaKind::Rtcp, inbox)));
+        self.expect(from.0, track, Some((MediaKind::Rtp, inbox.clone())));
+        self.expect(from.1, track, Some((MediaKind::Rtcp, inbox)));
     }
 
-    fn expect(&mut self, from: SocketAddr, inbox: Option<(usize, MediaKind, mpsc::Sender<Datagram>)>) {
+    fn expect(&mut self, from: SocketAddr, track: usize, inbox: Option<(MediaKind, mpsc::Sender<Datagram>)>) {
         let heard = AtomicBool::new(false);
-        let peer = Arc::new(Peer { heard, record: Arc::clone(&self.record), inbox });
+        let peer = Arc::new(Peer { heard, record: Arc::clone(&self.record), track, inbox });
         self.ports.lock().insert(from, Arc::clone(&peer));
         self.peers.push((from, peer));
     }
