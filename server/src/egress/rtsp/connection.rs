@@ -681,8 +681,3 @@ fn too_many(error: &TooManyReaders) -> Refusal {
 fn nonce() -> String {
     Uuid::new_v4().simple().to_string()
 }
-
-/// A client's address as IPv4 where it is.
-pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
-}

@@ -25,6 +25,7 @@ use super::multicast::TTL;
 use super::publisher::Datagram;
 use super::stats::SessionRecord;
 use crate::config::resolved::RtspUdp;
+use crate::egress::door::canonical;
 
 /// What may be sent at once: a third of what a player's receive buffer holds.
 const BURST_BYTES: u64 = 48 << 10;
@@ -126,7 +127,7 @@ impl UdpPorts {
     }
 
     fn deliver(&self, packet: &[u8], from: SocketAddr) {
-        let from = super::connection::canonical(from);
+        let from = canonical(from);
         let Some(peer) = self.lock().get(&from).cloned() else { return };
         peer.heard.store(true, Ordering::Relaxed);
         match &peer.inbox {
