@@ -234,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if kicked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woken::Kicked);
             }
-            if let Poll::Ready(written) = self.poll_write(now, cx) {
+            if let Poll::Ready(written) = self.out.tcp.poll_write_all(&mut self.socket, now, cx) {
                 return Poll::Ready(Woken::Written(written));
             }
             if let Poll::Ready(read) = self.poll_read(cx) {
@@ -253,26 +253,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             alarm.as_mut().poll(cx).map(|()| Woken::Timer)
         })
         .await
-    }
-
-    /// Writes all that the socket takes; pending when nothing was to be written or taken.
-    fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut total = 0;
-        while !self.out.tcp.is_empty() {
-            match self.out.tcp.poll_write(&mut self.socket, now, cx) {
-                Poll::Ready(Ok(written)) => total += written,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-        }
-        if total == 0 && self.out.tcp.is_empty() {
-            // Also registers for what an encrypting socket has not sent yet.
-            return match self.out.tcp.poll_flush(&mut self.socket, cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Pending,
-            };
-        }
-        if total > 0 { Poll::Ready(Ok(total)) } else { Poll::Pending }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
