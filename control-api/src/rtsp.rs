@@ -6,16 +6,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path as UrlPath, Query, State};
+use axum::Router;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::model::{Page, Time};
-use crate::paging::{Paging, query};
+use crate::listed::{Kicked, Listed, get_one, kick, list};
+use crate::model::Time;
 
 /// The RTSP clients of one listener, plain or TLS. The answers are snapshots.
 pub trait RtspClients: Send + Sync {
@@ -145,55 +142,44 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     clients: Arc<dyn RtspClients>,
 ) -> Router<S> {
     Router::new()
-        .route(&format!("/v3/{prefix}conns/list"), get(list_conns))
-        .route(&format!("/v3/{prefix}conns/get/{{id}}"), get(get_conn))
-        .route(&format!("/v3/{prefix}sessions/list"), get(list_sessions))
-        .route(&format!("/v3/{prefix}sessions/get/{{id}}"), get(get_session))
-        .route(&format!("/v3/{prefix}sessions/kick/{{id}}"), post(kick_session))
+        .route(&format!("/v3/{prefix}conns/list"), get(list::<RtspConn>))
+        .route(&format!("/v3/{prefix}conns/get/{{id}}"), get(get_one::<RtspConn>))
+        .route(&format!("/v3/{prefix}sessions/list"), get(list::<RtspSession>))
+        .route(&format!("/v3/{prefix}sessions/get/{{id}}"), get(get_one::<RtspSession>))
+        .route(&format!("/v3/{prefix}sessions/kick/{{id}}"), post(kick::<RtspSession>))
         .with_state(clients)
 }
 
-type Clients = State<Arc<dyn RtspClients>>;
+impl Listed for RtspConn {
+    type Owner = dyn RtspClients;
 
-async fn list_conns(
-    State(clients): Clients,
-    paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<RtspConn>>, ApiError> {
-    Ok(Json(query(paging)?.wanted()?.of(clients.conns())))
+    const MISSING: ApiError = ApiError::ConnectionNotFound;
+
+    fn all(clients: &Self::Owner) -> Vec<Self> {
+        clients.conns()
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
-async fn list_sessions(
-    State(clients): Clients,
-    paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<RtspSession>>, ApiError> {
-    Ok(Json(query(paging)?.wanted()?.of(clients.sessions())))
+impl Listed for RtspSession {
+    type Owner = dyn RtspClients;
+
+    const MISSING: ApiError = ApiError::SessionNotFound;
+
+    fn all(clients: &Self::Owner) -> Vec<Self> {
+        clients.sessions()
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
-async fn get_conn(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<RtspConn>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::ConnectionNotFound)?;
-    let found = clients.conns().into_iter().find(|conn| conn.id == id);
-    found.map(Json).ok_or(ApiError::ConnectionNotFound)
-}
-
-async fn get_session(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<RtspSession>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
-    let found = clients.sessions().into_iter().find(|session| session.id == id);
-    found.map(Json).ok_or(ApiError::SessionNotFound)
-}
-
-async fn kick_session(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
-    match clients.kick(&id) {
-        true => Ok(Json(json!({ "status": "ok" }))),
-        false => Err(ApiError::SessionNotFound),
+impl Kicked for RtspSession {
+    fn kick(clients: &Self::Owner, id: &str) -> bool {
+        clients.kick(id)
     }
 }
