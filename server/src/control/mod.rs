@@ -39,9 +39,9 @@ use crate::reconciler::reloads::Reloads;
 use crate::registry::{PathEntry, Registry};
 use crate::stream::{IngestSnapshot, ReaderKind, SourceState, SourceStatus, Stream};
 use crate::telemetry::forward_metrics::ForwardMetrics;
-use crate::telemetry::metrics::{
-    HlsMuxerMetrics, MetricsSnapshot, MetricsSource, PathMetrics, Readiness, SourceMetrics,
-};
+use crate::telemetry::hls_metrics::HlsMuxerMetrics;
+use crate::telemetry::metrics::{MetricsSnapshot, MetricsSource};
+use crate::telemetry::path_metrics::{PathMetrics, Readiness, SourceMetrics};
 use crate::telemetry::process::ProcessMetrics;
 use crate::telemetry::recording_metrics::RecordingMetrics;
 use crate::telemetry::rtmp_metrics::RtmpMetrics;

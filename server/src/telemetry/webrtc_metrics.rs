@@ -1,6 +1,6 @@
 //! WebRTC metrics: sessions under MediaMTX's names.
 
-use super::metrics::{Column, chosen, counter, gauge, none_at_all, whole, write_columns};
+use super::columns::{Column, chosen, counter, gauge, none_at_all, whole, write_columns};
 use super::metrics_text::Text;
 
 /// One WebRTC session.
