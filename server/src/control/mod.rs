@@ -386,6 +386,11 @@ fn session_metrics(session: &SessionRecord) -> WebRtcSessionMetrics {
         outbound_rtcp_packets: counters.outbound_rtcp_packets.load(Relaxed),
         outbound_rtp_packets: counters.outbound_rtp_packets.load(Relaxed),
         outbound_frames_discarded: counters.discarded_units.load(Relaxed),
+        retransmitted_packets: counters.retransmitted_packets.load(Relaxed),
+        key_frame_requests: counters.key_frame_requests.load(Relaxed),
+        restarts: counters.restarts.load(Relaxed),
+        inbox_overflows: counters.inbox_overflows.load(Relaxed),
+        send_errors: counters.send_errors.load(Relaxed),
     }
 }
 
