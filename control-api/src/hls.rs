@@ -6,16 +6,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path as UrlPath, Query, State};
+use axum::Router;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::model::{Page, Time};
-use crate::paging::{Paging, query};
+use crate::listed::{Kicked, Listed, get_one, kick, list};
+use crate::model::Time;
 
 /// What the HLS listener does. The answers are snapshots.
 pub trait HlsClients: Send + Sync {
@@ -73,55 +70,44 @@ pub struct HlsSession {
 /// The routes of the HLS listener.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(clients: Arc<dyn HlsClients>) -> Router<S> {
     Router::new()
-        .route("/v3/hlsmuxers/list", get(list_muxers))
-        .route("/v3/hlsmuxers/get/{*name}", get(get_muxer))
-        .route("/v3/hlssessions/list", get(list_sessions))
-        .route("/v3/hlssessions/get/{id}", get(get_session))
-        .route("/v3/hlssessions/kick/{id}", post(kick_session))
+        .route("/v3/hlsmuxers/list", get(list::<HlsMuxer>))
+        .route("/v3/hlsmuxers/get/{*name}", get(get_one::<HlsMuxer>))
+        .route("/v3/hlssessions/list", get(list::<HlsSession>))
+        .route("/v3/hlssessions/get/{id}", get(get_one::<HlsSession>))
+        .route("/v3/hlssessions/kick/{id}", post(kick::<HlsSession>))
         .with_state(clients)
 }
 
-type Clients = State<Arc<dyn HlsClients>>;
+impl Listed for HlsMuxer {
+    type Owner = dyn HlsClients;
 
-async fn list_muxers(
-    State(clients): Clients,
-    paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<HlsMuxer>>, ApiError> {
-    Ok(Json(query(paging)?.wanted()?.of(clients.muxers())))
+    const MISSING: ApiError = ApiError::MuxerNotFound;
+
+    fn all(clients: &Self::Owner) -> Vec<Self> {
+        clients.muxers()
+    }
+
+    fn id(&self) -> &str {
+        &self.path
+    }
 }
 
-async fn get_muxer(
-    State(clients): Clients,
-    name: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<HlsMuxer>, ApiError> {
-    let UrlPath(name) = name.map_err(|_| ApiError::MuxerNotFound)?;
-    let found = clients.muxers().into_iter().find(|muxer| muxer.path == name);
-    found.map(Json).ok_or(ApiError::MuxerNotFound)
+impl Listed for HlsSession {
+    type Owner = dyn HlsClients;
+
+    const MISSING: ApiError = ApiError::SessionNotFound;
+
+    fn all(clients: &Self::Owner) -> Vec<Self> {
+        clients.sessions()
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
-async fn list_sessions(
-    State(clients): Clients,
-    paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<HlsSession>>, ApiError> {
-    Ok(Json(query(paging)?.wanted()?.of(clients.sessions())))
-}
-
-async fn get_session(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<HlsSession>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
-    let found = clients.sessions().into_iter().find(|session| session.id == id);
-    found.map(Json).ok_or(ApiError::SessionNotFound)
-}
-
-async fn kick_session(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
-    match clients.kick(&id) {
-        true => Ok(Json(json!({ "status": "ok" }))),
-        false => Err(ApiError::SessionNotFound),
+impl Kicked for HlsSession {
+    fn kick(clients: &Self::Owner, id: &str) -> bool {
+        clients.kick(id)
     }
 }

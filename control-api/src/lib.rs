@@ -22,6 +22,7 @@ mod error;
 pub mod forward;
 pub mod hls;
 pub mod host_guard;
+mod listed;
 pub mod model;
 pub mod paging;
 pub mod proxies;

@@ -92,6 +92,8 @@ pub struct CameraCounters {
     pub repaired_timestamps: u64,
     /// Jumps of the timeline.
     pub discontinuities: u64,
+    /// How unevenly RTP packets come now, seconds, of the track that does worst; `None` where none come.
+    pub jitter_seconds: Option<f64>,
     /// The camera's clock minus ours, seconds.
     pub clock_offset_seconds: Option<f64>,
 }
@@ -277,6 +279,7 @@ struct PathExtension {
     lost_packets: u64,
     repaired_timestamps: u64,
     discontinuities: u64,
+    jitter_seconds: Option<f64>,
     clock_offset_seconds: Option<f64>,
 }
 
@@ -310,6 +313,7 @@ impl From<Camera> for Path {
                 lost_packets: counters.lost_packets,
                 repaired_timestamps: counters.repaired_timestamps,
                 discontinuities: counters.discontinuities,
+                jitter_seconds: counters.jitter_seconds,
                 clock_offset_seconds: counters.clock_offset_seconds,
             },
         }

@@ -6,16 +6,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path as UrlPath, Query, State};
+use axum::Router;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::model::{Page, Time};
-use crate::paging::{Paging, query};
+use crate::listed::{Kicked, Listed, get_one, kick, list};
+use crate::model::Time;
 
 /// The RTMP clients of one listener, plain or TLS. The answers are snapshots.
 pub trait RtmpClients: Send + Sync {
@@ -63,37 +60,28 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     clients: Arc<dyn RtmpClients>,
 ) -> Router<S> {
     Router::new()
-        .route(&format!("/v3/{prefix}conns/list"), get(list))
-        .route(&format!("/v3/{prefix}conns/get/{{id}}"), get(get_one))
-        .route(&format!("/v3/{prefix}conns/kick/{{id}}"), post(kick))
+        .route(&format!("/v3/{prefix}conns/list"), get(list::<RtmpConn>))
+        .route(&format!("/v3/{prefix}conns/get/{{id}}"), get(get_one::<RtmpConn>))
+        .route(&format!("/v3/{prefix}conns/kick/{{id}}"), post(kick::<RtmpConn>))
         .with_state(clients)
 }
 
-type Clients = State<Arc<dyn RtmpClients>>;
+impl Listed for RtmpConn {
+    type Owner = dyn RtmpClients;
 
-async fn list(
-    State(clients): Clients,
-    paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<RtmpConn>>, ApiError> {
-    Ok(Json(query(paging)?.wanted()?.of(clients.conns())))
+    const MISSING: ApiError = ApiError::ConnectionNotFound;
+
+    fn all(clients: &Self::Owner) -> Vec<Self> {
+        clients.conns()
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
-async fn get_one(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<RtmpConn>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::ConnectionNotFound)?;
-    let found = clients.conns().into_iter().find(|conn| conn.id == id);
-    found.map(Json).ok_or(ApiError::ConnectionNotFound)
-}
-
-async fn kick(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::ConnectionNotFound)?;
-    match clients.kick(&id) {
-        true => Ok(Json(json!({ "status": "ok" }))),
-        false => Err(ApiError::ConnectionNotFound),
+impl Kicked for RtmpConn {
+    fn kick(clients: &Self::Owner, id: &str) -> bool {
+        clients.kick(id)
     }
 }

@@ -6,16 +6,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path as UrlPath, Query, State};
+use axum::Router;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::model::{Page, Time};
-use crate::paging::{Paging, query};
+use crate::listed::{Kicked, Listed, get_one, kick, list};
+use crate::model::Time;
 
 /// The RTSP clients of one listener, plain or TLS. The answers are snapshots.
 pub trait RtspClients: Send + Sync {
@@ -85,7 +82,7 @@ pub struct RtspSession {
 /// What is counted of an RTSP session.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RtspCounters {
-    /// Bytes of media received.
+    /// Bytes of RTP and RTCP received.
     pub inbound_bytes: u64,
     /// RTP packets received.
     pub inbound_rtp_packets: u64,
@@ -93,9 +90,13 @@ pub struct RtspCounters {
     pub inbound_rtp_packets_lost: u64,
     /// RTP packets that could not be read.
     pub inbound_rtp_packets_in_error: u64,
+    /// How unevenly RTP packets come (RFC 3550 s6.4.1), in ticks of their clock; the mean of the tracks.
+    pub inbound_rtp_packets_jitter: f64,
     /// RTCP packets received.
     pub inbound_rtcp_packets: u64,
-    /// Bytes of media sent.
+    /// RTCP packets that could not be read.
+    pub inbound_rtcp_packets_in_error: u64,
+    /// Bytes of RTP and RTCP sent.
     pub outbound_bytes: u64,
     /// RTP packets sent.
     pub outbound_rtp_packets: u64,
@@ -117,7 +118,7 @@ impl Serialize for RtspCounters {
             ("inboundRTPPacketsLost", Some("rtpPacketsLost"), self.inbound_rtp_packets_lost),
             ("inboundRTPPacketsInError", Some("rtpPacketsInError"), self.inbound_rtp_packets_in_error),
             ("inboundRTCPPackets", Some("rtcpPacketsReceived"), self.inbound_rtcp_packets),
-            ("inboundRTCPPacketsInError", Some("rtcpPacketsInError"), 0),
+            ("inboundRTCPPacketsInError", Some("rtcpPacketsInError"), self.inbound_rtcp_packets_in_error),
             ("outboundBytes", Some("bytesSent"), self.outbound_bytes),
             ("outboundRTPPackets", Some("rtpPacketsSent"), self.outbound_rtp_packets),
             ("outboundRTCPPackets", Some("rtcpPacketsSent"), self.outbound_rtcp_packets),
@@ -129,9 +130,8 @@ impl Serialize for RtspCounters {
                 map.serialize_entry(older_name, &value)?;
             }
         }
-        // Not measured.
-        map.serialize_entry("inboundRTPPacketsJitter", &0.0)?;
-        map.serialize_entry("rtpPacketsJitter", &0.0)?;
+        map.serialize_entry("inboundRTPPacketsJitter", &self.inbound_rtp_packets_jitter)?;
+        map.serialize_entry("rtpPacketsJitter", &self.inbound_rtp_packets_jitter)?;
         map.end()
     }
 }
@@ -142,55 +142,44 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     clients: Arc<dyn RtspClients>,
 ) -> Router<S> {
     Router::new()
-        .route(&format!("/v3/{prefix}conns/list"), get(list_conns))
-        .route(&format!("/v3/{prefix}conns/get/{{id}}"), get(get_conn))
-        .route(&format!("/v3/{prefix}sessions/list"), get(list_sessions))
-        .route(&format!("/v3/{prefix}sessions/get/{{id}}"), get(get_session))
-        .route(&format!("/v3/{prefix}sessions/kick/{{id}}"), post(kick_session))
+        .route(&format!("/v3/{prefix}conns/list"), get(list::<RtspConn>))
+        .route(&format!("/v3/{prefix}conns/get/{{id}}"), get(get_one::<RtspConn>))
+        .route(&format!("/v3/{prefix}sessions/list"), get(list::<RtspSession>))
+        .route(&format!("/v3/{prefix}sessions/get/{{id}}"), get(get_one::<RtspSession>))
+        .route(&format!("/v3/{prefix}sessions/kick/{{id}}"), post(kick::<RtspSession>))
         .with_state(clients)
 }
 
-type Clients = State<Arc<dyn RtspClients>>;
+impl Listed for RtspConn {
+    type Owner = dyn RtspClients;
 
-async fn list_conns(
-    State(clients): Clients,
-    paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<RtspConn>>, ApiError> {
-    Ok(Json(query(paging)?.wanted()?.of(clients.conns())))
+    const MISSING: ApiError = ApiError::ConnectionNotFound;
+
+    fn all(clients: &Self::Owner) -> Vec<Self> {
+        clients.conns()
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
-async fn list_sessions(
-    State(clients): Clients,
-    paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<RtspSession>>, ApiError> {
-    Ok(Json(query(paging)?.wanted()?.of(clients.sessions())))
+impl Listed for RtspSession {
+    type Owner = dyn RtspClients;
+
+    const MISSING: ApiError = ApiError::SessionNotFound;
+
+    fn all(clients: &Self::Owner) -> Vec<Self> {
+        clients.sessions()
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
-async fn get_conn(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<RtspConn>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::ConnectionNotFound)?;
-    let found = clients.conns().into_iter().find(|conn| conn.id == id);
-    found.map(Json).ok_or(ApiError::ConnectionNotFound)
-}
-
-async fn get_session(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<RtspSession>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
-    let found = clients.sessions().into_iter().find(|session| session.id == id);
-    found.map(Json).ok_or(ApiError::SessionNotFound)
-}
-
-async fn kick_session(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
-    match clients.kick(&id) {
-        true => Ok(Json(json!({ "status": "ok" }))),
-        false => Err(ApiError::SessionNotFound),
+impl Kicked for RtspSession {
+    fn kick(clients: &Self::Owner, id: &str) -> bool {
+        clients.kick(id)
     }
 }

@@ -6,16 +6,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path as UrlPath, Query, State};
+use axum::Router;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::error::ApiError;
-use crate::model::{Page, Time};
-use crate::paging::{Paging, query};
+use crate::listed::{Kicked, Listed, get_one, kick, list};
+use crate::model::Time;
 
 /// The WebRTC sessions. The answers are snapshots.
 pub trait WebRtcClients: Send + Sync {
@@ -63,6 +60,10 @@ pub struct WebRtcCounters {
     pub inbound_bytes: u64,
     /// RTP packets received.
     pub inbound_rtp_packets: u64,
+    /// RTP packets of a publisher that never came.
+    pub inbound_rtp_packets_lost: u64,
+    /// How unevenly a publisher's RTP packets come (RFC 3550 s6.4.1), in ticks of their clock; the mean of the tracks.
+    pub inbound_rtp_packets_jitter: f64,
     /// RTCP packets received.
     pub inbound_rtcp_packets: u64,
     /// Bytes sent.
@@ -82,8 +83,7 @@ impl Serialize for WebRtcCounters {
         for (name, older_name, value) in [
             ("inboundBytes", Some("bytesReceived"), self.inbound_bytes),
             ("inboundRTPPackets", Some("rtpPacketsReceived"), self.inbound_rtp_packets),
-            // Not measured.
-            ("inboundRTPPacketsLost", Some("rtpPacketsLost"), 0),
+            ("inboundRTPPacketsLost", Some("rtpPacketsLost"), self.inbound_rtp_packets_lost),
             ("inboundRTCPPackets", Some("rtcpPacketsReceived"), self.inbound_rtcp_packets),
             ("outboundBytes", Some("bytesSent"), self.outbound_bytes),
             ("outboundRTPPackets", Some("rtpPacketsSent"), self.outbound_rtp_packets),
@@ -95,9 +95,8 @@ impl Serialize for WebRtcCounters {
                 map.serialize_entry(older_name, &value)?;
             }
         }
-        // Not measured either.
-        map.serialize_entry("inboundRTPPacketsJitter", &0.0)?;
-        map.serialize_entry("rtpPacketsJitter", &0.0)?;
+        map.serialize_entry("inboundRTPPacketsJitter", &self.inbound_rtp_packets_jitter)?;
+        map.serialize_entry("rtpPacketsJitter", &self.inbound_rtp_packets_jitter)?;
         map.end()
     }
 }
@@ -105,37 +104,28 @@ impl Serialize for WebRtcCounters {
 /// The routes of the WebRTC listener.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(clients: Arc<dyn WebRtcClients>) -> Router<S> {
     Router::new()
-        .route("/v3/webrtcsessions/list", get(list))
-        .route("/v3/webrtcsessions/get/{id}", get(get_one))
-        .route("/v3/webrtcsessions/kick/{id}", post(kick))
+        .route("/v3/webrtcsessions/list", get(list::<WebRtcSession>))
+        .route("/v3/webrtcsessions/get/{id}", get(get_one::<WebRtcSession>))
+        .route("/v3/webrtcsessions/kick/{id}", post(kick::<WebRtcSession>))
         .with_state(clients)
 }
 
-type Clients = State<Arc<dyn WebRtcClients>>;
+impl Listed for WebRtcSession {
+    type Owner = dyn WebRtcClients;
 
-async fn list(
-    State(clients): Clients,
-    paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<WebRtcSession>>, ApiError> {
-    Ok(Json(query(paging)?.wanted()?.of(clients.sessions())))
+    const MISSING: ApiError = ApiError::SessionNotFound;
+
+    fn all(clients: &Self::Owner) -> Vec<Self> {
+        clients.sessions()
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
-async fn get_one(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<WebRtcSession>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
-    let found = clients.sessions().into_iter().find(|session| session.id == id);
-    found.map(Json).ok_or(ApiError::SessionNotFound)
-}
-
-async fn kick(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
-    match clients.kick(&id) {
-        true => Ok(Json(json!({ "status": "ok" }))),
-        false => Err(ApiError::SessionNotFound),
+impl Kicked for WebRtcSession {
+    fn kick(clients: &Self::Owner, id: &str) -> bool {
+        clients.kick(id)
     }
 }

@@ -37,7 +37,11 @@ mod hls_sessions;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod jitter;
+#[cfg(test)]
 mod keeping;
+#[cfg(test)]
+mod kicks;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]

@@ -114,7 +114,12 @@ async fn aiortc_gets_the_cameras_frames_bit_exact() -> anyhow::Result<()> {
 async fn lost_packets_are_sent_again_and_nothing_is_missing() -> anyhow::Result<()> {
     let _machine = machine::alone().await;
     let setting = setting(USUAL).await?;
-    let watched = watch(&setting.server, "10", &["--lose", "0.04"]).await?;
+    let told = wait::until("packets sent again, by the metrics", Duration::from_secs(60), async || {
+        let metrics = setting.server.metrics().await?;
+        let again = metrics.sum("gtvision_webrtc_session_retransmitted_packets_total", &[("path", "cam_1")]);
+        Ok((again > Some(0.0)).then_some(()))
+    });
+    let (watched, ()) = tokio::try_join!(watch(&setting.server, "10", &["--lose", "0.04"]), told)?;
     let clip = bitstream::of_clip(&setting.clip).await?;
     bitstream::check_same(&clip, &units(&watched)?)?;
     ensure!(watched.video.len() >= 8 * 25, "{} frames in 10 s", watched.video.len());

@@ -49,6 +49,14 @@ async fn a_browser_publishes_its_camera_and_others_watch_it() -> anyhow::Result<
     let packets = ffmpeg::packets(&file, &[]).await?;
     let pictures = packets.iter().filter(|packet| packet.codec_type == "video").count();
     ensure!(pictures > 30 && packets.len() - pictures > 50, "{pictures} of {} packets", packets.len());
+    // A browser paces what it sends; its packets are never evenly apart.
+    let sessions = http::get(&server.api("webrtcsessions/list")).await?.ok()?.json()?;
+    let session = &sessions["items"][0];
+    let jitter = session["inboundRTPPacketsJitter"].as_f64();
+    ensure!(jitter.is_some_and(|ticks| (1.0..90_000.0).contains(&ticks)), "{session}");
+    let id = session["id"].as_str().context("id")?;
+    let shown = server.metrics().await?.sum("webrtc_sessions_inbound_rtp_packets_jitter", &[("id", id)]);
+    ensure!(shown > Some(0.0), "{shown:?}");
     // It says DELETE.
     browser.stop()?;
     server.wait_path("desk", "nobody", PATIENCE, |path| path["online"] == false).await?;

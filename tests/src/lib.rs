@@ -27,6 +27,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod recording;
+pub mod relay;
 pub mod rtmp;
 pub mod rtsp;
 pub mod s3;

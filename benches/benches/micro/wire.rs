@@ -101,7 +101,7 @@ impl Camera {
         }
         Self {
             client,
-            receiver: RtpReceiver::new(PAYLOAD_TYPE),
+            receiver: RtpReceiver::new(PAYLOAD_TYPE, 90_000),
             ingest: recording.ingest(),
             buffer: BytesMut::with_capacity(64 << 10),
             in_order: Vec::new(),

@@ -188,6 +188,7 @@ async fn a_path_has_every_field_of_mediamtx() {
         ],
         "state": "online", "stateReason": "", "stateSince": "2026-01-02T03:04:05.5Z",
         "reconnects": 3, "frozen": 0, "lostPackets": 0, "repairedTimestamps": 0, "discontinuities": 0,
+        "jitterSeconds": null,
         "clockOffsetSeconds": null,
     });
     assert_eq!(path, expected);

@@ -17,6 +17,7 @@
 
 mod client;
 mod framing;
+mod jitter;
 mod rtcp;
 mod rtp_receiver;
 mod sdp;
@@ -25,7 +26,8 @@ mod transport;
 
 pub use client::{Client, ClientConfig, ClientError, ClientStats, Credentials, Event, MediaKind};
 pub use framing::{FramingError, MESSAGE_BODY_BYTES_MAX, MESSAGE_HEAD_BYTES_MAX};
-pub use rtcp::{ReceiverReport, SenderReport, parse_losses, parse_sender_report};
+pub use jitter::Jitter;
+pub use rtcp::{ReceiverReport, SenderReport, is_well_formed, parse_losses, parse_sender_report};
 pub use rtp_receiver::{REORDER_PACKETS_MAX, ReceivedRtp, ReceiverStats, RtpReceiver};
 pub use sdp::{SDP_MEDIAS_MAX, SdpError, SdpMedia};
 pub use transport::{LowerTransport, TransportReply};

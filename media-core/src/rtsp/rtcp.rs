@@ -51,6 +51,21 @@ pub fn parse_losses(mut compound: &[u8]) -> Option<u32> {
     None
 }
 
+/// Whether these are RTCP packets from end to end: of version 2, with lengths that add up (RFC 3550 app. A.2). That the first is a
+/// report is not asked: others may come alone (RFC 5506 s3.4.1).
+pub fn is_well_formed(mut compound: &[u8]) -> bool {
+    while let Some((&[first, packet_type, high, low], _)) = compound.split_first_chunk::<4>() {
+        let bytes = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+        let is_rtcp = first >> 6 == 2 && (192..=223).contains(&packet_type);
+        match compound.split_at_checked(bytes).filter(|_| is_rtcp) {
+            Some((_, [])) => return true,
+            Some((_, rest)) => compound = rest,
+            None => return false,
+        }
+    }
+    false
+}
+
 impl SenderReport {
     /// A compound packet: the report, with what was sent so far, and the SDES CNAME that RFC 3550 s6.1 asks for.
     pub fn to_bytes(self, packets: u32, payload_bytes: u32) -> Bytes {
@@ -83,6 +98,8 @@ pub struct ReceiverReport {
     pub reporter_ssrc: u32,
     /// Whom we report on.
     pub ssrc: u32,
+    /// Packets lost of those expected since the report before, in 256ths.
+    pub fraction_lost: u8,
     /// Packets lost since the start, capped to 24 bits.
     pub lost: u32,
     /// Extended highest sequence number received.
@@ -98,7 +115,7 @@ impl ReceiverReport {
         out.put_slice(&[0x81, PACKET_TYPE_RR, 0, 7]);
         out.put_u32(self.reporter_ssrc);
         out.put_u32(self.ssrc);
-        out.put_u32(self.lost.min(0x7f_ffff));
+        out.put_u32(u32::from(self.fraction_lost) << 24 | self.lost.min(0x7f_ffff));
         out.put_u32(self.highest_seq);
         out.put_u32(self.jitter);
         out.put_u32(0); // last SR: cameras do not use the round trip we could tell
@@ -112,6 +129,9 @@ impl ReceiverReport {
 mod tests {
     use super::*;
     use crate::time::WallTime;
+
+    const REPORT: ReceiverReport =
+        ReceiverReport { reporter_ssrc: 1, ssrc: 2, fraction_lost: 64, lost: 258, highest_seq: 7, jitter: 5 };
 
     #[test]
     fn sender_report_behind_another_packet_is_found() {
@@ -138,7 +158,7 @@ mod tests {
 
     #[test]
     fn losses_are_those_of_the_first_block() {
-        let report = ReceiverReport { reporter_ssrc: 1, ssrc: 2, lost: 258, highest_seq: 7, jitter: 5 };
+        let report = REPORT;
         assert_eq!(parse_losses(&report.to_bytes()), Some(258));
         assert_eq!(parse_losses(&[0x80, 201, 0, 1, 0, 0, 0, 0]), None);
         assert_eq!(parse_losses(&[0x81, 201, 0, 7, 0, 0]), None);
@@ -153,10 +173,27 @@ mod tests {
 
     #[test]
     fn receiver_report_has_the_lengths_it_announces() {
-        let report = ReceiverReport { reporter_ssrc: 1, ssrc: 2, lost: 1 << 30, highest_seq: 7, jitter: 5 };
+        let report = ReceiverReport { lost: 1 << 30, ..REPORT };
         let bytes = report.to_bytes();
         assert_eq!(bytes.len(), 32 + 20);
         assert_eq!(&bytes[32..36], &[0x81, 202, 0, 4]);
-        assert_eq!(&bytes[12..16], &[0, 0x7f, 0xff, 0xff], "fraction 0, cumulative loss capped");
+        assert_eq!(&bytes[12..16], &[64, 0x7f, 0xff, 0xff], "a quarter lost lately, cumulative loss capped");
+        assert_eq!(&bytes[16..24], &[0, 0, 0, 7, 0, 0, 0, 5], "highest sequence number, jitter");
+    }
+
+    #[test]
+    fn only_whole_rtcp_packets_are_well_formed() {
+        let report = REPORT.to_bytes();
+        assert!(is_well_formed(&report), "a report and its CNAME");
+        assert!(is_well_formed(&report[32..]), "an SDES alone");
+        for (broken, why) in [
+            (&report[..51], "cut off"),
+            (&report[..3], "shorter than a header"),
+            (&[][..], "nothing"),
+            (&[0x41, 201, 0, 0][..], "version 1"),
+            (&[0x80, 96, 0, 0][..], "RTP"),
+        ] {
+            assert!(!is_well_formed(broken), "{why}");
+        }
     }
 }

@@ -7,12 +7,15 @@
 //! ```
 //!
 //! Over TCP packets can't overtake each other, but cameras number them wrongly or drop inside, so the same
-//! machine serves both. Limits: [`REORDER_PACKETS_MAX`].
+//! machine serves both. What it counts is what receiver reports say (s6.4.2). Limits: [`REORDER_PACKETS_MAX`].
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+
+use super::jitter::Jitter;
+use super::rtcp::ReceiverReport;
 
 /// Packets held while waiting for one that is late. At 4 Mbit/s about 45 ms of video; beyond it the missing
 /// ones are lost.
@@ -46,6 +49,8 @@ pub struct ReceivedRtp {
 /// Counters of one track since its session's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiverStats {
+    /// Packets handed out.
+    pub received: u64,
     /// Packets that never came.
     pub lost: u64,
     /// Packets that came late but in time.
@@ -68,12 +73,15 @@ pub struct RtpReceiver {
     cycles: u32,
     held: BTreeMap<u16, (Instant, ReceivedRtp)>,
     stats: ReceiverStats,
+    jitter: Jitter,
+    /// As of the last report.
+    reported: ReceiverStats,
 }
 
 impl RtpReceiver {
-    /// A receiver of one track; the SSRC is learned from the first packet (what SETUP announces is wrong
-    /// too often).
-    pub fn new(payload_type: u8) -> Self {
+    /// A receiver of one track with its clock's rate in Hz; the SSRC is learned from the first packet (what SETUP
+    /// announces is wrong too often).
+    pub fn new(payload_type: u8, clock_rate: u32) -> Self {
         Self {
             payload_type,
             ssrc: None,
@@ -82,6 +90,8 @@ impl RtpReceiver {
             cycles: 0,
             held: BTreeMap::new(),
             stats: ReceiverStats::default(),
+            jitter: Jitter::new(clock_rate),
+            reported: ReceiverStats::default(),
         }
     }
 
@@ -90,14 +100,27 @@ impl RtpReceiver {
         self.stats
     }
 
-    /// The SSRC in use.
-    pub fn ssrc(&self) -> Option<u32> {
-        self.ssrc
+    /// How unevenly packets come now.
+    pub fn jitter(&self) -> &Jitter {
+        &self.jitter
     }
 
-    /// The extended highest sequence number, for receiver reports.
-    pub fn highest_seq(&self) -> u32 {
-        (self.cycles << 16) | u32::from(self.next_seq.unwrap_or(0).wrapping_sub(1))
+    /// What the sender is to be told, which covers the time since the report before; `None` until something came.
+    pub fn report(&mut self, reporter_ssrc: u32) -> Option<ReceiverReport> {
+        let ssrc = self.ssrc?;
+        let before = std::mem::replace(&mut self.reported, self.stats);
+        let lost = self.stats.lost - before.lost;
+        let expected = lost + self.stats.received - before.received;
+        // app. A.3; all of them lost is told as 255.
+        let fraction_lost = (lost * 256).checked_div(expected).unwrap_or(0);
+        Some(ReceiverReport {
+            reporter_ssrc,
+            ssrc,
+            fraction_lost: u8::try_from(fraction_lost).unwrap_or(u8::MAX),
+            lost: u32::try_from(self.stats.lost).unwrap_or(u32::MAX),
+            highest_seq: (self.cycles << 16) | u32::from(self.next_seq.unwrap_or(0).wrapping_sub(1)),
+            jitter: self.jitter.ticks(),
+        })
     }
 
     /// Takes one packet; hands every packet that is now in order to `out`.
@@ -110,6 +133,7 @@ impl RtpReceiver {
             self.stats.foreign += 1;
             return;
         }
+        self.jitter.handle(header.rtp_timestamp, now);
         packet.truncate(header.payload.end);
         packet.advance(header.payload.start);
         let rtp = ReceivedRtp {
@@ -148,6 +172,7 @@ impl RtpReceiver {
                 self.candidate = None;
                 self.next_seq = None;
                 self.held.clear();
+                self.jitter.start_anew();
             }
         }
         true
@@ -157,6 +182,7 @@ impl RtpReceiver {
     fn start_anew(&mut self, rtp: ReceivedRtp, out: &mut Vec<ReceivedRtp>) {
         self.held.clear();
         self.next_seq = None;
+        self.jitter.start_anew();
         // At least one packet is missing between two numberings, as far as anyone can know.
         self.stats.lost += 1;
         self.release(ReceivedRtp { lost_before: 1, ..rtp }, out);
@@ -168,6 +194,7 @@ impl RtpReceiver {
             self.cycles = self.cycles.wrapping_add(1) & 0xffff;
         }
         self.next_seq = Some(next);
+        self.stats.received += 1;
         out.push(rtp);
     }
 
@@ -250,7 +277,7 @@ mod tests {
 
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
     fn run(seqs: &[(u16, u32)], step_ms: u64) -> (Vec<(u16, u32)>, ReceiverStats) {
-        let mut receiver = RtpReceiver::new(96);
+        let mut receiver = RtpReceiver::new(96, 90_000);
         let (mut now, mut out) = (Instant::now(), Vec::new());
         for (seq, ssrc) in seqs {
             receiver.handle(packet(*seq, *ssrc), now, &mut out);
@@ -302,6 +329,40 @@ mod tests {
     fn numbering_that_starts_anew_is_followed_at_once() {
         let (out, _) = run(&of_one(&[40_000, 40_001, 5, 6]), 1);
         assert_eq!(out, [(40_000, 0), (40_001, 0), (5, 1), (6, 0)]);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn reports_tell_the_loss_since_the_one_before_and_the_jitter() {
+        let mut receiver = RtpReceiver::new(96, 90_000);
+        assert_eq!(receiver.report(1), None, "nobody to report on");
+        let (begin, mut out) = (Instant::now(), Vec::new());
+        // A packet each 33.3 ms by its timestamp, each 30 ms by the clock: D = 300 ticks.
+        let mut take = |receiver: &mut RtpReceiver, seq: u16| {
+            let at = begin + Duration::from_millis(u64::from(seq) * 30);
+            receiver.handle(packet(seq, 7), at, &mut out);
+        };
+        for seq in [1, 2] {
+            take(&mut receiver, seq);
+        }
+        // J = 300 / 16.
+        let expected = ReceiverReport {
+            reporter_ssrc: 1,
+            ssrc: 7,
+            fraction_lost: 0,
+            lost: 0,
+            highest_seq: 2,
+            jitter: 18,
+        };
+        assert_eq!(receiver.report(1), Some(expected));
+        // The gap is given up while the fifth packet behind it comes.
+        for seq in [4, 5, 6, 7, 8] {
+            take(&mut receiver, seq);
+        }
+        let report = receiver.report(1).unwrap();
+        assert_eq!((report.fraction_lost, report.lost, report.highest_seq), (42, 1, 8), "one of six lost");
+        let report = receiver.report(1).unwrap();
+        assert_eq!((report.fraction_lost, report.lost), (0, 1), "nothing came meanwhile");
     }
 
     #[test]

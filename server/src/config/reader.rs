@@ -38,19 +38,7 @@ impl<'a> Reader<'a> {
         default: T,
         parse: impl FnOnce(&str) -> Result<T, Expected>,
     ) -> T {
-        let Some(node) = self.find(key) else { return default };
-        let Some(text) = node.text() else {
-            self.wrong_shape(node, key, "a single value");
-            return default;
-        };
-        match parse(text) {
-            Ok(value) => value,
-            Err(expected) => {
-                let kind = FaultKind::BadValue { key: key.to_owned(), got: text.to_owned(), expected };
-                self.faults.add(&node.place, kind);
-                default
-            }
-        }
+        self.parsed(key, default, parse, |key, got, expected| FaultKind::BadValue { key, got, expected })
     }
 
     /// As [`Reader::value`], where what is written may hold a secret.
@@ -60,13 +48,24 @@ impl<'a> Reader<'a> {
         default: T,
         parse: impl FnOnce(&str) -> Result<T, Expected>,
     ) -> T {
+        self.parsed(key, default, parse, |key, _, expected| FaultKind::BadSecret { key, expected })
+    }
+
+    /// `fault` is made of the key, what is written there, and what would be right.
+    fn parsed<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, Expected>,
+        fault: fn(String, String, Expected) -> FaultKind,
+    ) -> T {
         let Some(node) = self.find(key) else { return default };
         let Some(text) = node.text() else {
             self.wrong_shape(node, key, "a single value");
             return default;
         };
         parse(text).unwrap_or_else(|expected| {
-            self.faults.add(&node.place, FaultKind::BadSecret { key: key.to_owned(), expected });
+            self.faults.add(&node.place, fault(key.to_owned(), text.to_owned(), expected));
             default
         })
     }

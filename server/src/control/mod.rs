@@ -39,9 +39,9 @@ use crate::reconciler::reloads::Reloads;
 use crate::registry::{PathEntry, Registry};
 use crate::stream::{IngestSnapshot, ReaderKind, SourceState, SourceStatus, Stream};
 use crate::telemetry::forward_metrics::ForwardMetrics;
-use crate::telemetry::metrics::{
-    HlsMuxerMetrics, MetricsSnapshot, MetricsSource, PathMetrics, Readiness, SourceMetrics,
-};
+use crate::telemetry::hls_metrics::HlsMuxerMetrics;
+use crate::telemetry::metrics::{MetricsSnapshot, MetricsSource};
+use crate::telemetry::path_metrics::{PathMetrics, Readiness, SourceMetrics};
 use crate::telemetry::process::ProcessMetrics;
 use crate::telemetry::recording_metrics::RecordingMetrics;
 use crate::telemetry::rtmp_metrics::RtmpMetrics;
@@ -212,6 +212,7 @@ impl Audience {
             lost_packets: ingest.counters.lost_packets,
             repaired_timestamps: ingest.counters.repaired_timestamps,
             discontinuities: ingest.counters.discontinuities,
+            jitter_seconds: jitter_seconds(&stream.state(), &ingest),
             clock_offset_seconds: ingest.clock_offset_us.map(seconds),
         }
     }
@@ -244,6 +245,7 @@ impl Audience {
             malformed_packets: ingest.counters.malformed_packets,
             oversized_units: ingest.counters.oversized_units,
             transcode_errors: ingest.transcode_errors,
+            jitter_seconds: jitter_seconds(&state, &ingest),
             clock_offset_seconds: ingest.clock_offset_us.map(seconds),
         };
         PathMetrics {
@@ -257,7 +259,9 @@ impl Audience {
                 ("hlsSession", count(ReaderKind::HlsSession)),
                 ("webRTCSession", count(ReaderKind::WebRtcSession)),
                 ("rtspSession", count(ReaderKind::RtspSession)),
+                ("rtspsSession", count(ReaderKind::RtspsSession)),
                 ("rtmpConn", count(ReaderKind::RtmpConn)),
+                ("rtmpsConn", count(ReaderKind::RtmpsConn)),
             ],
             inbound_bytes: stream.counters.inbound_bytes.load(Relaxed),
             outbound_bytes: self.outbound_bytes(stream),
@@ -378,10 +382,17 @@ fn session_metrics(session: &SessionRecord) -> WebRtcSessionMetrics {
         outbound_bytes: counters.outbound_bytes.load(Relaxed),
         state: session.state(),
         inbound_rtp_packets: counters.inbound_rtp_packets.load(Relaxed),
+        inbound_rtp_packets_lost: counters.inbound_rtp_packets_lost.load(Relaxed),
+        inbound_rtp_packets_jitter: counters.inbound_rtp_packets_jitter.load(Relaxed),
         inbound_rtcp_packets: counters.inbound_rtcp_packets.load(Relaxed),
         outbound_rtcp_packets: counters.outbound_rtcp_packets.load(Relaxed),
         outbound_rtp_packets: counters.outbound_rtp_packets.load(Relaxed),
         outbound_frames_discarded: counters.discarded_units.load(Relaxed),
+        retransmitted_packets: counters.retransmitted_packets.load(Relaxed),
+        key_frame_requests: counters.key_frame_requests.load(Relaxed),
+        restarts: counters.restarts.load(Relaxed),
+        inbox_overflows: counters.inbox_overflows.load(Relaxed),
+        send_errors: counters.send_errors.load(Relaxed),
     }
 }
 
@@ -391,6 +402,12 @@ fn ingest_of(stream: &Stream) -> IngestSnapshot {
 
 fn frames_in_error(ingest: &IngestSnapshot) -> u64 {
     ingest.counters.lost_units + ingest.counters.oversized_units + ingest.counters.malformed_packets
+}
+
+/// A source that sends nothing now has no jitter.
+fn jitter_seconds(state: &SourceState, ingest: &IngestSnapshot) -> Option<f64> {
+    let jitter_us = ingest.jitter_us.filter(|_| state.status == SourceStatus::Online)?;
+    i64::try_from(jitter_us).ok().map(seconds)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a clock offset fit a double for centuries")]

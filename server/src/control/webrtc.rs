@@ -67,6 +67,8 @@ fn session_of(session: &SessionRecord) -> WebRtcSession {
         counters: WebRtcCounters {
             inbound_bytes: total(&counters.inbound_bytes),
             inbound_rtp_packets: total(&counters.inbound_rtp_packets),
+            inbound_rtp_packets_lost: total(&counters.inbound_rtp_packets_lost),
+            inbound_rtp_packets_jitter: counters.inbound_rtp_packets_jitter.load(Relaxed).into(),
             inbound_rtcp_packets: total(&counters.inbound_rtcp_packets),
             outbound_bytes: total(&counters.outbound_bytes),
             outbound_rtp_packets: total(&counters.outbound_rtp_packets),

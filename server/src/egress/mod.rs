@@ -1,5 +1,6 @@
 //! Egress: moves to viewers what media-core decides.
 
+mod door;
 pub(crate) mod forward;
 pub(crate) mod hls;
 mod outbox;

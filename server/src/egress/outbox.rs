@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
@@ -59,8 +59,31 @@ impl Outbox {
         self.blocked_since
     }
 
-    /// Writes what the socket takes; says how many bytes that were. Pending with nothing written when it takes none.
-    pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
+    /// Writes all that the socket takes; says how many bytes that were. Pending when nothing was to be written or taken.
+    pub(crate) fn poll_write_all<S: AsyncWrite + Unpin>(
+        &mut self,
+        socket: &mut S,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut total = 0;
+        while !self.is_empty() {
+            match self.poll_write(socket, now, cx) {
+                Poll::Ready(written) => total += written?,
+                Poll::Pending => break,
+            }
+        }
+        // Also registers for what an encrypting socket has not sent yet.
+        if self.is_empty()
+            && let Poll::Ready(Err(error)) = Pin::new(socket).poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        if total > 0 { Poll::Ready(Ok(total)) } else { Poll::Pending }
+    }
+
+    /// Writes what the socket takes at once. Pending with nothing written when it takes none.
+    fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         socket: &mut S,
         now: Instant,
@@ -84,15 +107,6 @@ impl Outbox {
         self.blocked_since = None;
         self.taken(written);
         Poll::Ready(Ok(written))
-    }
-
-    /// Sees to it that what an encrypting socket holds back goes out.
-    pub(crate) fn poll_flush<S: AsyncWrite + Unpin>(
-        &mut self,
-        socket: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        Poll::Ready(ready!(Pin::new(socket).poll_flush(cx)))
     }
 
     fn taken(&mut self, mut bytes: usize) {
@@ -127,7 +141,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let mut out = Vec::new();
         while !outbox.is_empty() {
-            if outbox.poll_write(&mut socket, now, &mut cx).is_pending() {
+            if outbox.poll_write_all(&mut socket, now, &mut cx).is_pending() {
                 assert_eq!(outbox.blocked_since(), Some(now));
                 assert_eq!(outbox.packets(), 3, "the first piece is gone");
                 client.read_buf(&mut out).await.unwrap();

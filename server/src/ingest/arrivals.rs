@@ -44,6 +44,7 @@ pub(super) struct Arrivals<'a> {
     units_seen: u64,
     is_online: bool,
     report_at: Instant,
+    jitter_us: Option<u64>,
 }
 
 impl<'a> Arrivals<'a> {
@@ -63,6 +64,7 @@ impl<'a> Arrivals<'a> {
             units_seen,
             is_online: false,
             report_at,
+            jitter_us: None,
         }
     }
 
@@ -99,7 +101,10 @@ impl<'a> Arrivals<'a> {
         let tracks: Vec<_> = setups.iter().map(|setup| &setup.encoding).collect();
         info!(?tracks, "source has told its tracks");
         let started = self.output.admit(setups).and_then(|()| self.ingest.start(setups, clock::now()));
-        started.map(drop).map_err(|error| SessionError::Tracks(error.to_string()))
+        started.map_err(|error| SessionError::Tracks(error.to_string()))?;
+        // The jitter of the session before is nobody's.
+        self.output.report(self.ingest, self.jitter_us);
+        Ok(())
     }
 
     /// Bytes came from the source.
@@ -128,6 +133,11 @@ impl<'a> Arrivals<'a> {
     /// Takes a packet of a track of RTP.
     pub(super) fn packet(&mut self, tracks: &mut RtpTracks, of: (usize, MediaKind), packet: Bytes) {
         tracks.handle(self.ingest, of, packet);
+    }
+
+    /// Notes how unevenly packets come, to be shown by the next [`Arrivals::check`].
+    pub(super) fn note_jitter(&mut self, jitter_us: Option<u64>) {
+        self.jitter_us = jitter_us;
     }
 
     /// Takes the times of a sender report of a track.
@@ -166,7 +176,7 @@ impl<'a> Arrivals<'a> {
     pub(super) fn check(&mut self, now: Instant) -> Result<(), SessionError> {
         if now >= self.report_at {
             self.report_at = now + REPORT_INTERVAL;
-            self.output.report(self.ingest);
+            self.output.report(self.ingest, self.jitter_us);
         }
         match self.alive_at {
             None if now >= self.connect_deadline => Err(self.connect_timeout()),

@@ -24,7 +24,7 @@ mod output;
 pub(crate) mod publish;
 mod read_buffer;
 pub(crate) mod rtmp;
-mod rtp_tracks;
+pub(crate) mod rtp_tracks;
 mod session;
 pub(crate) mod slate;
 mod supervisor;

@@ -91,12 +91,13 @@ impl Output {
         units
     }
 
-    /// Shows ingest's counters to the metrics.
-    pub(super) fn report(&self, ingest: &Ingest) {
+    /// Shows ingest's counters and the jitter of what comes as RTP to the metrics.
+    pub(super) fn report(&self, ingest: &Ingest, jitter_us: Option<u64>) {
         let snapshot = IngestSnapshot {
             counters: ingest.counters(),
             transcode_errors: self.transcode_errors,
             clock_offset_us: ingest.camera_clock_offset_us(),
+            jitter_us,
         };
         *self.stream.ingest.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }

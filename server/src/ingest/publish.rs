@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use media_core::gate::{Action, CameraGrant};
 use media_core::ingest::{SetupError, TrackSetup};
-use media_core::rtsp::{MediaKind, ReceiverReport, RtpReceiver, SdpMedia};
+use media_core::rtsp::{MediaKind, SdpMedia};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::intake::{Intake, Machine, whole_unit};
-use super::rtp_tracks::RtpTracks;
-use super::session::{REPORTER_SSRC, track_setup};
+use super::rtp_tracks::{Received, RtpTracks};
+use super::session::track_setup;
 use crate::config::resolved::Replacing;
 use crate::events::Origin;
 use crate::runtime::clock;
@@ -110,7 +110,8 @@ impl PublishPoint {
         // Nobody is ended for one who can't take his place.
         self.intake.admit(&setups).inspect_err(|error| tell_refused(self.intake.stream(), error))?;
         let mut publication = self.claim(grant, origin, ended).await?;
-        publication.tracks = RtpTracks::new(medias.iter().map(|media| media.payload_type));
+        publication.tracks =
+            RtpTracks::new(medias.iter().map(|media| (media.payload_type, media.clock_rate)));
         publication.start(&setups)?;
         Ok(publication)
     }
@@ -164,6 +165,15 @@ fn tell_refused(stream: &Stream, error: &SetupError) {
     warn!(path = %stream.name(), %error, "publisher's tracks can't be used");
 }
 
+/// Whether a report is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// It is.
+    Now,
+    /// Not yet.
+    Later,
+}
+
 /// A publication under way; it ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Publication {
@@ -174,15 +184,6 @@ pub(crate) struct Publication {
     report_at: Instant,
 }
 
-/// What a publisher's packets came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Received {
-    /// Packets that never came, since the start.
-    pub(crate) lost: u64,
-    /// Packets that could not be read, since the start.
-    pub(crate) in_error: u64,
-}
-
 impl Publication {
     /// These are the tracks from now on; what comes is a connection of its own, with a discontinuity before it.
     ///
@@ -190,6 +191,9 @@ impl Publication {
     /// [`PublishError::Tracks`].
     pub(crate) fn start(&mut self, setups: &[TrackSetup]) -> Result<(), PublishError> {
         self.machine.start(setups).inspect_err(|error| tell_refused(&self.stream, error))?;
+        let Machine { ingest, output } = &mut *self.machine;
+        // The jitter of the one before is nobody's.
+        output.report(ingest, None);
         if !self.is_online {
             self.stream.set_state(SourceStatus::Connecting, "", clock::wall_now());
         }
@@ -237,33 +241,25 @@ impl Publication {
         self.is_online
     }
 
-    /// Receiver reports by track, when they are due (RFC 3550 s6.2).
-    pub(crate) fn reports(&mut self, now: Instant) -> Vec<(usize, Bytes)> {
+    /// Shows the counters to the metrics, where that is due; then the publisher is to be reported to as well.
+    pub(crate) fn report(&mut self, now: Instant) -> Due {
         if now < self.report_at {
-            return Vec::new();
+            return Due::Later;
         }
         self.report_at = now + REPORT_INTERVAL;
         let Machine { ingest, output } = &mut *self.machine;
-        output.report(ingest);
-        let receivers = self.tracks.receivers().iter().enumerate();
-        let reports = receivers.filter_map(|(track, receiver)| {
-            let report = ReceiverReport {
-                reporter_ssrc: REPORTER_SSRC,
-                ssrc: receiver.ssrc()?,
-                lost: u32::try_from(receiver.stats().lost).unwrap_or(u32::MAX),
-                highest_seq: receiver.highest_seq(),
-                jitter: 0,
-            };
-            Some((track, report.to_bytes()))
-        });
-        reports.collect()
+        output.report(ingest, self.tracks.received().jitter_us);
+        Due::Now
+    }
+
+    /// Receiver reports by track (RFC 3550 s6.2).
+    pub(crate) fn receiver_reports(&mut self) -> Vec<(usize, Bytes)> {
+        self.tracks.reports()
     }
 
     /// What came so far.
     pub(crate) fn received(&self) -> Received {
-        self.tracks.receivers().iter().map(RtpReceiver::stats).fold(Received::default(), |sum, stats| {
-            Received { lost: sum.lost + stats.lost, in_error: sum.in_error + stats.malformed }
-        })
+        self.tracks.received()
     }
 }
 

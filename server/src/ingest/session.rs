@@ -21,7 +21,7 @@ use media_core::rtmp::{ClientError as RtmpClientError, IncomingError};
 use media_core::rtp::RtpPacket;
 use media_core::rtsp::{
     Client, ClientConfig, ClientError, Credentials, Event, LowerTransport, MediaKind, ReceivedRtp,
-    ReceiverReport, RtpReceiver, SdpMedia, TransportReply, parse_sender_report,
+    RtpReceiver, SdpMedia, TransportReply, parse_sender_report,
 };
 use media_core::time::WallTime;
 use tokio::io::AsyncWriteExt;
@@ -33,6 +33,7 @@ use super::connect::{self, ConnectError, Connected};
 use super::hls::HlsError;
 use super::output::Output;
 use super::read_buffer::ReadBuffer;
+use super::rtp_tracks::{REPORTER_SSRC, Received};
 use super::udp::UdpPair;
 use super::whep::WhepError;
 use crate::config::resolved::RtspSource;
@@ -44,9 +45,6 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// With `automatic`, how long UDP may stay silent after PLAY before TCP is tried.
 const UDP_SILENCE_MAX: Duration = Duration::from_secs(3);
-
-/// Our SSRC in receiver reports; one per RTP session is enough for it to be unlike the camera's.
-pub(super) const REPORTER_SSRC: u32 = 0x4754_5631;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,7 +352,8 @@ impl<'a> Session<'a> {
         }
         if self.next_report.is_some_and(|at| now >= at) {
             self.next_report = Some(now + REPORT_INTERVAL);
-            self.context.output.report(self.context.ingest);
+            let received = Received::of(self.tracks.iter().map(|track| &track.receiver));
+            self.context.output.report(self.context.ingest, received.jitter_us);
             self.send_receiver_reports().await;
         }
         Ok(())
@@ -393,6 +392,8 @@ impl<'a> Session<'a> {
         let SessionContext { ingest, output, .. } = &mut self.context;
         let started = output.admit(&setups).and_then(|()| ingest.start(&setups, clock::now()));
         started.map_err(|err| SessionError::Tracks(err.to_string()))?;
+        // The jitter of the session before is nobody's.
+        self.context.output.report(self.context.ingest, None);
         for (index, media) in chosen.into_iter().enumerate() {
             let udp = match self.transport {
                 TryTransport::Tcp => None,
@@ -405,7 +406,7 @@ impl<'a> Session<'a> {
                 None => LowerTransport::Tcp { channel: u8::try_from(index * 2).unwrap_or(u8::MAX) },
             };
             self.client.setup(index, media, lower, clock::now())?;
-            let receiver = RtpReceiver::new(media.payload_type);
+            let receiver = RtpReceiver::new(media.payload_type, media.clock_rate);
             self.tracks.push(Track { media: media.clone(), receiver, udp, reply: TransportReply::default() });
         }
         Ok(())
@@ -460,15 +461,8 @@ impl<'a> Session<'a> {
     }
 
     async fn send_receiver_reports(&mut self) {
-        for (index, track) in self.tracks.iter().enumerate() {
-            let Some(ssrc) = track.receiver.ssrc() else { continue };
-            let report = ReceiverReport {
-                reporter_ssrc: REPORTER_SSRC,
-                ssrc,
-                lost: u32::try_from(track.receiver.stats().lost).unwrap_or(u32::MAX),
-                highest_seq: track.receiver.highest_seq(),
-                jitter: 0,
-            };
+        for (index, track) in self.tracks.iter_mut().enumerate() {
+            let Some(report) = track.receiver.report(REPORTER_SSRC) else { continue };
             let packet = report.to_bytes();
             match &track.udp {
                 Some(udp) => udp.send_rtcp(&track.reply, &packet).await,

@@ -85,8 +85,12 @@ pub(crate) enum ReaderKind {
     WebRtcSession,
     /// One RTSP reader.
     RtspSession,
+    /// One RTSP reader over TLS.
+    RtspsSession,
     /// One RTMP reader.
     RtmpConn,
+    /// One RTMP reader over TLS.
+    RtmpsConn,
     /// Waits for an on-demand source to start; not shown as a reader.
     Waiting,
     /// Is about to publish; no reader either.
@@ -171,6 +175,8 @@ pub(crate) struct IngestSnapshot {
     pub(crate) transcode_errors: u64,
     /// The camera's clock minus ours in microseconds, from sender reports.
     pub(crate) clock_offset_us: Option<i64>,
+    /// Jitter of what comes as RTP, of the track that does worst; `None` until it was measured.
+    pub(crate) jitter_us: Option<u64>,
 }
 
 impl Stream {

@@ -1,6 +1,6 @@
 //! Access metrics: who was refused and slowed.
 
-use super::metrics::{Column, Empty, counter, gauge, whole, write_columns};
+use super::columns::{Column, Empty, counter, gauge, whole, write_columns};
 use super::metrics_text::Text;
 use crate::access::AccessSnapshot;
 

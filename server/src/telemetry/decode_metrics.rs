@@ -1,6 +1,6 @@
 //! Decode metrics: pictures made for snapshots and thumbnails, by purpose.
 
-use super::metrics::{Column, Empty, counter, gauge, whole, write_columns};
+use super::columns::{Column, Empty, counter, gauge, whole, write_columns};
 use super::metrics_text::{Number, Text};
 use crate::decode::pool::{PoolFigures, PurposeFigures};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::metrics::{Column, Empty, counter, gauge, whole, write_columns};
+use super::columns::{Column, Empty, counter, gauge, whole, write_columns};
 use super::metrics_text::Text;
 use crate::egress::forward::ForwardRecord;
 

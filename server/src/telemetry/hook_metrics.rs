@@ -1,6 +1,6 @@
 //! Hook metrics: commands that run on events, and webhooks.
 
-use super::metrics::{Column, Empty, counter, gauge, whole, write_columns};
+use super::columns::{Column, Empty, counter, gauge, whole, write_columns};
 use super::metrics_text::Text;
 
 /// Commands since the start.

@@ -8,7 +8,7 @@ use storage::{
     StorageFigures,
 };
 
-use super::metrics::{Column, Empty, counter, gauge, whole, write_columns};
+use super::columns::{Column, Empty, counter, gauge, whole, write_columns};
 use super::metrics_text::{Number, Text};
 use crate::egress::recorder::RecorderSnapshot;
 

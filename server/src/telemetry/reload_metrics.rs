@@ -1,6 +1,6 @@
 //! Reload metrics: whether the configuration that was written is the one in force.
 
-use super::metrics::{Column, Empty, counter, gauge, whole, write_columns};
+use super::columns::{Column, Empty, counter, gauge, whole, write_columns};
 use super::metrics_text::Text;
 
 /// Changes of the configuration since the start.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::metrics::{Column, Empty, counter, gauge, whole, write_columns};
+use super::columns::{Column, Empty, counter, gauge, whole, write_columns};
 use super::metrics_text::{Number, Text};
 use crate::egress::rtsp::stats::{ConnRecord, Encryption, SessionRecord};
 
@@ -93,6 +93,10 @@ fn total(counter: &AtomicU64) -> Option<Number> {
     whole(counter.load(Relaxed))
 }
 
+fn jitter(session: &Session) -> Option<Number> {
+    whole(session.of.counters.inbound_rtp_packets_jitter.load(Relaxed).into())
+}
+
 const OURS: &[Column<RtspMetrics>] = &[
     counter("gtvision_rtsp_readers_cut_total", "RTSP readers cut since they were too slow.", |r| {
         whole(r.cut.0)
@@ -139,12 +143,17 @@ macro_rules! sessions {
                 "RTP packets not understood.",
                 inbound_rtp_packets_in_error
             ),
-            gauge(concat!($prefix, "_sessions_inbound_rtp_packets_jitter"), "Not measured.", |_| whole(0)),
+            gauge(
+                concat!($prefix, "_sessions_inbound_rtp_packets_jitter"),
+                "Jitter of RTP packets received, in ticks of their clock.",
+                |s: &Session| jitter(s),
+            ),
             sessions!($prefix, "inbound_rtcp_packets", "RTCP packets received.", inbound_rtcp_packets),
-            counter(
-                concat!($prefix, "_sessions_inbound_rtcp_packets_in_error"),
+            sessions!(
+                $prefix,
+                "inbound_rtcp_packets_in_error",
                 "RTCP packets not understood.",
-                |_| whole(0),
+                inbound_rtcp_packets_in_error
             ),
             sessions!($prefix, "outbound_bytes", "Bytes sent.", outbound_bytes),
             sessions!($prefix, "outbound_rtp_packets", "RTP packets sent.", outbound_rtp_packets),
@@ -187,7 +196,11 @@ macro_rules! sessions {
                 "Older name of inbound_rtp_packets_in_error.",
                 inbound_rtp_packets_in_error
             ),
-            gauge(concat!($prefix, "_sessions_rtp_packets_jitter"), "Not measured.", |_| whole(0)),
+            gauge(
+                concat!($prefix, "_sessions_rtp_packets_jitter"),
+                "Older name of inbound_rtp_packets_jitter.",
+                |s: &Session| jitter(s),
+            ),
             sessions!(
                 $prefix,
                 "rtcp_packets_received",
@@ -200,10 +213,11 @@ macro_rules! sessions {
                 "Older name of outbound_rtcp_packets.",
                 outbound_rtcp_packets
             ),
-            counter(
-                concat!($prefix, "_sessions_rtcp_packets_in_error"),
-                "RTCP packets not understood.",
-                |_| whole(0),
+            sessions!(
+                $prefix,
+                "rtcp_packets_in_error",
+                "Older name of inbound_rtcp_packets_in_error.",
+                inbound_rtcp_packets_in_error
             ),
         ]
     };

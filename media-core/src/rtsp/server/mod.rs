@@ -24,32 +24,30 @@
 //! Spec: RFC 2326. Deviations: a TCP reader that takes its media counts as alive ([`ServerConnection::note_alive`]):
 //! cheap players send no keep-alives, and one that is gone takes nothing.
 
+mod check;
+mod exchange;
 mod request;
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rtsp_types::headers::{self, HeaderName};
-use rtsp_types::{Method, Request, Response, ResponseBuilder, StatusCode, Version};
+use rtsp_types::{Request, Response, ResponseBuilder, StatusCode, Version};
 use url::Url;
 
+use self::check::Checked;
+pub use self::exchange::{Refusal, RtpInfo, ServerTransport, SetUpTrack, SetupRequest, Signature};
 pub use self::request::{Mode, TRANSPORT_OFFERS_MAX, Target, TransportOffer, track_control};
 use super::client::MediaKind;
 use super::framing::{Frame, Framer, FramingError};
-use super::sdp::{self, SdpMedia};
-use crate::track::TRACKS_MAX;
+use super::sdp::SdpMedia;
 
 /// A session that is not heard of for so long ends (RFC 2326 s12.37's default, and what is announced).
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest CSeq taken, in bytes; a request with a longer one is answered 400 without it.
 pub const CSEQ_BYTES_MAX: usize = 32;
-
-/// What is answered to OPTIONS.
-const PUBLIC: &str =
-    "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, ANNOUNCE, RECORD, GET_PARAMETER, SET_PARAMETER";
 
 /// What the dialogue needs to know.
 #[derive(Clone, Debug)]
@@ -96,134 +94,6 @@ pub enum Event {
     },
 }
 
-/// A SETUP that is in order so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetupRequest {
-    /// The presentation, and the track unless the URL is the presentation's own.
-    pub target: Target,
-    /// The URL as it was written, without credentials: what a publisher's own SDP calls the track.
-    pub url: String,
-    /// What may be chosen from; never empty.
-    pub offers: Vec<TransportOffer>,
-    /// To take media or to send it.
-    pub mode: Mode,
-}
-
-/// How a track travels, as chosen by the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerTransport {
-    /// In the connection.
-    Tcp {
-        /// Channel of RTP.
-        rtp_channel: u8,
-        /// Channel of RTCP.
-        rtcp_channel: u8,
-    },
-    /// Datagrams.
-    Udp {
-        /// The client's ports of RTP and RTCP.
-        client_ports: (u16, u16),
-        /// Ours.
-        server_ports: (u16, u16),
-    },
-    /// Datagrams to a group.
-    Multicast {
-        /// Its address.
-        destination: Ipv4Addr,
-        /// Its ports of RTP and RTCP.
-        ports: (u16, u16),
-        /// Routers that they may pass.
-        ttl: u8,
-    },
-}
-
-impl ServerTransport {
-    fn header(self, ssrc: Option<u32>, mode: Mode) -> String {
-        let mut text = match self {
-            Self::Tcp { rtp_channel, rtcp_channel } => {
-                format!("RTP/AVP/TCP;unicast;interleaved={rtp_channel}-{rtcp_channel}")
-            }
-            Self::Udp { client_ports: (rtp, rtcp), server_ports: (our_rtp, our_rtcp) } => {
-                format!("RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={our_rtp}-{our_rtcp}")
-            }
-            Self::Multicast { destination, ports: (rtp, rtcp), ttl } => {
-                format!("RTP/AVP;multicast;destination={destination};port={rtp}-{rtcp};ttl={ttl}")
-            }
-        };
-        if let Some(ssrc) = ssrc {
-            text += &format!(";ssrc={ssrc:08X}");
-        }
-        if mode == Mode::Record {
-            text += ";mode=record";
-        }
-        text
-    }
-}
-
-/// A track that the driver takes into the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetUpTrack {
-    /// Which.
-    pub track: usize,
-    /// How it travels.
-    pub transport: ServerTransport,
-    /// Its synchronization source, where it is ours.
-    pub ssrc: Option<u32>,
-}
-
-/// Where a track's packets begin after PLAY (RFC 2326 s12.33).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RtpInfo {
-    /// Which track.
-    pub track: usize,
-    /// The sequence number of its first packet.
-    pub seq: u16,
-    /// Its RTP time at the beginning; the same instant for all tracks.
-    pub rtp_timestamp: u32,
-}
-
-/// Why the driver refuses a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Makes no sense: 400.
-    BadRequest,
-    /// The gate says no: 401.
-    Unauthorized {
-        /// What the client may answer, one a header; none when it has answered wrongly.
-        challenges: Vec<String>,
-    },
-    /// No such path or track, or no stream on it: 404.
-    NotFound,
-    /// To be asked for elsewhere: 302.
-    Elsewhere {
-        /// The URL of that.
-        location: String,
-    },
-    /// Not with this path: 405.
-    MethodNotAllowed,
-    /// A track must be named, the presentation has several: 459.
-    AggregateNotAllowed,
-    /// None of the transports offered: 461.
-    UnsupportedTransport,
-    /// The server can't now: 503.
-    Unavailable,
-}
-
-impl Refusal {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::BadRequest => StatusCode::BadRequest,
-            Self::Unauthorized { .. } => StatusCode::Unauthorized,
-            Self::NotFound => StatusCode::NotFound,
-            Self::MethodNotAllowed => StatusCode::MethodNotAllowed,
-            Self::Elsewhere { .. } => StatusCode::Found,
-            Self::AggregateNotAllowed => StatusCode::AggregateOperationNotAllowed,
-            Self::UnsupportedTransport => StatusCode::UnsupportedTransport,
-            Self::Unavailable => StatusCode::ServiceUnavailable,
-        }
-    }
-}
-
 /// Why the dialogue is over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
@@ -266,17 +136,6 @@ struct Pending {
     url: String,
     purpose: Purpose,
     signature: Signature,
-}
-
-/// What a request shows of its sender, and what that is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signature {
-    /// Its method.
-    pub method: &'static str,
-    /// Its URL.
-    pub url: Url,
-    /// Its Authorization header.
-    pub authorization: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -573,131 +432,6 @@ impl ServerConnection {
         }
     }
 
-    fn check(&self, request: &Request<Vec<u8>>) -> Result<Checked, StatusCode> {
-        if request.version() != Version::V1_0 {
-            return Err(StatusCode::RTSPVersionNotSupported);
-        }
-        // correctness: R1 (RFC 2326 s12.32: an option that we do not know must be refused)
-        if header(request, &headers::REQUIRE).is_some() {
-            return Err(StatusCode::OptionNotSupported);
-        }
-        let session = self.check_session(request)?;
-        let ok = || with_phrase(StatusCode::Ok);
-        match request.method() {
-            Method::Options => Ok(Checked::Answered(ok().header(headers::PUBLIC, PUBLIC))),
-            // Asked for no parameter they are keep-alives; of parameters we have none.
-            Method::GetParameter | Method::SetParameter => match request.body().is_empty() {
-                true => Ok(Checked::Answered(ok())),
-                false => Err(StatusCode::ParameterNotUnderstood),
-            },
-            Method::Describe => Ok(Checked::Asks(Purpose::Describe, Event::Describe(target(request)?))),
-            Method::Setup => self.check_setup(request),
-            Method::Play => {
-                let session = session.ok_or(StatusCode::SessionNotFound)?;
-                check_aggregate(session, &target(request)?)?;
-                match (session.mode, session.state) {
-                    (Mode::Play, State::Ready) => Ok(Checked::Asks(Purpose::Play, Event::Play)),
-                    // Again while playing: nothing new (RFC 2326 s10.5 queues ranges, live has none).
-                    (Mode::Play, State::Playing) => Ok(Checked::Answered(ok())),
-                    _ => Err(StatusCode::MethodNotValidInThisState),
-                }
-            }
-            Method::Pause => {
-                let session = session.ok_or(StatusCode::SessionNotFound)?;
-                match (session.mode, session.state) {
-                    (Mode::Play, State::Playing) => Ok(Checked::Asks(Purpose::Pause, Event::Pause)),
-                    (Mode::Play, State::Ready) => Ok(Checked::Answered(ok())),
-                    _ => Err(StatusCode::MethodNotValidInThisState),
-                }
-            }
-            Method::Teardown => {
-                session.ok_or(StatusCode::SessionNotFound)?;
-                Ok(Checked::Teardown)
-            }
-            Method::Announce => self.check_announce(request),
-            Method::Record => {
-                let session = session.ok_or(StatusCode::SessionNotFound)?;
-                match (session.mode, session.state) {
-                    (Mode::Record, State::Ready) => Ok(Checked::Asks(Purpose::Record, Event::Record)),
-                    _ => Err(StatusCode::MethodNotValidInThisState),
-                }
-            }
-            _ => Err(StatusCode::NotImplemented),
-        }
-    }
-
-    /// The session that a request names; one that names another is told so (correctness: R1, S4).
-    fn check_session(&self, request: &Request<Vec<u8>>) -> Result<Option<&Session>, StatusCode> {
-        let named = header(request, &headers::SESSION).map(|id| id.split(';').next().unwrap_or_default());
-        match named {
-            None => Ok(None),
-            Some(id) if id.trim() == self.config.session_id => {
-                self.session.as_ref().map(Some).ok_or(StatusCode::SessionNotFound)
-            }
-            Some(_) => Err(StatusCode::SessionNotFound),
-        }
-    }
-
-    fn check_setup(&self, request: &Request<Vec<u8>>) -> Result<Checked, StatusCode> {
-        let target = target(request)?;
-        let transport = header(request, &headers::TRANSPORT).ok_or(StatusCode::BadRequest)?;
-        let (mut offers, mode) = request::offers(transport);
-        match (&self.session, &self.announced) {
-            (Some(session), _) => {
-                let is_more = session.state == State::Ready
-                    && session.mode == mode
-                    && session.tracks.len() < TRACKS_MAX
-                    && header(request, &headers::SESSION).is_some();
-                // Without the session's id it asks for a second session, of which a connection has none.
-                if !is_more || session.tracks.iter().any(|known| Some(known.track) == target.track) {
-                    return Err(StatusCode::MethodNotValidInThisState);
-                }
-                if !belongs(&target, &session.target, mode) {
-                    return Err(StatusCode::AggregateOperationNotAllowed);
-                }
-                // All tracks travel as the first one does.
-                let first = session.tracks.first().map(|track| track.transport);
-                offers.retain(|offer| {
-                    matches!(
-                        (offer, first),
-                        (TransportOffer::Tcp { .. }, Some(ServerTransport::Tcp { .. }))
-                            | (TransportOffer::Udp { .. }, Some(ServerTransport::Udp { .. }))
-                            | (TransportOffer::Multicast, Some(ServerTransport::Multicast { .. }))
-                    )
-                });
-            }
-            (None, Some(announced)) => {
-                if mode != Mode::Record || !belongs(&target, announced, mode) {
-                    return Err(StatusCode::MethodNotValidInThisState);
-                }
-            }
-            (None, None) if mode == Mode::Record => return Err(StatusCode::MethodNotValidInThisState),
-            (None, None) => {}
-        }
-        if offers.is_empty() {
-            return Err(StatusCode::UnsupportedTransport);
-        }
-        let url = request.request_uri().map(without_credentials).unwrap_or_default();
-        let purpose = Purpose::Setup { target: target.clone(), mode };
-        Ok(Checked::Asks(purpose, Event::Setup(SetupRequest { target, url, offers, mode })))
-    }
-
-    fn check_announce(&self, request: &Request<Vec<u8>>) -> Result<Checked, StatusCode> {
-        if self.session.is_some() || self.announced.is_some() {
-            return Err(StatusCode::MethodNotValidInThisState);
-        }
-        let is_sdp = header(request, &headers::CONTENT_TYPE)
-            .is_some_and(|kind| kind.trim().to_ascii_lowercase().starts_with("application/sdp"));
-        if !is_sdp {
-            return Err(StatusCode::UnsupportedMediaType);
-        }
-        let target = target(request)?;
-        let url = request.request_uri().map(without_credentials).unwrap_or_default();
-        let medias = sdp::parse(request.body(), &url).map_err(|_| StatusCode::BadRequest)?;
-        let purpose = Purpose::Announce { target: target.clone() };
-        Ok(Checked::Asks(purpose, Event::Announce { target, medias }))
-    }
-
     fn refuse_with(&mut self, cseq: &str, status: StatusCode) {
         let response = self.response(cseq, status).build(Vec::new());
         self.send(&response);
@@ -723,13 +457,6 @@ impl ServerConnection {
     }
 }
 
-/// What came of checking a request.
-enum Checked {
-    Answered(ResponseBuilder),
-    Teardown,
-    Asks(Purpose, Event),
-}
-
 /// Cheap players compare the whole status line: `200 OK`, in RFC 2326's letters.
 fn with_phrase(status: StatusCode) -> ResponseBuilder {
     let response = Response::builder(Version::V1_0, status);
@@ -746,30 +473,6 @@ fn response_with(response: ResponseBuilder, cseq: &str, server: &str) -> Respons
 
 fn header<'a>(request: &'a Request<Vec<u8>>, name: &HeaderName) -> Option<&'a str> {
     request.header(name).map(|value| value.as_str())
-}
-
-fn target(request: &Request<Vec<u8>>) -> Result<Target, StatusCode> {
-    request.request_uri().map(Target::of).ok_or(StatusCode::BadRequest)
-}
-
-/// Whether a track's URL is of a presentation. A publisher names its tracks itself, below its own URL.
-fn belongs(track: &Target, presentation: &Target, mode: Mode) -> bool {
-    let is_below = || {
-        let rest = track.path.strip_prefix(&presentation.path);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    track.is_same_presentation(presentation) || (mode == Mode::Record && is_below())
-}
-
-/// PLAY is for all tracks at once: on the URL of one of several it is refused (RFC 2326 s11.3.10, 460).
-fn check_aggregate(session: &Session, target: &Target) -> Result<(), StatusCode> {
-    if !session.target.is_same_presentation(target) {
-        return Err(StatusCode::SessionNotFound);
-    }
-    match target.track {
-        Some(_) if session.tracks.len() > 1 => Err(StatusCode::OnlyAggregateOperationAllowed),
-        _ => Ok(()),
-    }
 }
 
 fn without_credentials(url: &Url) -> String {

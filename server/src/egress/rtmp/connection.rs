@@ -35,7 +35,6 @@ use crate::egress::outbox::Outbox;
 use crate::egress::rtsp::stats::Role;
 use crate::events::{self, Origin};
 use crate::runtime::clock;
-use crate::stream::ReaderKind;
 
 /// Room for reading: a publisher's pictures come many packets at once.
 const READ_BYTES: usize = 64 << 10;
@@ -208,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if kicked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woken::Kicked);
             }
-            if let Poll::Ready(written) = self.poll_write(now, cx) {
+            if let Poll::Ready(written) = self.out.poll_write_all(&mut self.socket, now, cx) {
                 return Poll::Ready(Woken::Written(written));
             }
             if let Poll::Ready(read) = self.poll_read(cx) {
@@ -222,25 +221,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             alarm.as_mut().poll(cx).map(|()| Woken::Timer)
         })
         .await
-    }
-
-    /// Writes all that the socket takes; pending when nothing was to be written or taken.
-    fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut total = 0;
-        while !self.out.is_empty() {
-            match self.out.poll_write(&mut self.socket, now, cx) {
-                Poll::Ready(Ok(written)) => total += written,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-        }
-        if self.out.is_empty() {
-            // Also registers for what an encrypting socket has not sent yet.
-            if let Poll::Ready(Err(error)) = self.out.poll_flush(&mut self.socket, cx) {
-                return Poll::Ready(Err(error));
-            }
-        }
-        if total > 0 { Poll::Ready(Ok(total)) } else { Poll::Pending }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -341,7 +321,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !stream.format().is_some_and(|format| is_carried(&format)) {
             return Err(Refusal::NotFound);
         }
-        let subscribed = stream.subscribe(&grant, JoinAt::NewestRandomAccess, ReaderKind::RtmpConn);
+        let kind = self.record.reader_kind();
+        let subscribed = stream.subscribe(&grant, JoinAt::NewestRandomAccess, kind);
         let mut subscription = subscribed.map_err(|error| {
             debug!(%error, "reader refused");
             Refusal::NotFound

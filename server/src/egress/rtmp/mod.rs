@@ -1,12 +1,12 @@
 //! RTMP: serves players and takes encoders, plain and over TLS.
 //!
 //! ```text
-//!  listener ─► connection (one task) ─┬─ publisher ─► ingest::publish
-//!                                     └─ reader ◄── ring; its queue is handles of shared bytes
+//!  door ──► connection (one task) ─┬─ publisher ─► ingest::publish
+//!                                  └─ reader ◄── ring; its queue is handles of shared bytes
 //! ```
 //!
 //! What is said when is decided by media_core::rtmp, what a reader is sent by media_core::egress::rtmp.
-//! Limits: [`CONNECTIONS_MAX`], [`TLS_TIMEOUT`], `readTimeout`, `writeTimeout`, `writeQueueSize`.
+//! Limits: the door's, `readTimeout`, `writeTimeout`, `writeQueueSize`.
 
 mod connection;
 pub(crate) mod forward;
@@ -15,21 +15,17 @@ mod reader;
 pub(crate) mod stats;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use media_core::path_name::PathName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
-use tracing::{debug, debug_span, info, info_span, warn};
+use tracing::{Span, debug_span};
 use uuid::Uuid;
 
 use self::connection::Connection;
 use self::stats::ConnRecord;
+use super::door::{self, Caller, Host};
 use super::rtsp::stats::Encryption;
 use crate::access::Access;
 use crate::config::resolved::RtmpConfig;
@@ -38,15 +34,6 @@ use crate::http_listener::{self, ListenError};
 use crate::registry::Registry;
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
-
-/// Connections at once; further ones wait in the listener's queue.
-const CONNECTIONS_MAX: usize = 10_000;
-
-/// A TLS handshake must be complete within this time; closed beyond.
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// After a failed accept (no file descriptors, mostly).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What RTMP needs of the rest of the server.
 pub(crate) struct RtmpDeps {
@@ -78,94 +65,14 @@ impl RtmpServer {
         let (cut_readers, discarded_units) = (AtomicU64::new(0), AtomicU64::new(0));
         let server = Arc::new(Self { config, deps, conns: Mutex::default(), cut_readers, discarded_units });
         if let Some(address) = server.config.address {
-            server.listen("rtmp", address, None).await?;
+            door::open(&server, "rtmp", address, None).await?;
         }
         if let Some(tls) = &server.config.tls {
             // No application protocol is registered for RTMP.
             let acceptor = http_listener::acceptor(&tls.files, Vec::new())?;
-            server.listen("rtmps", tls.address, Some(acceptor)).await?;
+            door::open(&server, "rtmps", tls.address, Some(acceptor)).await?;
         }
         Ok(server)
-    }
-
-    async fn listen(
-        self: &Arc<Self>,
-        name: &'static str,
-        address: SocketAddr,
-        tls: Option<TlsAcceptor>,
-    ) -> Result<(), ListenError> {
-        let bind = |error| ListenError::Bind { name, address, error };
-        let listener = TcpListener::bind(address).await.map_err(bind)?;
-        let bound = listener.local_addr().map_err(bind)?;
-        info!(server = name, address = %bound, "listening");
-        let accepting = Arc::clone(self).accept(listener, tls);
-        self.deps.tasks.spawn(info_span!("listen", server = name, address = %bound), accepting);
-        Ok(())
-    }
-
-    async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) {
-        let token = self.deps.tasks.token().clone();
-        let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let next = async {
-                let seat = Arc::clone(&seats).acquire_owned().await.ok()?;
-                match listener.accept().await {
-                    Ok((socket, peer)) => Some((socket, peer, seat)),
-                    Err(error) => {
-                        warn!(%error, "connection not accepted");
-                        None
-                    }
-                }
-            };
-            let accepted = tokio::select! {
-                accepted = next => accepted,
-                () = token.cancelled() => return,
-            };
-            match accepted {
-                Some((socket, peer, seat)) => self.spawn_connection((socket, peer), tls.clone(), seat),
-                None => tokio::time::sleep(ACCEPT_PAUSE).await,
-            }
-        }
-    }
-
-    fn spawn_connection(
-        self: &Arc<Self>,
-        (socket, peer): (TcpStream, SocketAddr),
-        tls: Option<TlsAcceptor>,
-        seat: OwnedSemaphorePermit,
-    ) {
-        // IPv4 where it is.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        // A picture is wanted at once.
-        if let Err(error) = socket.set_nodelay(true) {
-            debug!(%error, "socket option refused");
-        }
-        let encryption = if tls.is_some() { Encryption::Tls } else { Encryption::None };
-        let record = Arc::new(ConnRecord::new(encryption, peer, clock::wall_now()));
-        self.lock_conns().insert(record.id, Arc::clone(&record));
-        let told = self.deps.events.connected(record.conn_type(), record.id);
-        let listed = Listed { server: Arc::clone(self), id: record.id, _seat: seat, _told: told };
-        let span = debug_span!(parent: None, "rtmp", id = %record.id, %peer);
-        let server = Arc::clone(self);
-        self.deps.tasks.spawn(span, async move {
-            let _listed = listed;
-            match tls {
-                None => server.serve(socket, &record).await,
-                Some(tls) => match tokio::time::timeout(TLS_TIMEOUT, tls.accept(socket)).await {
-                    Ok(Ok(socket)) => server.serve(socket, &record).await,
-                    Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
-                    Err(_) => debug!("TLS handshake took too long"),
-                },
-            }
-        });
-    }
-
-    async fn serve(
-        self: &Arc<Self>,
-        socket: impl AsyncRead + AsyncWrite + Unpin + Send,
-        record: &Arc<ConnRecord>,
-    ) {
-        Connection::new(socket, self, record).run(self.deps.tasks.token().clone()).await;
     }
 
     /// Whether there is a listener for such clients.
@@ -202,16 +109,39 @@ impl RtmpServer {
     }
 }
 
+impl Host for RtmpServer {
+    type Client = Listed;
+
+    fn tasks(&self) -> &TaskSet {
+        &self.deps.tasks
+    }
+
+    fn list(self: &Arc<Self>, Caller { peer, encryption, .. }: Caller) -> (Listed, Span) {
+        let record = Arc::new(ConnRecord::new(encryption, peer, clock::wall_now()));
+        self.lock_conns().insert(record.id, Arc::clone(&record));
+        let told = self.deps.events.connected(record.conn_type(), record.id);
+        let span = debug_span!(parent: None, "rtmp", id = %record.id, %peer);
+        (Listed { server: Arc::clone(self), record, _told: told }, span)
+    }
+
+    async fn serve<S>(client: &Listed, socket: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let token = client.server.deps.tasks.token().clone();
+        Connection::new(socket, &client.server, &client.record).run(token).await;
+    }
+}
+
 /// Takes a connection off the list when its task ends, however it ends.
-struct Listed {
+pub(super) struct Listed {
     server: Arc<RtmpServer>,
-    id: Uuid,
-    _seat: OwnedSemaphorePermit,
+    record: Arc<ConnRecord>,
     _told: Lasting,
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.server.lock_conns().remove(&self.id);
+        self.server.lock_conns().remove(&self.record.id);
     }
 }

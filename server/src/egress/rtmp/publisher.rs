@@ -66,6 +66,6 @@ impl Publisher {
     pub(super) fn publish(&mut self, now: Instant) {
         self.publication.publish();
         // There is nobody to report to; ingest's counters are shown by it.
-        self.publication.reports(now);
+        self.publication.report(now);
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::egress::rtsp::stats::{Encryption, Role};
+use crate::stream::ReaderKind;
 
 /// A connection, shared between its task and those who look at it.
 #[derive(Debug)]
@@ -84,6 +85,14 @@ impl ConnRecord {
         match self.encryption {
             Encryption::None => "rtmpConn",
             Encryption::Tls => "rtmpsConn",
+        }
+    }
+
+    /// The kind of such a reader.
+    pub(super) fn reader_kind(&self) -> ReaderKind {
+        match self.encryption {
+            Encryption::None => ReaderKind::RtmpConn,
+            Encryption::Tls => ReaderKind::RtmpsConn,
         }
     }
 

@@ -24,7 +24,7 @@ use media_core::rtsp::server::{
     Event, Mode, Refusal, ServerConfig, ServerConnection, ServerError, ServerTransport, SetUpTrack,
     SetupRequest, Target, TransportOffer,
 };
-use media_core::rtsp::{MediaKind, SdpMedia, parse_losses};
+use media_core::rtsp::{MediaKind, SdpMedia};
 use media_core::track::SharedFormat;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::futures::Notified;
@@ -234,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if kicked.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woken::Kicked);
             }
-            if let Poll::Ready(written) = self.poll_write(now, cx) {
+            if let Poll::Ready(written) = self.out.tcp.poll_write_all(&mut self.socket, now, cx) {
                 return Poll::Ready(Woken::Written(written));
             }
             if let Poll::Ready(read) = self.poll_read(cx) {
@@ -253,26 +253,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             alarm.as_mut().poll(cx).map(|()| Woken::Timer)
         })
         .await
-    }
-
-    /// Writes all that the socket takes; pending when nothing was to be written or taken.
-    fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut total = 0;
-        while !self.out.tcp.is_empty() {
-            match self.out.tcp.poll_write(&mut self.socket, now, cx) {
-                Poll::Ready(Ok(written)) => total += written,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-        }
-        if total == 0 && self.out.tcp.is_empty() {
-            // Also registers for what an encrypting socket has not sent yet.
-            return match self.out.tcp.poll_flush(&mut self.socket, cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Pending,
-            };
-        }
-        if total > 0 { Poll::Ready(Ok(total)) } else { Poll::Pending }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -345,7 +325,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Event::Data { track, kind, packet } => {
                 match (&mut self.publisher, &self.session) {
                     (Some(publisher), Some(session)) => publisher.packet((track, kind, packet), session),
-                    _ => self.report(kind, &packet),
+                    _ => self.report(track, kind, &packet),
                 }
                 Ok(())
             }
@@ -497,7 +477,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let udp = self.out.udp.get_or_insert_with(|| UdpOut::new(ports, record, clock::now()));
         let from = |port| SocketAddr::new(self.record.remote_addr.ip(), port);
         match &self.publisher {
-            None => udp.expect_reports(from(client_ports.1)),
+            None => udp.expect_reports(from(client_ports.1), track),
             Some(publisher) => {
                 let ports = (from(client_ports.0), from(client_ports.1));
                 udp.expect_media(ports, track, publisher.sender());
@@ -553,10 +533,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (Some(source), Some(record)) = (&self.source, &self.session) else {
             return Err(Refusal::BadRequest);
         };
+        let kind = record.facts.encryption.reader_kind();
         let (id, query) = (record.facts.id.to_string(), record.facts.query.clone());
         let teller = events::Reader { kind: record.facts.encryption.session_type(), id, query };
         if let Some(group) = &self.group {
-            let seat = source.stream.take_readers_seat(ReaderKind::RtspSession);
+            let seat = source.stream.take_readers_seat(kind);
             let seat = seat.map_err(|error| too_many(&error))?;
             let told = source.stream.events().map(|events| events.read(&teller));
             self.member = Some(group.join(&source.grant, record, (seat, told)));
@@ -566,7 +547,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(());
         }
         let at = JoinAt::NewestRandomAccess;
-        let subscribed = source.stream.subscribe(&source.grant, at, ReaderKind::RtspSession);
+        let subscribed = source.stream.subscribe(&source.grant, at, kind);
         let mut subscription = subscribed.map_err(|error| too_many(&error))?;
         subscription.tell(&teller);
         let parts = ReaderParts {
@@ -591,9 +572,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn report(&self, kind: MediaKind, packet: &[u8]) {
+    fn report(&self, track: usize, kind: MediaKind, packet: &[u8]) {
         let Some(session) = self.session.as_ref().filter(|_| kind == MediaKind::Rtcp) else { return };
-        session.count_report(parse_losses(packet));
+        session.count_report(track, packet);
     }
 
     /// Sends the client on: to a path of this server under the host that it knows it by. A path that falls back to itself
@@ -679,9 +660,4 @@ fn too_many(error: &TooManyReaders) -> Refusal {
 /// A challenge's nonce: 122 random bits.
 fn nonce() -> String {
     Uuid::new_v4().simple().to_string()
-}
-
-/// A client's address as IPv4 where it is.
-pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

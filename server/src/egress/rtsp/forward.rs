@@ -223,7 +223,8 @@ impl<'a> Session<'a> {
             if cancelled.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woken::Cancelled);
             }
-            if let Poll::Ready(written) = self.poll_write(now, cx) {
+            let socket = &mut self.connected.stream;
+            if let Poll::Ready(written) = self.out.tcp.poll_write_all(socket, now, cx) {
                 return Poll::Ready(Woken::Written(written));
             }
             if let Poll::Ready(read) = self.poll_read(cx) {
@@ -240,27 +241,6 @@ impl<'a> Session<'a> {
             alarm.as_mut().poll(cx).map(|()| Woken::Timer)
         })
         .await
-    }
-
-    /// Writes all that the socket takes; pending when nothing was to be written or taken.
-    fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let (out, socket) = (&mut self.out.tcp, &mut self.connected.stream);
-        let mut total = 0;
-        while !out.is_empty() {
-            match out.poll_write(socket, now, cx) {
-                Poll::Ready(Ok(written)) => total += written,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-        }
-        if total == 0 && out.is_empty() {
-            // Also registers for what an encrypting socket has not sent yet.
-            return match out.poll_flush(socket, cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Pending,
-            };
-        }
-        if total > 0 { Poll::Ready(Ok(total)) } else { Poll::Pending }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -352,14 +332,15 @@ impl<'a> Session<'a> {
         let now = clock::now();
         self.client.teardown(now);
         self.transmit(now);
-        let sent = poll_fn(|cx| match self.poll_write(now, cx) {
-            Poll::Ready(Ok(_)) if self.out.tcp.is_empty() => Poll::Ready(()),
+        let (out, socket) = (&mut self.out.tcp, &mut self.connected.stream);
+        let sent = poll_fn(|cx| match out.poll_write_all(socket, now, cx) {
+            Poll::Ready(Ok(_)) if out.is_empty() => Poll::Ready(()),
             Poll::Ready(Ok(_)) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Poll::Ready(Err(_)) => Poll::Ready(()),
-            Poll::Pending if self.out.tcp.is_empty() => Poll::Ready(()),
+            Poll::Pending if out.is_empty() => Poll::Ready(()),
             Poll::Pending => Poll::Pending,
         });
         let _in_time = tokio::time::timeout(GOODBYE_MAX, sent).await;

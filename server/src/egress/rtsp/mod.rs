@@ -1,7 +1,7 @@
 //! RTSP: the listener, its connections and their sessions; readers get media straight from the ring, publishers put it there.
 //!
 //! ```text
-//!  accept ─► Connection task ─┬─ ServerConnection (media_core): requests, states
+//!  door ───► Connection task ─┬─ ServerConnection (media_core): requests, states
 //!                             ├─ Reader ─► Outbox ─► socket, or UdpOut ─► UDP
 //!                             ├─ Publisher ─► ingest::publish
 //!                             └─ Feed (one per stream): packets shared by all its readers
@@ -10,7 +10,7 @@
 //! One task per connection, on the media runtime. A reader holds a place in the ring and writes shared bytes, one write for
 //! all that is there: what it costs is the write.
 //!
-//! Limits: [`CONNECTIONS_MAX`], [`TLS_TIMEOUT`], and those named in the modules.
+//! Limits: the door's, and those named in the modules.
 //! Spec: RFC 2326, RFC 3550, RFC 3551.
 
 mod connection;
@@ -24,24 +24,20 @@ pub(crate) mod stats;
 mod udp;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use media_core::path_name::PathName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
-use tracing::{debug, debug_span, info, info_span, warn};
+use tracing::{Span, debug_span, info_span};
 use uuid::Uuid;
 
-use self::connection::{Connection, canonical};
+use self::connection::Connection;
 use self::feed::Feeds;
 use self::multicast::Groups;
 use self::stats::{ConnRecord, Encryption, SessionRecord};
 use self::udp::UdpPorts;
+use super::door::{self, Caller, Host};
 use crate::access::Access;
 use crate::config::resolved::RtspConfig;
 use crate::events::{Events, Lasting};
@@ -49,15 +45,6 @@ use crate::http_listener::{self, ListenError};
 use crate::registry::Registry;
 use crate::runtime::clock;
 use crate::runtime::tasks::TaskSet;
-
-/// Connections at once; further ones wait in the listener's queue.
-const CONNECTIONS_MAX: usize = 10_000;
-
-/// A TLS handshake must be complete within this time; closed beyond.
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// After a failed accept (no file descriptors, mostly).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the RTSP egress needs of the rest of the server.
 pub(crate) struct RtspDeps {
@@ -121,95 +108,14 @@ impl RtspServer {
             server.deps.tasks.spawn(info_span!("rtsp_udp"), receiving);
         }
         if let Some(address) = server.config.address {
-            server.listen("rtsp", address, None).await?;
+            door::open(&server, "rtsp", address, None).await?;
         }
         if let Some(tls) = &server.config.tls {
             // No application protocol is registered for RTSP.
             let acceptor = http_listener::acceptor(&tls.files, Vec::new())?;
-            server.listen("rtsps", tls.address, Some(acceptor)).await?;
+            door::open(&server, "rtsps", tls.address, Some(acceptor)).await?;
         }
         Ok(server)
-    }
-
-    async fn listen(
-        self: &Arc<Self>,
-        name: &'static str,
-        address: SocketAddr,
-        tls: Option<TlsAcceptor>,
-    ) -> Result<(), ListenError> {
-        let bind = |error| ListenError::Bind { name, address, error };
-        let listener = TcpListener::bind(address).await.map_err(bind)?;
-        let bound = listener.local_addr().map_err(bind)?;
-        info!(server = name, address = %bound, "listening");
-        let accepting = Arc::clone(self).accept(listener, tls);
-        self.deps.tasks.spawn(info_span!("listen", server = name, address = %bound), accepting);
-        Ok(())
-    }
-
-    async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) {
-        let token = self.deps.tasks.token().clone();
-        let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let next = async {
-                let seat = Arc::clone(&seats).acquire_owned().await.ok()?;
-                match listener.accept().await {
-                    Ok((socket, _)) => Some((socket, seat)),
-                    Err(error) => {
-                        warn!(%error, "connection not accepted");
-                        None
-                    }
-                }
-            };
-            let accepted = tokio::select! {
-                accepted = next => accepted,
-                () = token.cancelled() => return,
-            };
-            match accepted {
-                Some((socket, seat)) => self.spawn_connection(socket, tls.clone(), seat),
-                None => tokio::time::sleep(ACCEPT_PAUSE).await,
-            }
-        }
-    }
-
-    fn spawn_connection(
-        self: &Arc<Self>,
-        socket: TcpStream,
-        tls: Option<TlsAcceptor>,
-        seat: OwnedSemaphorePermit,
-    ) {
-        let Ok(peer) = socket.peer_addr().map(canonical) else { return };
-        let Ok(local) = socket.local_addr().map(canonical) else { return };
-        // A picture is wanted at once.
-        if let Err(error) = socket.set_nodelay(true) {
-            debug!(%error, "socket option refused");
-        }
-        let encryption = if tls.is_some() { Encryption::Tls } else { Encryption::None };
-        let record = Arc::new(ConnRecord::new(encryption, (local.ip(), peer), clock::wall_now()));
-        self.lock_conns().insert(record.id, Arc::clone(&record));
-        let told = self.deps.events.connected(encryption.conn_type(), record.id);
-        let listed = Listed { server: Arc::clone(self), id: record.id, _seat: seat, _told: told };
-        let span = debug_span!(parent: None, "rtsp", id = %record.id, %peer);
-        let server = Arc::clone(self);
-        self.deps.tasks.spawn(span, async move {
-            let _listed = listed;
-            match tls {
-                None => server.serve(socket, &record).await,
-                Some(tls) => match tokio::time::timeout(TLS_TIMEOUT, tls.accept(socket)).await {
-                    Ok(Ok(socket)) => server.serve(socket, &record).await,
-                    Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
-                    Err(_) => debug!("TLS handshake took too long"),
-                },
-            }
-        });
-    }
-
-    async fn serve(
-        self: &Arc<Self>,
-        socket: impl AsyncRead + AsyncWrite + Unpin + Send,
-        record: &Arc<ConnRecord>,
-    ) {
-        let token = self.deps.tasks.token().clone();
-        Connection::new(socket, self, record).run(token).await;
     }
 
     /// Whether there is a listener for such clients.
@@ -266,18 +172,42 @@ impl RtspServer {
     }
 }
 
+impl Host for RtspServer {
+    type Client = Listed;
+
+    fn tasks(&self) -> &TaskSet {
+        &self.deps.tasks
+    }
+
+    fn list(self: &Arc<Self>, caller: Caller) -> (Listed, Span) {
+        let Caller { peer, local, encryption } = caller;
+        let record = Arc::new(ConnRecord::new(encryption, (local.ip(), peer), clock::wall_now()));
+        self.lock_conns().insert(record.id, Arc::clone(&record));
+        let told = self.deps.events.connected(encryption.conn_type(), record.id);
+        let span = debug_span!(parent: None, "rtsp", id = %record.id, %peer);
+        (Listed { server: Arc::clone(self), record, _told: told }, span)
+    }
+
+    async fn serve<S>(client: &Listed, socket: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let token = client.server.deps.tasks.token().clone();
+        Connection::new(socket, &client.server, &client.record).run(token).await;
+    }
+}
+
 /// Takes a connection, and what session it has, off the lists when its task ends, however it ends.
-struct Listed {
+pub(super) struct Listed {
     server: Arc<RtspServer>,
-    id: Uuid,
-    _seat: OwnedSemaphorePermit,
+    record: Arc<ConnRecord>,
     _told: Lasting,
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        let record = self.server.lock_conns().remove(&self.id);
-        if let Some(session) = record.and_then(|record| record.session()) {
+        self.server.lock_conns().remove(&self.record.id);
+        if let Some(session) = self.record.session() {
             self.server.unlist_session(session);
         }
     }

@@ -10,14 +10,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use media_core::gate::CameraGrant;
 use media_core::rtsp::server::{SetUpTrack, Target};
-use media_core::rtsp::{MediaKind, SdpMedia};
+use media_core::rtsp::{MediaKind, SdpMedia, is_well_formed};
 use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::out::Out;
 use super::stats::SessionRecord;
 use crate::events::Origin;
-use crate::ingest::publish::{Publication, PublishPoint};
+use crate::ingest::publish::{Due, Publication, PublishPoint};
 use crate::stream::Seat;
 
 /// Datagrams that wait for a publisher's connection: half a second of 10 Mbit/s. Further ones are lost, and counted as
@@ -105,7 +105,10 @@ impl Publisher {
         counters.inbound_bytes.fetch_add(bytes, Ordering::Relaxed);
         match kind {
             MediaKind::Rtp => counters.inbound_rtp_packets.fetch_add(1, Ordering::Relaxed),
-            MediaKind::Rtcp => counters.inbound_rtcp_packets.fetch_add(1, Ordering::Relaxed),
+            MediaKind::Rtcp if is_well_formed(&packet) => {
+                counters.inbound_rtcp_packets.fetch_add(1, Ordering::Relaxed)
+            }
+            MediaKind::Rtcp => counters.inbound_rtcp_packets_in_error.fetch_add(1, Ordering::Relaxed),
         };
         publication.packet(track, kind, packet);
     }
@@ -130,16 +133,17 @@ impl Publisher {
     ) {
         let Some(publication) = &mut self.publication else { return };
         publication.publish();
-        let reports = publication.reports(now);
-        if reports.is_empty() {
+        if publication.report(now) == Due::Later {
             return;
         }
         let received = publication.received();
-        record.counters.inbound_rtp_packets_lost.store(received.lost, Ordering::Relaxed);
-        record.counters.inbound_rtp_packets_in_error.store(received.in_error, Ordering::Relaxed);
-        for (track, report) in reports {
+        let counters = &record.counters;
+        counters.inbound_rtp_packets_lost.store(received.lost, Ordering::Relaxed);
+        counters.inbound_rtp_packets_in_error.store(received.in_error, Ordering::Relaxed);
+        counters.inbound_rtp_packets_jitter.store(received.jitter_ticks, Ordering::Relaxed);
+        for (track, report) in publication.receiver_reports() {
             if let Some(set_up) = tracks.iter().find(|set_up| set_up.track == track) {
-                record.counters.outbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
+                counters.outbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
                 out.push_report(set_up.transport, &report, now);
             }
         }

@@ -1,13 +1,17 @@
 //! Records: what connections and sessions did so far, for the API and metrics.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use media_core::path_name::PathName;
+use media_core::rtsp::{is_well_formed, parse_losses};
 use media_core::time::WallTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::stream::ReaderKind;
 
 /// Plain or TLS: MediaMTX lists them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +36,14 @@ impl Encryption {
         match self {
             Self::None => "rtspSession",
             Self::Tls => "rtspsSession",
+        }
+    }
+
+    /// The kind of such a reader.
+    pub(super) fn reader_kind(self) -> ReaderKind {
+        match self {
+            Self::None => ReaderKind::RtspSession,
+            Self::Tls => ReaderKind::RtspsSession,
         }
     }
 }
@@ -132,12 +144,14 @@ pub(crate) struct SessionRecord {
     pub(crate) counters: SessionCounters,
     /// Cancelled to end the session and its connection.
     pub(crate) kick: CancellationToken,
+    /// What the reader said it missed, by track.
+    reported_lost: Mutex<BTreeMap<usize, u32>>,
 }
 
-/// Counters of one session; all monotonic.
+/// Counters of one session; all monotonic but the jitter.
 #[derive(Debug, Default)]
 pub(crate) struct SessionCounters {
-    /// Bytes of media received.
+    /// Bytes received of a publisher's media, or of a reader's reports.
     pub(crate) inbound_bytes: AtomicU64,
     /// RTP packets received.
     pub(crate) inbound_rtp_packets: AtomicU64,
@@ -145,8 +159,12 @@ pub(crate) struct SessionCounters {
     pub(crate) inbound_rtp_packets_lost: AtomicU64,
     /// RTP packets that could not be read.
     pub(crate) inbound_rtp_packets_in_error: AtomicU64,
+    /// Jitter of the RTP packets received, in ticks, as of the last report to the publisher.
+    pub(crate) inbound_rtp_packets_jitter: AtomicU32,
     /// RTCP packets received.
     pub(crate) inbound_rtcp_packets: AtomicU64,
+    /// RTCP packets that could not be read.
+    pub(crate) inbound_rtcp_packets_in_error: AtomicU64,
     /// Bytes of media sent.
     pub(crate) outbound_bytes: AtomicU64,
     /// RTP packets sent, or queued to be.
@@ -186,14 +204,25 @@ impl SessionRecord {
             is_active: AtomicBool::new(false),
             counters: SessionCounters::default(),
             kick: CancellationToken::new(),
+            reported_lost: Mutex::default(),
         }
     }
 
-    /// Counts a report of the reader, and what it says it missed in all.
-    pub(super) fn count_report(&self, lost: Option<u32>) {
+    /// Counts a report of the reader on a track, and what it says it missed of it in all.
+    pub(super) fn count_report(&self, track: usize, packet: &[u8]) {
+        let bytes = u64::try_from(packet.len()).unwrap_or(0);
+        self.counters.inbound_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if !is_well_formed(packet) {
+            self.counters.inbound_rtcp_packets_in_error.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         self.counters.inbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
-        if let Some(lost) = lost {
-            self.counters.outbound_rtp_packets_reported_lost.fetch_max(lost.into(), Ordering::Relaxed);
+        if let Some(lost) = parse_losses(packet) {
+            let mut of_tracks = self.reported_lost.lock().unwrap_or_else(PoisonError::into_inner);
+            let most = of_tracks.entry(track).or_default();
+            *most = lost.max(*most);
+            let sum = of_tracks.values().copied().map(u64::from).sum();
+            self.counters.outbound_rtp_packets_reported_lost.store(sum, Ordering::Relaxed);
         }
     }
 
@@ -204,5 +233,35 @@ impl SessionRecord {
             (true, Role::Read) => "read",
             (true, Role::Publish) => "publish",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use media_core::rtsp::ReceiverReport;
+
+    use super::*;
+
+    #[test]
+    fn what_a_reader_missed_is_the_sum_of_its_tracks_and_never_falls() {
+        let record = SessionRecord::example();
+        let report = |lost| ReceiverReport {
+            reporter_ssrc: 1,
+            ssrc: 2,
+            fraction_lost: 0,
+            lost,
+            highest_seq: 9,
+            jitter: 0,
+        };
+        for (track, lost) in [(0, 5), (1, 2), (0, 7), (1, 1)] {
+            record.count_report(track, &report(lost).to_bytes());
+        }
+        record.count_report(0, b"no report");
+        let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &record.counters;
+        assert_eq!(total(&counters.outbound_rtp_packets_reported_lost), 7 + 2);
+        assert_eq!(total(&counters.inbound_rtcp_packets), 4);
+        assert_eq!(total(&counters.inbound_rtcp_packets_in_error), 1);
+        assert_eq!(total(&counters.inbound_bytes), 4 * 52 + 9);
     }
 }

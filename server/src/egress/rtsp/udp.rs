@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use media_core::egress::rtsp::packets;
-use media_core::rtsp::{MediaKind, parse_losses};
+use media_core::rtsp::MediaKind;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use super::multicast::TTL;
 use super::publisher::Datagram;
 use super::stats::SessionRecord;
 use crate::config::resolved::RtspUdp;
+use crate::egress::door::canonical;
 
 /// What may be sent at once: a third of what a player's receive buffer holds.
 const BURST_BYTES: u64 = 48 << 10;
@@ -58,8 +59,10 @@ pub(super) struct UdpPorts {
 struct Peer {
     heard: AtomicBool,
     record: Arc<SessionRecord>,
-    /// Set for a publisher: which track's port it is, and where its packets go.
-    inbox: Option<(usize, MediaKind, mpsc::Sender<Datagram>)>,
+    /// Which track's port it is.
+    track: usize,
+    /// Set for a publisher: where its packets go.
+    inbox: Option<(MediaKind, mpsc::Sender<Datagram>)>,
 }
 
 impl UdpPorts {
@@ -124,14 +127,14 @@ impl UdpPorts {
     }
 
     fn deliver(&self, packet: &[u8], from: SocketAddr) {
-        let from = super::connection::canonical(from);
+        let from = canonical(from);
         let Some(peer) = self.lock().get(&from).cloned() else { return };
         peer.heard.store(true, Ordering::Relaxed);
         match &peer.inbox {
-            None => peer.record.count_report(parse_losses(packet)),
+            None => peer.record.count_report(peer.track, packet),
             // A full inbox loses the packet, which the receiver counts.
-            Some((track, kind, inbox)) => {
-                let _taken = inbox.try_send((*track, *kind, Bytes::copy_from_slice(packet)));
+            Some((kind, inbox)) => {
+                let _taken = inbox.try_send((peer.track, *kind, Bytes::copy_from_slice(packet)));
             }
         }
     }
@@ -193,9 +196,9 @@ impl UdpOut {
         }
     }
 
-    /// Reports from this address are this reader's.
-    pub(super) fn expect_reports(&mut self, from: SocketAddr) {
-        self.expect(from, None);
+    /// Reports from this address are this reader's, on a track.
+    pub(super) fn expect_reports(&mut self, from: SocketAddr, track: usize) {
+        self.expect(from, track, None);
     }
 
     /// What comes from these ports of a publisher (RTP, RTCP) is this track's.
@@ -205,13 +208,13 @@ impl UdpOut {
         track: usize,
         inbox: mpsc::Sender<Datagram>,
     ) {
-        self.expect(from.0, Some((track, MediaKind::Rtp, inbox.clone())));
-        self.expect(from.1, Some((track, MediaKind::Rtcp, inbox)));
+        self.expect(from.0, track, Some((MediaKind::Rtp, inbox.clone())));
+        self.expect(from.1, track, Some((MediaKind::Rtcp, inbox)));
     }
 
-    fn expect(&mut self, from: SocketAddr, inbox: Option<(usize, MediaKind, mpsc::Sender<Datagram>)>) {
+    fn expect(&mut self, from: SocketAddr, track: usize, inbox: Option<(MediaKind, mpsc::Sender<Datagram>)>) {
         let heard = AtomicBool::new(false);
-        let peer = Arc::new(Peer { heard, record: Arc::clone(&self.record), inbox });
+        let peer = Arc::new(Peer { heard, record: Arc::clone(&self.record), track, inbox });
         self.ports.lock().insert(from, Arc::clone(&peer));
         self.peers.push((from, peer));
     }

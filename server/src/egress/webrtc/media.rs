@@ -9,6 +9,7 @@ use str0m::rtp::RtpPacket;
 use super::receiver::MediaReceiver;
 use super::sender::{MediaSender, Step};
 use crate::events::Reader;
+use crate::ingest::rtp_tracks::Received;
 
 /// The media of one session; what concerns only one of the two does nothing for the other.
 #[derive(Debug)]
@@ -72,6 +73,14 @@ impl Media {
     pub(super) fn packet(&mut self, packet: &RtpPacket) {
         if let Self::Publisher(receiver) = self {
             receiver.packet(packet);
+        }
+    }
+
+    /// What came of a publisher.
+    pub(super) fn received(&self) -> Option<Received> {
+        match self {
+            Self::Viewer(_) => None,
+            Self::Publisher(receiver) => Some(receiver.received()),
         }
     }
 

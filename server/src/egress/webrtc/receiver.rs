@@ -17,6 +17,7 @@ use tracing::debug;
 use super::negotiate::mid_of;
 use super::sender::Step;
 use crate::ingest::publish::Publication;
+use crate::ingest::rtp_tracks::Received;
 use crate::stream::Seat;
 
 /// Between two requests for a key frame, and after packets that are gone for good.
@@ -110,11 +111,16 @@ impl MediaReceiver {
         self.publication.packet(track, MediaKind::Rtp, as_received(packet));
     }
 
+    /// What came so far.
+    pub(super) fn received(&self) -> Received {
+        self.publication.received()
+    }
+
     /// Hands what is whole to the readers, and asks for a key frame until there is one, and after a loss.
     pub(super) fn step(&mut self, rtc: &mut Rtc, now: Instant) -> Step {
         self.publication.publish();
         // str0m reports to the publisher by itself.
-        self.publication.reports(now);
+        self.publication.report(now);
         let lost = self.publication.received().lost;
         if self.publication.is_online() && lost == self.lost {
             return Step::Idle;

@@ -245,7 +245,12 @@ impl Session {
             }
         }
         let discarded = self.parts.media.take_discarded_units();
-        self.parts.record.counters.discarded_units.fetch_add(discarded, Ordering::Relaxed);
+        let counters = &self.parts.record.counters;
+        counters.discarded_units.fetch_add(discarded, Ordering::Relaxed);
+        if let Some(received) = self.parts.media.received() {
+            counters.inbound_rtp_packets_lost.store(received.lost, Ordering::Relaxed);
+            counters.inbound_rtp_packets_jitter.store(received.jitter_ticks, Ordering::Relaxed);
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Session counters: what one WebRTC session did so far, for the API and metrics.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Mutex, PoisonError};
 
 use media_core::path_name::PathName;
@@ -43,7 +43,7 @@ pub(crate) struct SessionRecord {
     selected: Mutex<Option<SelectedPair>>,
 }
 
-/// Counters of one session; all monotonic.
+/// Counters of one session; all monotonic but the jitter.
 #[derive(Debug, Default)]
 pub(crate) struct SessionCounters {
     /// Bytes sent to the viewer: all datagrams.
@@ -56,6 +56,10 @@ pub(crate) struct SessionCounters {
     pub(crate) retransmitted_packets: AtomicU64,
     /// RTP packets received of a publisher.
     pub(crate) inbound_rtp_packets: AtomicU64,
+    /// RTP packets of a publisher that never came.
+    pub(crate) inbound_rtp_packets_lost: AtomicU64,
+    /// Jitter of a publisher's RTP packets, in ticks.
+    pub(crate) inbound_rtp_packets_jitter: AtomicU32,
     /// Bytes received.
     pub(crate) inbound_bytes: AtomicU64,
     /// RTCP packets received.

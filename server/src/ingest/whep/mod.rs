@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use media_core::rtsp::{MediaKind, RtpReceiver};
+use media_core::rtsp::MediaKind;
 use media_core::time::{NtpTime, WallTime};
 use socket2::SockRef;
 use str0m::change::SdpAnswer;
@@ -210,6 +210,7 @@ impl Session {
             return Err(WhepError::Handshake(self.handshake_timeout).into());
         }
         if self.is_connected && now >= arrivals.deadline() {
+            arrivals.note_jitter(self.tracks.received().jitter_us);
             arrivals.check(now)?;
         }
         tokio::select! {
@@ -354,7 +355,7 @@ impl Session {
         }
         let setups: Vec<_> = offered.iter().map(|offered| offered.setup()).collect();
         self.payload_types = offered.iter().map(|offered| offered.pt).collect();
-        self.tracks = RtpTracks::new(self.payload_types.iter().copied());
+        self.tracks = RtpTracks::new(offered.iter().map(|offered| (offered.pt, offered.clock_rate)));
         self.reported = vec![None; self.payload_types.len()];
         arrivals.start(&setups)?;
         let held = self.gathering.take().map(|gathering| gathering.held).unwrap_or_default();
@@ -366,7 +367,7 @@ impl Session {
 
     /// Asks for a key frame until there is one, and after a loss.
     fn ask_for_key_frame(&mut self, arrivals: &Arrivals<'_>, now: Instant) -> Result<(), SessionError> {
-        let lost: u64 = self.tracks.receivers().iter().map(RtpReceiver::stats).map(|stats| stats.lost).sum();
+        let lost = self.tracks.received().lost;
         let is_wanted = self.is_connected && (!arrivals.is_online() || lost != self.lost);
         if !is_wanted || self.asked_at.is_some_and(|at| now < at + KEY_FRAME_REQUESTS_EVERY) {
             return Ok(());

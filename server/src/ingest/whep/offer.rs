@@ -16,7 +16,7 @@ pub(super) struct Offered {
     codec: Codec,
     encoding: &'static str,
     rate: Frequency,
-    clock_rate: u32,
+    pub(super) clock_rate: u32,
     channels: Option<u8>,
     fmtp: &'static str,
 }
