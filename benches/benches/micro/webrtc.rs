@@ -1,4 +1,5 @@
-//! WebRTC: one packet sealed, as str0m's provider does it, and one viewer's session as the server drives it.
+//! WebRTC: one packet sealed, as str0m's provider does it, and one viewer's session through str0m, as the server drives it
+//! where AES-GCM was not agreed on.
 //!
 //! A picture of 20,000 bytes is what a camera of 4 Mbit/s sends 25 times a second.
 

@@ -4,9 +4,8 @@
 //!  AccessUnit ─► Packetizer ─► RtpPayload, RtpPayload, ... ─► each viewer adds its header, encrypts, sends
 //! ```
 //!
-//! Each payload is one `Arc<[u8]>`: that is what str0m's `RtpWrite` takes and shares without a copy,
-//! so fifty viewers cost one copy of the media (here), not fifty; a list of slices would be put
-//! together again for each of them. The RTSP side writes the same bytes.
+//! Each payload is one `Arc<[u8]>`: a viewer copies it once, to where it is encrypted and sent from; a list of
+//! slices would be put together again for each of them. str0m's `RtpWrite` takes it too. The RTSP side writes the same bytes.
 //!
 //! Belongs here: payload formats. Does not: RTP headers, sequence numbers and timestamps (-> egress),
 //! taking packets apart (-> rtp::depacketize).

@@ -1,11 +1,15 @@
 //! Media: what a session's peer connection is for: a viewer's pictures out, or a publisher's in.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use media_core::ring::Read;
 use str0m::Rtc;
 use str0m::rtp::RtpPacket;
+use str0m::rtp::rtcp::Nack;
 
+use super::keys::Tap;
+use super::outbox::Outbox;
 use super::receiver::MediaReceiver;
 use super::sender::{MediaSender, Step};
 use crate::events::Reader;
@@ -21,10 +25,10 @@ pub(crate) enum Media {
 }
 
 impl Media {
-    /// The peer is connected.
-    pub(super) fn start(&mut self, rtc: &mut Rtc, round_trip: Duration, now: Instant) {
+    /// The peer is connected, and encrypts with what `tap` has.
+    pub(super) fn start(&mut self, rtc: &mut Rtc, tap: &Arc<Tap>, round_trip: Duration, now: Instant) {
         if let Self::Viewer(sender) = self {
-            sender.start(rtc, round_trip, now);
+            sender.start(rtc, tap, round_trip, now);
         }
     }
 
@@ -62,9 +66,9 @@ impl Media {
     }
 
     /// Does what is due.
-    pub(super) fn step(&mut self, rtc: &mut Rtc, now: Instant) -> Step {
+    pub(super) fn step(&mut self, rtc: &mut Rtc, outbox: &mut Outbox, now: Instant) -> Step {
         match self {
-            Self::Viewer(sender) => sender.step(rtc, now),
+            Self::Viewer(sender) => sender.step(rtc, outbox, now),
             Self::Publisher(receiver) => receiver.step(rtc, now),
         }
     }
@@ -89,6 +93,21 @@ impl Media {
         match self {
             Self::Viewer(sender) => sender.key_frame_requested(now),
             Self::Publisher(_) => false,
+        }
+    }
+
+    /// A viewer asks for packets again; says how many it gets, if that is not for str0m to do.
+    pub(super) fn answer(&mut self, nack: &Nack, outbox: &mut Outbox, now: Instant) -> Option<u64> {
+        match self {
+            Self::Viewer(sender) => sender.answer(nack, outbox, now),
+            Self::Publisher(_) => None,
+        }
+    }
+
+    /// A viewer reported on a stream.
+    pub(super) fn reported(&mut self, ssrc: u32) {
+        if let Self::Viewer(sender) = self {
+            sender.reported(ssrc);
         }
     }
 

@@ -3,28 +3,35 @@
 //! ```text
 //!  POST offer ─► whep ─► gate, registry ─► negotiate ─► Session task ─┬─► outbox ─► udp | tcp
 //!                                                          ▲          └── sender ◄─ Subscription
-//!  udp, tcp ─► routes (ufrag, address) ─► inbox ───────────┘      │         └── packets (per stream)
+//!  udp, tcp ─► routes (ufrag, address) ─► inbox ───────────┘      │         ├── packets (per stream)
+//!                                                                 │         └── direct ─► outbox
 //!                                                                 └── receiver ─► ingest::publish
 //! ```
 //!
 //! One task per session: it owns its peer connection, so there is no lock around str0m, a slow or hostile
 //! viewer delays itself alone, and tokio spreads sessions over the cores. RTP payloads are cut once per
-//! stream and shared; a viewer costs headers, encryption and system calls.
+//! stream and shared; a viewer costs headers, encryption and system calls, past str0m (-> direct).
 //!
 //! Limits: [`SESSIONS_MAX`], and those named in the modules.
 //! Spec: RFC 9725, draft-ietf-wish-whep, RFC 8834, RFC 8445. Deviations: a path without a stream is
 //! 404 with Retry-After as in MediaMTX, not the draft's 409 (correctness: W2).
 
 mod candidates;
+mod direct;
 pub(crate) mod forward;
+mod history;
 mod ice_servers;
+mod keys;
 mod media;
 mod negotiate;
 mod outbox;
 mod packets;
 pub(crate) mod receiver;
+mod reports;
 mod resend;
 mod routes;
+mod rtp_packet;
+mod seal;
 mod sender;
 mod session;
 pub(crate) mod stats;

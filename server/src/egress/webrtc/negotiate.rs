@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use media_core::egress::webrtc::track_map::{MappedTrack, Offer, OfferedPayload, TrackMap, WireCodec};
+use media_core::egress::webrtc::track_map::{Flow, MappedTrack, Offer, OfferedPayload, TrackMap, WireCodec};
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::{Codec, FormatParams};
@@ -16,7 +16,7 @@ use str0m::media::{Frequency, Mid, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, Rtc, RtcConfig, RtcError};
 
-use super::resend;
+use super::keys::{self, Tap};
 
 /// Sender reports each second, so that a player can place pictures in time soon after it joined.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Identity {
 impl Identity {
     /// A new self-signed certificate; viewers trust it by the fingerprint in the answer.
     pub(crate) fn generate() -> Option<Self> {
-        let crypto = Arc::new(str0m::crypto::from_feature_flags());
+        let crypto = Arc::new(keys::tapped_provider());
         let certificate = crypto.dtls_provider.generate_certificate()?;
         Some(Self { certificate, crypto })
     }
@@ -65,6 +65,8 @@ pub(crate) enum NegotiateError {
 pub(crate) struct Negotiated {
     /// The peer connection.
     pub(crate) rtc: Box<Rtc>,
+    /// What it encrypts with.
+    pub(crate) tap: Arc<Tap>,
     /// The answer with all our candidates.
     pub(crate) answer: String,
     /// Our ICE user name fragment.
@@ -87,13 +89,13 @@ pub(crate) fn negotiate(
     if candidates.is_empty() {
         return Err(NegotiateError::NoCandidates);
     }
-    let mut rtc = Box::new(config(identity, map).build(now));
+    let (mut rtc, tap) = keys::tapped(|| Box::new(config(identity, map).build(now)));
     for candidate in candidates {
         rtc.add_local_candidate(candidate);
     }
     let narrowed_offer = offer.narrowed(map);
     let (answer, ufrag) = answer(&mut rtc, &narrowed_offer)?;
-    Ok(Negotiated { rtc, answer, ufrag, narrowed_offer })
+    Ok(Negotiated { rtc, tap, answer, ufrag, narrowed_offer })
 }
 
 /// Lets `rtc` answer `offer`; returns the answer and our user name fragment.
@@ -143,8 +145,8 @@ fn config(identity: &Identity, map: &TrackMap) -> RtcConfig {
         .set_crypto_provider(Arc::clone(&identity.crypto))
         .set_dtls_cert(identity.certificate.clone())
         .set_rtp_mode(true)
-        // The only way to see a NACK that str0m does not answer; copies each packet, for these viewers alone.
-        .enable_raw_packets(resend::payload_type(map).is_some())
+        // The only way to see a viewer's NACKs and reports; where str0m sends the media it copies each packet too.
+        .enable_raw_packets(map.flow == Flow::Out)
         .clear_codecs()
         .set_extension_map(extensions)
         .set_rtcp_report_interval_audio(REPORT_INTERVAL)

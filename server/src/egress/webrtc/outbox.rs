@@ -1,6 +1,8 @@
-//! Outbox: the datagrams of one drain of str0m, put together into runs that one system call sends.
+//! Outbox: the datagrams of one turn, put together into runs that one system call sends.
 //!
-//! A run is a series of datagrams to the same place, all as long as the first but the last (GSO).
+//! A run is a series of datagrams to the same place, all as long as the first but the last (GSO). Those of str0m are copied
+//! in; media is written and encrypted where it leaves from (-> direct), and goes the way of str0m's newest packet: ICE's
+//! choice, which a sender report shows each second.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -16,6 +18,8 @@ use super::udp::UdpPort;
 
 /// UDP payloads of one send may have 64 KiB together (the IP length field).
 const RUN_BYTES_MAX: usize = 60_000;
+/// The least first byte of a DTLS record; RTP and RTCP begin with more.
+const DTLS_FIRST: u8 = 20;
 /// A kernel that takes nothing for so long has no route to the viewer any more: the run is lost.
 const SEND_WAIT: Duration = Duration::from_millis(500);
 
@@ -30,11 +34,17 @@ pub(crate) struct Ports {
     pub(crate) source_ips: Vec<IpAddr>,
 }
 
-#[derive(Debug)]
-struct Run {
+/// Whence and whither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
     protocol: Protocol,
     source: SocketAddr,
     destination: SocketAddr,
+}
+
+#[derive(Debug)]
+struct Run {
+    way: Way,
     range: Range<usize>,
     segment_bytes: usize,
     datagrams: usize,
@@ -43,45 +53,70 @@ struct Run {
 }
 
 /// Datagrams waiting to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
+    segments_max: usize,
     bytes: Vec<u8>,
     runs: Vec<Run>,
+    /// The way that ICE chose, as of the last packet that went it.
+    chosen: Option<Way>,
 }
 
 impl Outbox {
-    /// Adds a datagram; `segments_max` is what one send takes.
-    pub(crate) fn push(&mut self, transmit: &Transmit, segments_max: usize) {
-        let datagram: &[u8] = &transmit.contents;
+    /// Nothing waits; `segments_max` is what one send takes.
+    pub(crate) fn new(segments_max: usize) -> Self {
+        Self { segments_max, bytes: Vec::new(), runs: Vec::new(), chosen: None }
+    }
+
+    /// Adds a datagram of str0m.
+    pub(crate) fn push(&mut self, transmit: &Transmit) {
+        let way =
+            Way { protocol: transmit.proto, source: transmit.source, destination: transmit.destination };
+        // RFC 7983 s7: what begins with less is STUN, which tries out other ways too.
+        if transmit.contents.first().is_some_and(|first| *first >= DTLS_FIRST) {
+            self.chosen = Some(way);
+        }
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(datagram);
+        self.bytes.extend_from_slice(&transmit.contents);
+        self.add(way, start);
+    }
+
+    /// Adds a datagram that `write` appends to what it is given, on the way that ICE chose. Says whether there is one:
+    /// neither without a way nor if nothing was appended.
+    pub(crate) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let Some(way) = self.chosen else { return false };
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        let is_written = self.bytes.len() > start;
+        if is_written {
+            self.add(way, start);
+        }
+        is_written
+    }
+
+    /// Puts the datagram from `start` on into a run.
+    fn add(&mut self, way: Way, start: usize) {
+        let range = start..self.bytes.len();
         if let Some(run) = self.runs.last_mut()
-            && run.takes(transmit, datagram.len(), segments_max)
+            && run.takes(way, range.len(), self.segments_max)
         {
-            run.range.end = self.bytes.len();
+            run.is_closed = range.len() < run.segment_bytes;
+            run.range.end = range.end;
             run.datagrams += 1;
-            run.is_closed = datagram.len() < run.segment_bytes;
             return;
         }
-        self.runs.push(Run {
-            protocol: transmit.proto,
-            source: transmit.source,
-            destination: transmit.destination,
-            range: start..self.bytes.len(),
-            segment_bytes: datagram.len(),
-            datagrams: 1,
-            is_closed: transmit.proto != Protocol::Udp,
-        });
+        let (segment_bytes, is_closed) = (range.len(), way.protocol != Protocol::Udp);
+        self.runs.push(Run { way, range, segment_bytes, datagrams: 1, is_closed });
     }
 
     /// Sends everything and empties the box. What can't be sent is counted and lost.
     pub(crate) async fn flush(&mut self, ports: &Ports, counters: &SessionCounters) {
         for run in &self.runs {
             let contents = self.bytes.get(run.range.clone()).unwrap_or_default();
-            let is_sent = match run.protocol {
+            let is_sent = match run.way.protocol {
                 Protocol::Udp => send_udp(ports, run, contents).await,
                 _ => ports.tcp.as_ref().is_some_and(|tcp| {
-                    tcp.send(contents, run.destination) == super::tcp::SendOutcome::Queued
+                    tcp.send(contents, run.way.destination) == super::tcp::SendOutcome::Queued
                 }),
             };
             if is_sent {
@@ -91,17 +126,19 @@ impl Outbox {
                 counters.send_errors.fetch_add(1, Ordering::Relaxed);
             }
         }
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.runs.clear();
         self.bytes.clear();
     }
 }
 
 impl Run {
-    fn takes(&self, next: &Transmit, bytes: usize, segments_max: usize) -> bool {
+    fn takes(&self, way: Way, bytes: usize, segments_max: usize) -> bool {
         !self.is_closed
-            && self.protocol == next.proto
-            && self.destination == next.destination
-            && self.source == next.source
+            && self.way == way
             && bytes <= self.segment_bytes
             && self.datagrams < segments_max
             && self.range.len() + bytes <= RUN_BYTES_MAX
@@ -110,12 +147,13 @@ impl Run {
 
 async fn send_udp(ports: &Ports, run: &Run, contents: &[u8]) -> bool {
     let Some(udp) = &ports.udp else { return false };
-    let source = Some(run.source.ip()).filter(|ip| ports.source_ips.contains(ip));
-    let sending = udp.send(contents, run.segment_bytes, run.destination, source);
+    let Way { source, destination, .. } = run.way;
+    let source = Some(source.ip()).filter(|ip| ports.source_ips.contains(ip));
+    let sending = udp.send(contents, run.segment_bytes, destination, source);
     match tokio::time::timeout(SEND_WAIT, sending).await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
-            debug!(%error, destination = %run.destination, "datagrams not sent");
+            debug!(%error, %destination, "datagrams not sent");
             false
         }
         Err(_) => false,
@@ -123,24 +161,60 @@ async fn send_udp(ports: &Ports, run: &Run, contents: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn transmit(bytes: usize, port: u16) -> Transmit {
+    /// A datagram of str0m to `port`; `first` is what it begins with.
+    fn transmit(first: u8, bytes: usize, port: u16) -> Transmit {
+        let mut contents = vec![0; bytes];
+        contents[0] = first;
         Transmit {
             proto: Protocol::Udp,
             source: SocketAddr::from(([127, 0, 0, 1], 8189)),
             destination: SocketAddr::from(([127, 0, 0, 1], port)),
-            contents: vec![0; bytes].into(),
+            contents: contents.into(),
         }
     }
 
     fn runs_of(sizes: &[(usize, u16)], segments_max: usize) -> Vec<usize> {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(segments_max);
         for (bytes, port) in sizes {
-            outbox.push(&transmit(*bytes, *port), segments_max);
+            outbox.push(&transmit(0x80, *bytes, *port));
         }
         outbox.runs.iter().map(|run| run.datagrams).collect()
+    }
+
+    /// An outbox with a way, and nothing in it.
+    pub(in crate::egress::webrtc) fn outbox_with_way() -> Outbox {
+        let mut outbox = Outbox::new(64);
+        outbox.push(&transmit(DTLS_FIRST, 100, 5000));
+        outbox.clear();
+        outbox
+    }
+
+    /// What waits, datagram by datagram.
+    pub(in crate::egress::webrtc) fn datagrams(outbox: &Outbox) -> Vec<Vec<u8>> {
+        let of_run = |run: &Run| -> Vec<Vec<u8>> {
+            outbox.bytes[run.range.clone()].chunks(run.segment_bytes).map(<[u8]>::to_vec).collect()
+        };
+        outbox.runs.iter().flat_map(of_run).collect()
+    }
+
+    #[test]
+    fn media_goes_the_way_of_what_ice_chose_and_joins_its_runs() {
+        let mut outbox = Outbox::new(64);
+        let fill = |bytes: &mut Vec<u8>| bytes.extend([0x80; 1200]);
+        outbox.push(&transmit(0, 100, 1));
+        assert!(!outbox.write(fill), "a check of a way is no choice");
+        outbox.push(&transmit(DTLS_FIRST, 1200, 2));
+        assert!(outbox.write(fill));
+        assert!(!outbox.write(|_| {}), "nothing was written");
+        assert!(outbox.write(|bytes| bytes.push(0x80)));
+        outbox.push(&transmit(1, 100, 3));
+        assert!(outbox.write(fill));
+        let runs: Vec<(u16, usize)> =
+            outbox.runs.iter().map(|run| (run.way.destination.port(), run.datagrams)).collect();
+        assert_eq!(runs, [(1, 1), (2, 3), (3, 1), (2, 1)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Resend: the newest video packets as they were sent, for a viewer that asks for lost ones without an RTX stream.
+//! Resend: the newest video packets as str0m sent them, for a viewer that asks for lost ones without an RTX stream.
 //!
-//! A viewer that offers RTX (RFC 4588) is answered by str0m. For others str0m forgets what it sent and lets their NACKs go
+//! Only of those whose media str0m sends, without AES-GCM (the others: -> history). One of them that offers RTX (RFC 4588) is
+//! answered by str0m. For others str0m forgets what it sent and lets their NACKs go
 //! unanswered; here they get the packet itself once more. It is the datagram that is kept, not its payload: encrypting a packet
 //! again with other header extensions would use an AES-GCM nonce twice (RFC 7714 s8.3), while a receiver takes the same
 //! datagram as late (RFC 3711 s3.3.2: its replay list does not have what was lost).
@@ -136,7 +137,7 @@ impl Resend {
 }
 
 /// The sequence numbers that an entry names: its own, and one for each bit of the mask after it.
-fn sequence_numbers(entry: NackEntry) -> impl Iterator<Item = u16> {
+pub(super) fn sequence_numbers(entry: NackEntry) -> impl Iterator<Item = u16> {
     let NackEntry { pid, blp } = entry;
     let masked = (0..16_u16).filter(move |bit| blp >> bit & 1 == 1).map(move |bit| pid.wrapping_add(bit + 1));
     std::iter::once(pid).chain(masked)

@@ -6,10 +6,11 @@
 //!                           └──── lagged, key frame asked for ◄───────────┘
 //! ```
 //!
+//! A unit is sent past str0m (-> direct), or written into the peer connection where AES-GCM was not agreed on.
 //! Sound is not part of a backlog: it begins with the live pictures and never repeats.
 //!
-//! Limits: [`READ_AHEAD_UNITS`]; [`RESTART_INTERVAL_MIN`]; [`RTX_PACKETS_MAX`].
-//! Spec: RFC 3550 s5.1; abs-capture-time and playout-delay are WebRTC's experimental extensions.
+//! Limits: [`READ_AHEAD_UNITS`]; [`RESTART_INTERVAL_MIN`]; those of what is kept for viewers who miss some (-> history).
+//! Spec: RFC 3550 s5.1.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,9 +24,14 @@ use media_core::time::{Timescale, WallTime};
 use media_core::track::{CodecConfig, G711Law, SharedFormat, StreamFormat, TrackId, TrackInfo};
 use str0m::Rtc;
 use str0m::media::{MediaTime, Mid, Pt};
+use str0m::rtp::rtcp::Nack;
 use str0m::rtp::{AbsCaptureTime, ExtensionValues, RtpWrite};
 
+use super::direct::{Direct, DueUnit, Lane, OnLoss, Stamp};
+use super::history;
+use super::keys::Tap;
 use super::negotiate::mid_of;
+use super::outbox::Outbox;
 use super::packets::StreamPackets;
 use crate::events::Reader;
 use crate::runtime::clock;
@@ -37,13 +43,7 @@ const READ_AHEAD_UNITS: usize = 4096;
 /// A viewer is started again from a random access point at most so often: its key frame requests
 /// come each few hundred milliseconds while it waits, and each restart sends a GOP.
 const RESTART_INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// Packets kept for retransmission: a 10 s GOP of 4 Mbit/s with room; 9 MB at most, shared with the
-/// stream's other viewers.
-const RTX_PACKETS_MAX: usize = 8192;
-/// How long they are kept: browsers stop asking for a packet after a second.
-const RTX_AGE_MAX: Duration = Duration::from_secs(2);
-/// Retransmissions beyond this share of all bytes of a second are dropped: the link is full, more of
-/// the same makes it worse.
+/// str0m drops retransmissions beyond this share of all bytes of a second.
 const RTX_SHARE_MAX: f32 = 0.5;
 /// Losses reported within this time are one event for the rate of the backlog.
 const LOSS_EVENT: Duration = Duration::from_millis(50);
@@ -55,6 +55,8 @@ const EXTENSION_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) enum Step {
     /// Wrote an access unit into the peer connection, which must be drained now.
     Wrote,
+    /// Put so many packets of an access unit into the outbox.
+    Sent(u64),
     /// The backlog waits for its rate.
     WaitUntil(Instant),
     /// Nothing to send until the stream has more.
@@ -78,6 +80,13 @@ struct Due<'a> {
     now: Instant,
 }
 
+/// The ways out.
+struct Exit<'a> {
+    rtc: &'a mut Rtc,
+    direct: Option<&'a mut Direct>,
+    outbox: &'a mut Outbox,
+}
+
 /// One track on its way out.
 #[derive(Debug)]
 struct Outgoing {
@@ -85,7 +94,9 @@ struct Outgoing {
     codec: WireCodec,
     mid: Mid,
     pt: Pt,
+    rtx_pt: Option<u8>,
     timeline: Timeline,
+    /// Of the packets that str0m sends; of the others it is the first.
     next_seq: u64,
     last_dts: Option<i64>,
     extended_at: Option<Instant>,
@@ -98,6 +109,8 @@ pub(crate) struct MediaSender {
     packets: Arc<StreamPackets>,
     video: Option<Outgoing>,
     audio: Option<Outgoing>,
+    /// Sends them, unless str0m must.
+    direct: Option<Direct>,
     queue: VecDeque<Entry>,
     phase: Phase,
     format: Option<SharedFormat>,
@@ -127,6 +140,7 @@ impl MediaSender {
             packets,
             video: map.video.as_ref().map(|track| Outgoing::new(track, word(0), word(1))),
             audio: map.audio.as_ref().map(|track| Outgoing::new(track, word(2), word(3))),
+            direct: None,
             queue: VecDeque::new(),
             phase: Phase::Waiting,
             format: None,
@@ -139,11 +153,14 @@ impl MediaSender {
     }
 
     /// The viewer is connected, about `round_trip` away: joins the stream.
-    pub(crate) fn start(&mut self, rtc: &mut Rtc, round_trip: Duration, now: Instant) {
-        if let Some(video) = &self.video
+    pub(crate) fn start(&mut self, rtc: &mut Rtc, tap: &Arc<Tap>, round_trip: Duration, now: Instant) {
+        let lanes: Vec<Lane> = [&self.video, &self.audio].into_iter().flatten().map(Outgoing::lane).collect();
+        self.direct = Direct::new(rtc, tap, &lanes);
+        if self.direct.is_none()
+            && let Some(video) = &self.video
             && let Some(stream) = rtc.direct_api().stream_tx_by_mid(video.mid, None)
         {
-            stream.set_rtx_cache(RTX_PACKETS_MAX, RTX_AGE_MAX, Some(RTX_SHARE_MAX));
+            stream.set_rtx_cache(history::PACKETS_MAX, history::AGE_MAX, Some(RTX_SHARE_MAX));
         }
         self.round_trip = round_trip;
         self.join(now);
@@ -176,8 +193,8 @@ impl MediaSender {
         }
     }
 
-    /// Writes the next unit that is due.
-    pub(crate) fn step(&mut self, rtc: &mut Rtc, now: Instant) -> Step {
+    /// Sends the next unit that is due.
+    pub(crate) fn step(&mut self, rtc: &mut Rtc, outbox: &mut Outbox, now: Instant) -> Step {
         loop {
             if matches!(self.phase, Phase::Waiting) {
                 return Step::Idle;
@@ -188,12 +205,26 @@ impl MediaSender {
                 return Step::Close(reason);
             }
             if self.is_of(&entry, self.video.as_ref()) {
-                return self.step_video(rtc, &entry, now);
+                return self.step_video(rtc, outbox, &entry, now);
             }
             self.queue.pop_front();
-            if self.is_of(&entry, self.audio.as_ref()) && self.write_audio(rtc, &entry, now) {
-                return Step::Wrote;
+            if self.is_of(&entry, self.audio.as_ref())
+                && let Some(step) = self.send_audio(rtc, outbox, &entry, now)
+            {
+                return step;
             }
+        }
+    }
+
+    /// The viewer asks for packets again; says how many it gets, unless str0m sent them.
+    pub(crate) fn answer(&mut self, nack: &Nack, outbox: &mut Outbox, now: Instant) -> Option<u64> {
+        Some(self.direct.as_mut()?.answer(nack, outbox, now))
+    }
+
+    /// The viewer reported on a stream.
+    pub(crate) fn reported(&mut self, ssrc: u32) {
+        if let Some(direct) = &mut self.direct {
+            direct.reported(ssrc);
         }
     }
 
@@ -279,7 +310,7 @@ impl MediaSender {
         Ok(())
     }
 
-    fn step_video(&mut self, rtc: &mut Rtc, entry: &Entry, now: Instant) -> Step {
+    fn step_video(&mut self, rtc: &mut Rtc, outbox: &mut Outbox, entry: &Entry, now: Instant) -> Step {
         if entry.is_join_point && self.subscription.stream().has_b_frames() {
             return Step::Close("the stream has B-frames");
         }
@@ -298,10 +329,9 @@ impl MediaSender {
         }
         self.queue.pop_front();
         self.count_outbound(entry);
-        if let Some(video) = &mut self.video {
-            video.write(rtc, Due { entry, delivery, now }, &self.packets);
-        }
-        Step::Wrote
+        let exit = Exit { rtc, direct: self.direct.as_mut(), outbox };
+        let due = Due { entry, delivery, now };
+        self.video.as_mut().map_or(Step::Wrote, |video| video.send(exit, due, &self.packets))
     }
 
     fn count_outbound(&self, entry: &Entry) {
@@ -309,32 +339,35 @@ impl MediaSender {
         self.subscription.stream().counters.outbound_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn write_audio(&mut self, rtc: &mut Rtc, entry: &Entry, now: Instant) -> bool {
-        let Some(audio) = &mut self.audio else { return false };
+    fn send_audio(
+        &mut self,
+        rtc: &mut Rtc,
+        outbox: &mut Outbox,
+        entry: &Entry,
+        now: Instant,
+    ) -> Option<Step> {
+        let audio = self.audio.as_mut()?;
         let is_repeated = audio.last_dts.is_some_and(|last| entry.unit.dts_ticks <= last);
         // Sound of a backlog is the past: it begins when the picture is live.
         if is_repeated || !matches!(self.phase, Phase::Live) {
-            return false;
+            return None;
         }
-        audio.write(rtc, Due { entry, delivery: Delivery::Live, now }, &self.packets);
+        let exit = Exit { rtc, direct: self.direct.as_mut(), outbox };
+        let step = audio.send(exit, Due { entry, delivery: Delivery::Live, now }, &self.packets);
         self.count_outbound(entry);
-        true
+        Some(step)
     }
 }
 
 impl Outgoing {
     fn new(mapped: &MappedTrack, first_seq: u32, first_rtp_timestamp: u32) -> Self {
-        let rtp_clock = match mapped.codec {
-            WireCodec::H264 | WireCodec::H265 => Timescale::VIDEO,
-            WireCodec::Opus => Timescale::OPUS,
-            WireCodec::Pcma | WireCodec::Pcmu => Timescale::new(8000).unwrap_or(Timescale::OPUS),
-        };
         Self {
             track: Some(mapped.track),
             codec: mapped.codec,
             mid: mid_of(mapped),
             pt: Pt::new_with_value(mapped.payload.pt),
-            timeline: Timeline::new(rtp_clock, first_rtp_timestamp),
+            rtx_pt: mapped.payload.rtx_pt,
+            timeline: Timeline::new(rtp_clock(mapped.codec), first_rtp_timestamp),
             // The lower half, so that the receiver does not meet a roll-over in its first packets
             // (RFC 3711 s3.3.1 begins at roll-over 0).
             next_seq: u64::from(first_seq & 0x7fff),
@@ -343,21 +376,44 @@ impl Outgoing {
         }
     }
 
-    fn write(&mut self, rtc: &mut Rtc, due: Due<'_>, packets: &StreamPackets) {
+    /// As it was negotiated.
+    fn lane(&self) -> Lane {
+        let loss = match self.rtx_pt {
+            _ if !self.is_video() => OnLoss::Gone,
+            None => OnLoss::Same,
+            Some(pt) => OnLoss::Rtx(pt),
+        };
+        Lane { mid: self.mid, pt: *self.pt, clock: rtp_clock(self.codec), first_seq: self.next_seq, loss }
+    }
+
+    fn send(&mut self, exit: Exit<'_>, due: Due<'_>, packets: &StreamPackets) -> Step {
         let Due { entry, delivery, now } = due;
         let unit = &entry.unit;
-        let Some(info) = entry.format.track(unit.track) else { return };
+        let Some(info) = entry.format.track(unit.track) else { return Step::Sent(0) };
         let rtp_timestamp = self.timeline.stamp(unit.pts_ticks, info.timescale, delivery, now);
         self.last_dts = Some(unit.dts_ticks);
+        let (payloads, stamp) = (packets.of(entry), self.stamp(due));
+        let unit = DueUnit { payloads, rtp_timestamp, wall: unit.wall, stamp };
+        match exit.direct {
+            Some(direct) => Step::Sent(direct.send(self.mid, &unit, exit.outbox, now)),
+            None => {
+                self.write(exit.rtc, &unit, now);
+                Step::Wrote
+            }
+        }
+    }
+
+    /// Hands a unit to str0m.
+    fn write(&mut self, rtc: &mut Rtc, unit: &DueUnit, now: Instant) {
         let wallclock = capture_instant(unit.wall, now);
-        let mut extensions = self.extensions(due);
+        let mut extensions = extension_values(unit.stamp);
         let mut api = rtc.direct_api();
         let Some(stream) = api.stream_tx_by_mid(self.mid, None) else { return };
-        for payload in packets.of(entry).iter() {
+        for payload in unit.payloads.iter() {
             let write = RtpWrite::new(
                 self.pt,
                 self.next_seq.into(),
-                rtp_timestamp.wrapping_add(payload.offset_ticks),
+                unit.rtp_timestamp.wrapping_add(payload.offset_ticks),
                 wallclock,
                 Arc::clone(&payload.payload),
             );
@@ -377,30 +433,40 @@ impl Outgoing {
 
     /// For a unit's first packet. Those of the backlog carry none but the delay: receivers would
     /// interpolate capture times over compressed timestamps.
-    fn extensions(&mut self, due: Due<'_>) -> ExtensionValues {
+    fn stamp(&mut self, due: Due<'_>) -> Stamp {
         let Due { entry, delivery, now } = due;
-        let mut values = ExtensionValues::default();
         let is_due =
             self.extended_at.is_none_or(|at| now.saturating_duration_since(at) >= EXTENSION_INTERVAL);
         let is_key = self.is_video() && entry.is_join_point;
         if !is_due && !is_key {
-            return values;
+            return Stamp::default();
         }
-        if self.is_video() {
-            // Show each picture as soon as it is decoded.
-            values.play_delay_min = Some(MediaTime::ZERO);
-            values.play_delay_max = Some(MediaTime::ZERO);
-        }
-        if delivery == Delivery::Live {
+        let captured = (delivery == Delivery::Live).then_some(entry.unit.wall);
+        if captured.is_some() {
             self.extended_at = Some(now);
-            let capture_time = system_time(entry.unit.wall);
-            values.abs_capture_time = Some(AbsCaptureTime { capture_time, clock_offset: None });
         }
-        values
+        Stamp { is_urgent: self.is_video(), captured }
     }
 }
 
-/// The instant at which a unit was captured, from which str0m draws its sender reports (RFC 3550 s6.4.1).
+fn rtp_clock(codec: WireCodec) -> Timescale {
+    match codec {
+        WireCodec::H264 | WireCodec::H265 => Timescale::VIDEO,
+        WireCodec::Opus => Timescale::OPUS,
+        WireCodec::Pcma | WireCodec::Pcmu => Timescale::new(8000).unwrap_or(Timescale::OPUS),
+    }
+}
+
+fn extension_values(stamp: Stamp) -> ExtensionValues {
+    let capture_time = |wall| AbsCaptureTime { capture_time: system_time(wall), clock_offset: None };
+    let delay = stamp.is_urgent.then_some(MediaTime::ZERO);
+    let mut values = ExtensionValues::default();
+    (values.play_delay_min, values.play_delay_max) = (delay, delay);
+    values.abs_capture_time = stamp.captured.map(capture_time);
+    values
+}
+
+/// The instant at which a unit was captured, from which str0m draws its sender reports of what it sends (RFC 3550 s6.4.1).
 ///
 /// A capture time ahead of our clock counts as now: str0m pairs our clock's now with the RTP time of now, and has no RTP
 /// time for a picture of the future. So the reports of a camera whose clock is ahead say our clock instead of the camera's, by
@@ -452,6 +518,7 @@ mod tests {
         format: SharedFormat,
         pictures: i64,
         rtc: Box<Rtc>,
+        outbox: Outbox,
         sender: MediaSender,
         now: Instant,
     }
@@ -493,7 +560,8 @@ mod tests {
             let identity = Identity::generate().unwrap();
             let rtc = negotiate(&identity, &offer, &map, candidates, now).unwrap().rtc;
             let publisher = Publisher::new(&stream);
-            let mut scene = Self { publisher, stream, format, pictures: 0, rtc, sender, now };
+            let outbox = Outbox::new(1);
+            let mut scene = Self { publisher, stream, format, pictures: 0, rtc, outbox, sender, now };
             scene.run(pictures);
             scene
         }
@@ -527,14 +595,15 @@ mod tests {
         }
 
         fn start(&mut self) {
-            self.sender.start(&mut self.rtc, Duration::ZERO, self.now);
+            // Before the handshake there are no keys: str0m sends.
+            self.sender.start(&mut self.rtc, &Arc::default(), Duration::ZERO, self.now);
         }
 
         /// Steps until nothing is left to send; says how many units were written and how it ended.
         fn send_all(&mut self) -> (usize, Step) {
             let mut written = 0;
             loop {
-                match self.sender.step(&mut self.rtc, self.now) {
+                match self.sender.step(&mut self.rtc, &mut self.outbox, self.now) {
                     Step::Wrote => written += 1,
                     Step::WaitUntil(later) => self.now = later,
                     step => return (written, step),

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::keys::Tap;
 use super::media::Media;
 use super::negotiate::{self, NegotiateError};
 use super::outbox::{Outbox, Ports};
@@ -103,6 +104,8 @@ pub(crate) enum Closed {
 pub(crate) struct SessionParts {
     /// The answered peer connection.
     pub(crate) rtc: Box<Rtc>,
+    /// What it encrypts with.
+    pub(crate) tap: Arc<Tap>,
     /// The offer that it answered.
     pub(crate) narrowed_offer: String,
     /// Our candidates' addresses, best first.
@@ -130,7 +133,6 @@ pub(crate) struct SessionParts {
 pub(crate) struct Session {
     parts: SessionParts,
     outbox: Outbox,
-    segments_max: usize,
     handshake_deadline: Instant,
     rtc_deadline: Instant,
     media_deadline: Option<Instant>,
@@ -157,8 +159,7 @@ impl Session {
         let segments_max = parts.ports.udp.as_ref().map_or(1, |udp| udp.segments_max());
         Self {
             parts,
-            outbox: Outbox::default(),
-            segments_max,
+            outbox: Outbox::new(segments_max),
             handshake_deadline: now + handshake_timeout,
             rtc_deadline: now,
             media_deadline: None,
@@ -194,10 +195,18 @@ impl Session {
                 return Ok(closed);
             }
             self.take_waiting_datagrams()?;
-            match self.parts.media.step(&mut self.parts.rtc, now) {
+            match self.parts.media.step(&mut self.parts.rtc, &mut self.outbox, now) {
                 Step::Wrote => {
                     self.parts.rtc.handle_input(Input::Timeout(now))?;
                     self.drain(now)?;
+                    continue;
+                }
+                Step::Sent(packets) => {
+                    self.parts.record.counters.outbound_rtp_packets.fetch_add(packets, Ordering::Relaxed);
+                    if now >= self.rtc_deadline {
+                        self.parts.rtc.handle_input(Input::Timeout(now))?;
+                        self.drain(now)?;
+                    }
                     continue;
                 }
                 Step::WaitUntil(later) => self.media_deadline = Some(later),
@@ -376,21 +385,36 @@ impl Session {
             // STUN checks go out before the viewer was heard from there.
             _ => self.parts.route.bind_if_free(transmit.proto, transmit.destination),
         }
-        self.outbox.push(transmit, self.segments_max);
+        self.outbox.push(transmit);
     }
 
     /// Answers a NACK that str0m leaves unanswered.
     fn send_again(&mut self, nack: &Nack, now: Instant) {
-        let Some(resend) = &mut self.parts.resend else { return };
-        let answers = resend.answer(*nack.ssrc, nack.reports.iter().copied(), now);
+        let answered = match (self.parts.media.answer(nack, &mut self.outbox, now), &mut self.parts.resend) {
+            (Some(packets), _) => packets,
+            (None, Some(resend)) => {
+                let answers = resend.answer(*nack.ssrc, nack.reports.iter().copied(), now);
+                answers.iter().for_each(|answer| self.outbox.push(answer));
+                u64::try_from(answers.len()).unwrap_or(0)
+            }
+            (None, None) => 0,
+        };
         let counters = &self.parts.record.counters;
-        for answer in &answers {
-            counters.outbound_rtp_packets.fetch_add(1, Ordering::Relaxed);
-            counters.retransmitted_packets.fetch_add(1, Ordering::Relaxed);
-            self.outbox.push(answer, self.segments_max);
-        }
-        if !answers.is_empty() {
+        counters.outbound_rtp_packets.fetch_add(answered, Ordering::Relaxed);
+        counters.retransmitted_packets.fetch_add(answered, Ordering::Relaxed);
+        if answered > 0 {
             self.parts.media.lost(now);
+        }
+    }
+
+    /// RTCP of the viewer, as str0m took it.
+    fn control(&mut self, packet: &Rtcp, now: Instant) {
+        match packet {
+            Rtcp::Nack(nack) => self.send_again(nack, now),
+            Rtcp::ReceiverReport(report) => {
+                report.reports.iter().for_each(|block| self.parts.media.reported(*block.ssrc));
+            }
+            _ => {}
         }
     }
 
@@ -403,7 +427,7 @@ impl Session {
                 let handshake =
                     self.first_heard_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
                 info!(handshake_ms = handshake.as_millis(), "connected");
-                self.parts.media.start(&mut self.parts.rtc, handshake / 3, now);
+                self.parts.media.start(&mut self.parts.rtc, &self.parts.tap, handshake / 3, now);
                 let facts = &self.parts.record.facts;
                 let (id, query) = (facts.id.to_string(), facts.query.clone());
                 self.parts.media.tell(&Reader { kind: "webRTCSession", id, query });
@@ -424,8 +448,8 @@ impl Session {
                 self.parts.media.packet(&packet);
             }
             Event::RawPacket(packet) => {
-                if let RawPacket::RtcpRx(Rtcp::Nack(nack)) = &*packet {
-                    self.send_again(nack, now);
+                if let RawPacket::RtcpRx(packet) = &*packet {
+                    self.control(packet, now);
                 }
             }
             Event::PeerStats(stats) => {

@@ -177,6 +177,8 @@ async fn open(forwarding: &Forwarding<'_>, endpoint: &mut Endpoint) -> Result<Op
     let (commands, commanded) = mpsc::channel(COMMANDS);
     let parts = SessionParts {
         rtc,
+        // Without keys str0m sends: a destination is one, not a crowd of viewers.
+        tap: Arc::default(),
         // There is no ICE restart: a session that fails is made anew.
         narrowed_offer: String::new(),
         local: vec![(Protocol::Udp, udp.local())],

@@ -348,7 +348,7 @@ async fn open(
     let local = candidates.iter().map(|candidate| (candidate.proto(), candidate.addr())).collect();
     // str0m calls a panic a bug of its own, and offers come from strangers.
     let negotiating = async { negotiate::negotiate(&server.identity, offer, map, candidates, clock::now()) };
-    let Negotiated { rtc, answer, ufrag, narrowed_offer } = match catch_panic(negotiating).await {
+    let Negotiated { rtc, tap, answer, ufrag, narrowed_offer } = match catch_panic(negotiating).await {
         Ended::Done(negotiated) => negotiated?,
         Ended::Panicked(message) => {
             server.deps.tasks.count_panic();
@@ -363,6 +363,7 @@ async fn open(
     let record = Arc::new(SessionRecord::new(viewer.facts()));
     let parts = SessionParts {
         rtc,
+        tap,
         narrowed_offer,
         local,
         rtx_pt: map.video.as_ref().and_then(|video| video.payload.rtx_pt),
