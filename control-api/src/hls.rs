@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::model::{Page, Time};
 use crate::paging::{Paging, query};
+use crate::session_id::SessionId;
 
 /// What the HLS listener does. The answers are snapshots.
 pub trait HlsClients: Send + Sync {
@@ -108,18 +109,13 @@ async fn list_sessions(
 
 async fn get_session(
     State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
+    SessionId(id): SessionId,
 ) -> Result<Json<HlsSession>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
     let found = clients.sessions().into_iter().find(|session| session.id == id);
     found.map(Json).ok_or(ApiError::SessionNotFound)
 }
 
-async fn kick_session(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
+async fn kick_session(State(clients): Clients, SessionId(id): SessionId) -> Result<Json<Value>, ApiError> {
     match clients.kick(&id) {
         true => Ok(Json(json!({ "status": "ok" }))),
         false => Err(ApiError::SessionNotFound),

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path as UrlPath, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::model::{Page, Time};
 use crate::paging::{Paging, query};
+use crate::session_id::SessionId;
 
 /// The RTMP clients of one listener, plain or TLS. The answers are snapshots.
 pub trait RtmpClients: Send + Sync {
@@ -78,20 +79,12 @@ async fn list(
     Ok(Json(query(paging)?.wanted()?.of(clients.conns())))
 }
 
-async fn get_one(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<RtmpConn>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::ConnectionNotFound)?;
+async fn get_one(State(clients): Clients, SessionId(id): SessionId) -> Result<Json<RtmpConn>, ApiError> {
     let found = clients.conns().into_iter().find(|conn| conn.id == id);
     found.map(Json).ok_or(ApiError::ConnectionNotFound)
 }
 
-async fn kick(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::ConnectionNotFound)?;
+async fn kick(State(clients): Clients, SessionId(id): SessionId) -> Result<Json<Value>, ApiError> {
     match clients.kick(&id) {
         true => Ok(Json(json!({ "status": "ok" }))),
         false => Err(ApiError::ConnectionNotFound),

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path as UrlPath, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::model::{Page, Time};
 use crate::paging::{Paging, query};
+use crate::session_id::SessionId;
 
 /// The WebRTC sessions. The answers are snapshots.
 pub trait WebRtcClients: Send + Sync {
@@ -120,20 +121,12 @@ async fn list(
     Ok(Json(query(paging)?.wanted()?.of(clients.sessions())))
 }
 
-async fn get_one(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<WebRtcSession>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
+async fn get_one(State(clients): Clients, SessionId(id): SessionId) -> Result<Json<WebRtcSession>, ApiError> {
     let found = clients.sessions().into_iter().find(|session| session.id == id);
     found.map(Json).ok_or(ApiError::SessionNotFound)
 }
 
-async fn kick(
-    State(clients): Clients,
-    id: Result<UrlPath<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let UrlPath(id) = id.map_err(|_| ApiError::SessionNotFound)?;
+async fn kick(State(clients): Clients, SessionId(id): SessionId) -> Result<Json<Value>, ApiError> {
     match clients.kick(&id) {
         true => Ok(Json(json!({ "status": "ok" }))),
         false => Err(ApiError::SessionNotFound),
