@@ -9,6 +9,8 @@ mod archive;
 #[cfg(test)]
 mod bucket;
 #[cfg(test)]
+mod compare;
+#[cfg(test)]
 mod config_api;
 #[cfg(test)]
 mod configurations;
