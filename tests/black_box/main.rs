@@ -35,6 +35,8 @@ mod hooks;
 #[cfg(test)]
 mod keeping;
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod multicast;
