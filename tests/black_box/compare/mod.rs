@@ -109,17 +109,16 @@ async fn a_server_without_media_answers_as_the_reference_says() -> anyhow::Resul
 async fn a_server_with_publishers_and_readers_answers_as_the_reference_says() -> anyhow::Result<()> {
     let clip = CLIP.file().await?;
     compare(include_str!("live.yml"), include_str!("live.rows"), async |server| {
-        let publishers = [
-            publish_rtsp(&clip, &server.rtsp("kept"))?,
-            publish_rtsp(&clip, &format!("{}?from=here", server.rtsp("live")))?,
-            publish(&clip, &["flv"], &server.rtmp("pushed"))?,
-        ];
-        for path in ["kept", "live", "pushed"] {
-            server.wait_online(path).await?;
-        }
+        // One after the other: lists are in the order in which they came.
+        let kept = publish_rtsp(&clip, &server.rtsp("kept"))?;
+        server.wait_online("kept").await?;
+        let live = publish_rtsp(&clip, &format!("{}?from=here", server.rtsp("live")))?;
+        server.wait_online("live").await?;
+        let pushed = publish(&clip, &["flv"], &server.rtmp("pushed"))?;
+        server.wait_online("pushed").await?;
         let readers =
             [read(&["-rtsp_transport", "tcp"], &server.rtsp("live"))?, read(&[], &server.rtmp("pushed"))?];
-        Ok((publishers, readers))
+        Ok(([kept, live, pushed], readers))
     })
     .await
 }
