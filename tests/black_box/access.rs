@@ -524,7 +524,7 @@ impl Provider {
         Ok(Self { _process: process, base: format!("http://127.0.0.1:{}", ready["port"]) })
     }
 
-    async fn told(&self) -> anyhow::Result<Value> {
+    pub(crate) async fn told(&self) -> anyhow::Result<Value> {
         http::get(&format!("{}/asked", self.base)).await?.ok()?.json()
     }
 

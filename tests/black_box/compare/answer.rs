@@ -174,7 +174,8 @@ fn tag(line: &str) -> &str {
     line.split_once(':').map_or(line, |(tag, _)| tag)
 }
 
-fn take_apart(name: &str, value: &Value, answer: &mut Answer) {
+/// Takes JSON apart: each value by its place below `name`.
+pub(super) fn take_apart(name: &str, value: &Value, answer: &mut Answer) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             fields.iter().for_each(|(key, value)| take_apart(&format!("{name}.{key}"), value, answer));

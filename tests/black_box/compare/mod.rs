@@ -9,6 +9,7 @@
 //! Belongs here: what clients of `MediaMTX` see. Does not: whether media is right (-> the other modules).
 
 mod answer;
+mod asked;
 mod differences;
 mod hooks;
 mod rows;
