@@ -90,6 +90,11 @@ impl Listed for HlsMuxer {
     fn id(&self) -> &str {
         &self.path
     }
+
+    /// A path's name, which may have slashes.
+    fn check_id(_: &str) -> Result<(), ApiError> {
+        Ok(())
+    }
 }
 
 impl Listed for HlsSession {

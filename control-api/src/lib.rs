@@ -28,6 +28,7 @@ pub mod paging;
 pub mod proxies;
 pub mod rtmp;
 pub mod rtsp;
+mod session_id;
 pub mod snapshot;
 pub mod storage;
 pub mod storage_model;

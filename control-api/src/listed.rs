@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::model::Page;
 use crate::paging::{Paging, query};
+use crate::session_id;
 
 /// One of a list.
 pub(crate) trait Listed: Serialize + Send + Sized + 'static {
@@ -26,6 +27,14 @@ pub(crate) trait Listed: Serialize + Send + Sized + 'static {
 
     /// What it is asked for by.
     fn id(&self) -> &str;
+
+    /// Whether it can be asked for by that: what is no id is told so.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidParameter`].
+    fn check_id(id: &str) -> Result<(), ApiError> {
+        session_id::check(id)
+    }
 }
 
 /// One of a list that can be ended.
@@ -46,6 +55,7 @@ pub(crate) async fn get_one<T: Listed>(
     id: Result<UrlPath<String>, PathRejection>,
 ) -> Result<Json<T>, ApiError> {
     let UrlPath(id) = id.map_err(|_| T::MISSING)?;
+    T::check_id(&id)?;
     let found = T::all(&owner).into_iter().find(|one| one.id() == id);
     found.map(Json).ok_or(T::MISSING)
 }
@@ -55,6 +65,7 @@ pub(crate) async fn kick<T: Kicked>(
     id: Result<UrlPath<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let UrlPath(id) = id.map_err(|_| T::MISSING)?;
+    T::check_id(&id)?;
     match T::kick(&owner, &id) {
         true => Ok(Json(json!({ "status": "ok" }))),
         false => Err(T::MISSING),

@@ -105,6 +105,11 @@ impl PathEntry {
         tokio::time::timeout(self.start_timeout, online).await.is_ok_and(|state| state.is_ok())
     }
 
+    /// A source that we connect or have started gets there or says why; whether somebody comes to publish, nobody knows.
+    fn is_worth_waiting_for(&self) -> bool {
+        self.point.is_none() || self.is_on_demand || self.stream.state().status != SourceStatus::Idle
+    }
+
     /// A pulled path that is always connected.
     #[cfg(test)]
     pub(crate) fn pulled(stream: &Arc<Stream>, start_timeout: Duration) -> Arc<Self> {
@@ -121,6 +126,12 @@ impl PathEntry {
             point: None,
         })
     }
+}
+
+fn not_ready(path: &PathName, stream: &Stream) -> AcquireError {
+    let state = stream.state();
+    let reason = format!("source is {}: {}", state.status.as_str(), state.reason);
+    AcquireError::NotReady { path: path.clone(), reason }
 }
 
 /// What somebody wants a path for.
@@ -283,7 +294,7 @@ impl Registry {
     /// published is told of `query`.
     ///
     /// # Errors
-    /// [`AcquireError`] when the path is unknown or nothing came in time.
+    /// [`AcquireError`] when the path is unknown, nobody publishes to it, or nothing came in time.
     pub(crate) async fn acquire(
         &self,
         grant: &CameraGrant,
@@ -304,16 +315,15 @@ impl Registry {
         if stream.format().is_some() {
             return Ok(stream);
         }
+        if !entry.is_worth_waiting_for() {
+            return Err(not_ready(path, &stream));
+        }
         let seat = stream.take_seat(ReaderKind::Waiting);
         let waited = tokio::time::timeout(entry.start_timeout, stream.wait_for_format()).await;
         drop(seat);
         match waited {
             Ok(_) => Ok(stream),
-            Err(_) => {
-                let state = stream.state();
-                let reason = format!("source is {}: {}", state.status.as_str(), state.reason);
-                Err(AcquireError::NotReady { path: path.clone(), reason })
-            }
+            Err(_) => Err(not_ready(path, &stream)),
         }
     }
 }

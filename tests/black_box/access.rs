@@ -512,18 +512,19 @@ async fn publishes(server: &Server, url: &str, clip: &std::path::Path) -> anyhow
     Ok(())
 }
 
-struct Provider {
+/// A server that is asked who may do what.
+pub(crate) struct Provider {
     _process: Process,
-    base: String,
+    pub(crate) base: String,
 }
 
 impl Provider {
-    async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
         let (process, ready) = peers::serve("auth_server.py", &[], Duration::from_secs(30)).await?;
         Ok(Self { _process: process, base: format!("http://127.0.0.1:{}", ready["port"]) })
     }
 
-    async fn told(&self) -> anyhow::Result<Value> {
+    pub(crate) async fn told(&self) -> anyhow::Result<Value> {
         http::get(&format!("{}/asked", self.base)).await?.ok()?.json()
     }
 

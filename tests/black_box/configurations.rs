@@ -1,6 +1,8 @@
-//! Configurations: ten of those that people run MediaMTX with, each started and looked at shortly.
+//! Configurations: those that people run MediaMTX with, each started and looked at shortly.
 
 use std::fmt::Write as _;
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use gtvision_tests::http::{self, Method};
 use gtvision_tests::process::Process;
 use gtvision_tests::rtsp::RawClient;
 use gtvision_tests::{Server, Simulator, machine, wait};
+
+use crate::access::Provider;
 
 /// A camera connects, a file appears, while nine other servers start.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -70,7 +74,7 @@ async fn record_all(server: Server) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn publishers(server: Server, clip: &std::path::Path) -> anyhow::Result<()> {
+async fn publishers(server: Server, clip: &Path) -> anyhow::Result<()> {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-v", "error", "-re", "-stream_loop", "-1", "-i"]).arg(clip);
     let url = server.rtsp("anywhere/else");
@@ -160,6 +164,55 @@ async fn ten_configurations_of_the_field_do_what_they_say() -> anyhow::Result<()
         async { older_names(start(include_str!("configurations/older-names.yml")).await?).await },
         async { behind_a_proxy(start(include_str!("configurations/behind-a-proxy.yml")).await?).await },
         async { tenants(start(include_str!("configurations/tenants.yml")).await?).await },
+    )?;
+    Ok(())
+}
+
+async fn asks_another_program(server: Server) -> anyhow::Result<()> {
+    server.wait_online("cam_1").await?;
+    ensure!(http::get(&server.hls("cam_1")).await?.status == 401);
+    let maria = [("authorization", "Bearer maria:s3cret")];
+    let answer = http::send(Method::GET, &server.hls("cam_1"), &maria, "").await?;
+    ensure!(answer.status == 302, "{}", answer.status);
+    Ok(())
+}
+
+async fn takes_encoders(server: Server, clip: &Path) -> anyhow::Result<()> {
+    let _encoder = crate::rtmp::publish(clip, &server.rtmp("stage/main"))?;
+    let path = server.wait_path("stage/main", "online", PATIENCE, |path| path["online"] == true).await?;
+    ensure!(path["source"]["type"] == "rtmpConn", "{path}");
+    shows(&server, "stage/main").await?;
+    ensure!(TcpStream::connect(("127.0.0.1", server.ports.rtsp)).is_err(), "RTSP listens");
+    Ok(())
+}
+
+async fn keeps_the_books(server: Server, books: &Path) -> anyhow::Result<()> {
+    plays(&server, "film/noir").await?;
+    for entry in ["noir-begins", "noir-ends"] {
+        let written = async || Ok(books.join(entry).exists().then_some(()));
+        wait::until(entry, PATIENCE, written).await.with_context(|| server.log_tail())?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_authentication_server_encoders_and_hooks_do_what_they_say() -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let clip = USUAL.file().await?;
+    let (simulator, provider) = (Simulator::start(&[("cam_1", &clip)]).await?, Provider::start().await?);
+    let url = simulator.url("cam_1");
+    let books = tempfile::tempdir()?;
+    let auth = include_str!("configurations/auth-http.yml")
+        .replace("PROVIDER", &provider.base)
+        .replace(CAMERAS, url.strip_suffix("/cam_1").context("url")?);
+    let hooks = include_str!("configurations/hooks.yml")
+        .replace("CLIP", &clip.to_string_lossy())
+        .replace("BOOKS", &books.path().to_string_lossy());
+    let encoders = include_str!("configurations/rtmp-in.yml");
+    tokio::try_join!(
+        async { asks_another_program(Server::start(&auth).await?).await.context("auth-http") },
+        async { takes_encoders(Server::start(encoders).await?, &clip).await.context("rtmp-in") },
+        async { keeps_the_books(Server::start(&hooks).await?, books.path()).await.context("hooks") },
     )?;
     Ok(())
 }

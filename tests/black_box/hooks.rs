@@ -20,12 +20,12 @@ const SCRIPT: &str =
     "#!/bin/sh\nenv >\"$1/$2.new\"\nmv \"$1/$2.new\" \"$1/$2\"\necho \"$2 $3\" >>\"$1/list\"\n";
 
 /// A folder with the script, where hooks leave what they saw.
-struct Seen {
+pub(crate) struct Seen {
     dir: tempfile::TempDir,
 }
 
 impl Seen {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("hook.sh"), SCRIPT)?;
         Ok(Self { dir })
@@ -36,17 +36,17 @@ impl Seen {
     }
 
     /// The command that leaves the environment of a hook.
-    fn command(&self, hook: &str) -> String {
+    pub(crate) fn command(&self, hook: &str) -> String {
         format!("sh {} {} {hook}", self.file("hook.sh").display(), self.dir.path().display())
     }
 
-    fn environment(&self, hook: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    pub(crate) fn environment(&self, hook: &str) -> anyhow::Result<BTreeMap<String, String>> {
         let text = std::fs::read_to_string(self.file(hook)).with_context(|| format!("{hook} did not run"))?;
         let pairs = text.lines().filter_map(|line| line.split_once('='));
         Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
-    async fn wait(&self, hook: &str) -> anyhow::Result<()> {
+    pub(crate) async fn wait(&self, hook: &str) -> anyhow::Result<()> {
         let file = self.file(hook);
         wait::until(&format!("hook {hook}"), HOOK_LIMIT, async || Ok(file.exists().then_some(()))).await
     }

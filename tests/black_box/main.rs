@@ -11,6 +11,8 @@ mod archive;
 #[cfg(test)]
 mod bucket;
 #[cfg(test)]
+mod compare;
+#[cfg(test)]
 mod config_api;
 #[cfg(test)]
 mod configurations;
@@ -42,6 +44,8 @@ mod jitter;
 mod keeping;
 #[cfg(test)]
 mod kicks;
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]

@@ -138,7 +138,7 @@ async fn ffmpeg_copies_over_udp_and_tls_byte_for_byte() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn make_certificate(key: &Path, certificate: &Path) -> anyhow::Result<()> {
+pub(crate) async fn make_certificate(key: &Path, certificate: &Path) -> anyhow::Result<()> {
     let mut command = std::process::Command::new("openssl");
     command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]);
     command.arg("-keyout").arg(key).arg("-out").arg(certificate);

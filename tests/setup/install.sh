@@ -24,6 +24,7 @@ wanted=(
   "gstreamer1.0-tools | command -v gst-inspect-1.0 | GStreamer's own parts"
   "gstreamer1.0-plugins-base gstreamer1.0-plugins-good | gst decodebin && gst rtph264pay | RTP payloaders, demuxers"
   "gstreamer1.0-plugins-bad | gst h265parse && gst webrtcbin | H.264 and H.265 parsers, the WebRTC viewer that is GStreamer's"
+  "gstreamer1.0-rtsp | gst rtspclientsink | publishes over RTSP"
   "gstreamer1.0-nice gir1.2-gst-plugins-bad-1.0 | gst nicesrc && gi GstWebRTC | its ICE, and Python's way to it"
   "gstreamer1.0-plugins-ugly gstreamer1.0-libav | gst x264enc && gst avenc_aac | encoders for the test camera"
   "glib-networking | ls /usr/lib/*/gio/modules/libgiognutls.so | TLS of the camera that is not ours"

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,6 +22,15 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// From start to a camera's first picture, its retries included.
 const ONLINE_LIMIT: Duration = Duration::from_secs(15);
+
+/// What is started.
+#[derive(Debug, Clone)]
+pub enum Program {
+    /// The server under test.
+    Ours,
+    /// `MediaMTX`, to see what it does with the same.
+    MediaMtx(PathBuf),
+}
 
 /// The ports that one server listens on.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +70,7 @@ pub struct Server {
     process: Process,
     expected_errors: Vec<String>,
     killed: bool,
+    program: Program,
     dir: tempfile::TempDir,
     environment: Vec<(&'static str, OsString)>,
     /// Where it listens.
@@ -77,11 +88,27 @@ impl Server {
         Self::start_in(config, Vec::new()).await
     }
 
+    /// The same with another program, which is given no setting that is ours alone.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_program(program: Program, config: &str) -> anyhow::Result<Self> {
+        Self::start_any(program, config, Vec::new()).await
+    }
+
     /// The same with variables in its environment.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_in(config: &str, environment: Vec<(&'static str, OsString)>) -> anyhow::Result<Self> {
+        Self::start_any(Program::Ours, config, environment).await
+    }
+
+    async fn start_any(
+        program: Program,
+        config: &str,
+        environment: Vec<(&'static str, OsString)>,
+    ) -> anyhow::Result<Self> {
         let ports = Ports {
             hls: ports::free()?,
             webrtc: ports::free()?,
@@ -99,10 +126,10 @@ impl Server {
             rtcp: ports::free()?,
         };
         let dir = tempfile::tempdir()?;
-        std::fs::write(dir.path().join(CONFIG_FILE), full_config(config, &ports)?)?;
-        let process = run_in(&dir, &environment)?;
+        std::fs::write(dir.path().join(CONFIG_FILE), full_config(config, &ports, &program)?)?;
+        let process = run_in(&program, &dir, &environment)?;
         let mut server =
-            Self { process, expected_errors: Vec::new(), killed: false, dir, environment, ports };
+            Self { process, expected_errors: Vec::new(), killed: false, program, dir, environment, ports };
         server.wait_started().await?;
         Ok(server)
     }
@@ -114,7 +141,7 @@ impl Server {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let status = self.process.stop()?;
         ensure!(status.success(), "gtvision ended with {status}:\n{}", self.log_tail());
-        self.process = run_in(&self.dir, &self.environment)?;
+        self.process = run_in(&self.program, &self.dir, &self.environment)?;
         self.wait_started().await
     }
 
@@ -124,7 +151,7 @@ impl Server {
     /// When it can't be written.
     pub fn configure(&self, config: &str) -> anyhow::Result<()> {
         let new = self.dir.path().join("gtvision.yml.new");
-        std::fs::write(&new, full_config(config, &self.ports)?)?;
+        std::fs::write(&new, full_config(config, &self.ports, &self.program)?)?;
         Ok(std::fs::rename(new, self.dir.path().join(CONFIG_FILE))?)
     }
 
@@ -377,11 +404,18 @@ impl Drop for Server {
 /// The configuration in a server's own directory.
 const CONFIG_FILE: &str = "gtvision.yml";
 
-fn run_in(dir: &tempfile::TempDir, environment: &[(&str, OsString)]) -> anyhow::Result<Process> {
-    let binary = workspace::program("gtvision", "GTVISION_BIN")?;
+fn run_in(
+    program: &Program,
+    dir: &tempfile::TempDir,
+    environment: &[(&str, OsString)],
+) -> anyhow::Result<Process> {
+    let (name, binary) = match program {
+        Program::Ours => ("gtvision", workspace::program("gtvision", "GTVISION_BIN")?),
+        Program::MediaMtx(binary) => ("mediamtx", binary.clone()),
+    };
     let mut command = Command::new(binary);
     command.arg(dir.path().join(CONFIG_FILE)).current_dir(dir.path());
-    Process::start("gtvision", command.envs(environment.iter().map(|(name, value)| (name, value))))
+    Process::start(name, command.envs(environment.iter().map(|(name, value)| (name, value))))
 }
 
 /// What a process uses of the machine.
@@ -412,7 +446,9 @@ impl Usage {
     }
 }
 
-fn full_config(config: &str, ports: &Ports) -> anyhow::Result<String> {
+fn full_config(config: &str, ports: &Ports, program: &Program) -> anyhow::Result<String> {
+    // The one key here that MediaMTX does not have.
+    let is_strange = |key: &str| matches!(program, Program::MediaMtx(_)) && key == "controlAddress";
     let has = |key: &str| config.lines().any(|line| line.starts_with(&format!("{key}:")));
     let mut text = String::new();
     let addresses = [
@@ -431,7 +467,7 @@ fn full_config(config: &str, ports: &Ports) -> anyhow::Result<String> {
         ("rtpAddress", ports.rtp),
         ("rtcpAddress", ports.rtcp),
     ];
-    for (key, port) in addresses.into_iter().filter(|(key, _)| !has(key)) {
+    for (key, port) in addresses.into_iter().filter(|(key, _)| !has(key) && !is_strange(key)) {
         writeln!(text, "{key}: 127.0.0.1:{port}")?;
     }
     let settings = [

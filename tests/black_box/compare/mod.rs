@@ -1,0 +1,137 @@
+//! Compare: what the reference says of `MediaMTX`'s endpoints, hooks and metrics, row by row; and, where `MediaMTX` is at hand
+//! (`./test --peer mediamtx=PROGRAM`), what it says itself.
+//!
+//! ```text
+//!  NAME.yml + publishers ─► a scene ─► NAME.rows asked ─► answers ─► as the rows expect
+//!                                                           └─ both servers' ─► differences.txt knows each
+//! ```
+//!
+//! Belongs here: what clients of `MediaMTX` see. Does not: whether media is right (-> the other modules).
+
+mod answer;
+mod asked;
+mod differences;
+mod hooks;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use gtvision_tests::clips::{Clip, USUAL};
+use gtvision_tests::process::Process;
+use gtvision_tests::server::Program;
+use gtvision_tests::{Server, machine, wait};
+
+use answer::Answer;
+use rows::Row;
+
+/// What is published: pictures and sound.
+const CLIP: Clip = Clip { seconds: 4, audio: "aac", ..USUAL };
+
+/// From a publisher's start to what its row awaits, on two loaded cores.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// All rows' answers of one server, by their titles.
+type Answers = BTreeMap<String, Answer>;
+
+/// `MediaMTX`, where it is at hand.
+fn peer() -> Option<Program> {
+    std::env::var_os("GTV_PEER").map(|program| Program::MediaMtx(PathBuf::from(program)))
+}
+
+/// ffmpeg plays a clip without end to where a server takes it.
+fn publish(clip: &Path, format: &[&str], url: &str) -> anyhow::Result<Process> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-v", "error", "-re", "-stream_loop", "-1", "-i"]).arg(clip);
+    Process::start("ffmpeg", command.args(["-c", "copy", "-f"]).args(format).arg(url))
+}
+
+fn publish_rtsp(clip: &Path, url: &str) -> anyhow::Result<Process> {
+    publish(clip, &["rtsp", "-rtsp_transport", "tcp"], url)
+}
+
+/// ffmpeg reads and keeps nothing.
+fn read(options: &[&str], url: &str) -> anyhow::Result<Process> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-v", "error"]).args(options);
+    Process::start("ffmpeg", command.args(["-i", url, "-c", "copy", "-f", "null", "-"]))
+}
+
+/// Asks all rows of a scene; what is not as they expect is told in words.
+async fn answers(server: &Server, rows: &[Row]) -> anyhow::Result<(Answers, Vec<String>)> {
+    let (mut answers, mut complaints, mut kept) = (Answers::new(), Vec::new(), BTreeMap::new());
+    for row in rows {
+        let mut last = answer::ask(server, row, &mut kept).await.with_context(|| row.title.clone());
+        if row.is_awaited {
+            let as_expected = wait::until(&row.title, PATIENCE, async || {
+                last = answer::ask(server, row, &mut kept).await;
+                Ok(last.as_ref().is_ok_and(|answer| answer::unexpected(row, answer).is_empty()).then_some(()))
+            });
+            // Told below, with what was answered last.
+            drop(as_expected.await);
+        }
+        let answer = last.with_context(|| format!("{}; log:\n{}", row.title, server.log_tail()))?;
+        complaints.extend(answer::unexpected(row, &answer));
+        ensure!(answers.insert(row.title.clone(), answer).is_none(), "two rows are called {}", row.title);
+    }
+    Ok((answers, complaints))
+}
+
+/// Asks a scene's rows of our server, and of the other one too if it is there.
+async fn compare<T>(
+    config: &str,
+    rows: &str,
+    set_up: impl AsyncFn(&Server) -> anyhow::Result<T>,
+) -> anyhow::Result<()> {
+    let _machine = machine::shared().await;
+    let rows = rows::parse(rows)?;
+    let server = Server::start(config).await?;
+    let scene = set_up(&server).await?;
+    let (here, complaints) = answers(&server, &rows).await?;
+    ensure!(complaints.is_empty(), "{}\nlog:\n{}", complaints.join("\n"), server.log_tail());
+    drop((scene, server));
+    let Some(peer) = peer() else { return Ok(()) };
+    let server = Server::start_program(peer, config).await?;
+    let _scene = set_up(&server).await?;
+    // What it does differently is told with the differences.
+    let (there, _) = answers(&server, &rows).await?;
+    differences::check(&here, &there)
+}
+
+#[tokio::test]
+async fn a_server_without_media_answers_as_the_reference_says() -> anyhow::Result<()> {
+    compare(include_str!("bare.yml"), include_str!("bare.rows"), async |_| Ok(())).await
+}
+
+#[tokio::test]
+async fn a_server_with_publishers_and_readers_answers_as_the_reference_says() -> anyhow::Result<()> {
+    let clip = CLIP.file().await?;
+    compare(include_str!("live.yml"), include_str!("live.rows"), async |server| {
+        // One after the other: lists are in the order in which they came.
+        let kept = publish_rtsp(&clip, &server.rtsp("kept"))?;
+        server.wait_online("kept").await?;
+        let live = publish_rtsp(&clip, &format!("{}?from=here", server.rtsp("live")))?;
+        server.wait_online("live").await?;
+        let pushed = publish(&clip, &["flv"], &server.rtmp("pushed"))?;
+        server.wait_online("pushed").await?;
+        let readers =
+            [read(&["-rtsp_transport", "tcp"], &server.rtsp("live"))?, read(&[], &server.rtmp("pushed"))?];
+        Ok(([kept, live, pushed], readers))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_with_users_answers_as_the_reference_says() -> anyhow::Result<()> {
+    let clip = CLIP.file().await?;
+    compare(include_str!("users.yml"), include_str!("users.rows"), async |server| {
+        let url = server.rtsp("live").replace("rtsp://", "rtsp://pub:encoder-7@");
+        let publisher = publish_rtsp(&clip, &url)?;
+        server.wait_online("live").await?;
+        Ok(publisher)
+    })
+    .await
+}
