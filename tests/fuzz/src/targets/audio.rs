@@ -9,6 +9,9 @@ use media_core::track::{AacConfig, CodecConfig, TrackId, TrackInfo};
 /// Packets of Opus for one frame of sound: 2048 samples at 8 kHz are 256 ms, a packet has 20 ms.
 const PACKETS_MAX: usize = 32;
 
+/// Frames of one input that are looked at: each is decoded, and encoded as Opus.
+const FRAMES_MAX: i64 = 8;
+
 /// Input: bytes of the AudioSpecificConfig behind their count, then frames behind a byte of their length, as ADTS has it in 13 bits.
 pub(super) fn aac_frames(input: &[u8]) {
     let Some((&len, rest)) = input.split_first() else { return };
@@ -20,12 +23,12 @@ pub(super) fn aac_frames(input: &[u8]) {
     let Some(target) = opus_twin(&source, TrackId(1)) else { return };
     let mut transcoder = Transcoder::new(&source, &target).expect("a twin that can be made");
     let mut last_ticks = i64::MIN;
-    for number in 0.. {
+    for number in 0..FRAMES_MAX {
         let Some((&[high, low], after)) = rest.split_first_chunk::<2>() else { break };
         let len = usize::from(u16::from_be_bytes([high, low]) & 0x1fff).min(after.len());
         let (frame, after) = after.split_at(len);
         rest = after;
-        let ticks = i64::from(number) * 1024;
+        let ticks = number * 1024;
         let unit = AccessUnit {
             track: TrackId(0),
             dts_ticks: ticks,
