@@ -1,4 +1,4 @@
-//! Pipeline: what becomes of a hostile source's media: ingest, remuxing to parts, and the parts read back.
+//! Pipeline: what becomes of a hostile source's media: ingest, remuxing to parts, their playlist, and both read back.
 //!
 //! Times are virtual: a packet comes every [`STEP`].
 
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use media_core::access_unit::{ACCESS_UNIT_BYTES_MAX, AccessUnit};
 use media_core::codec::nal::length_prefixed;
+use media_core::egress::hls::{Prefix, Variant, Window, WindowConfig};
+use media_core::hls::Playlist;
 use media_core::ingest::{Ingest, IngestEvent, TrackSetup};
 use media_core::remux::fmp4::read::{box_header, fragment_head};
 use media_core::remux::fmp4::{Event, Part, Segmenter, SegmenterConfig};
@@ -33,6 +35,8 @@ const PART_OVERHEAD_BYTES_MAX: usize = 32 << 20;
 pub(crate) struct Pipeline {
     ingest: Ingest,
     segmenter: Segmenter,
+    /// What viewers would be served.
+    pub(crate) window: Window,
     receivers: Vec<RtpReceiver>,
     start: Instant,
     now: Instant,
@@ -55,6 +59,13 @@ impl Pipeline {
                 part_duration: Duration::from_millis(200),
                 segment_bytes_max: 50 << 20,
                 first_msn: 7,
+            }),
+            window: Window::new(WindowConfig {
+                variant: Variant::LowLatency,
+                segment_count: 7,
+                bytes_soft: 50 << 20,
+                prefix: Prefix::from_number(7),
+                first_discontinuity: 7,
             }),
             receivers: Vec::new(),
             start,
@@ -168,6 +179,7 @@ impl Pipeline {
 
     fn read_parts(&mut self) {
         while let Some(event) = self.segmenter.poll_event() {
+            self.window.apply(event.clone());
             match event {
                 Event::Part(part) => self.check(&part),
                 Event::Init { .. } => self.part = None,
@@ -198,12 +210,22 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// The source is gone: what it leaves are whole parts, and a playlist that a client of ours can read.
+    pub(crate) fn finish(&mut self) {
+        self.segmenter.finish().ok();
+        self.read_parts();
+        self.window.commit();
+        let Some(rendered) = self.window.rendered() else { return };
+        let text = std::str::from_utf8(&rendered.full).expect("a playlist in UTF-8");
+        assert!(matches!(Playlist::parse(text), Ok(Playlist::Media(_))), "{text}");
+    }
+}
+
 impl Drop for Pipeline {
-    /// A source that is gone leaves whole parts.
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.segmenter.finish().ok();
-            self.read_parts();
+            self.finish();
         }
     }
 }

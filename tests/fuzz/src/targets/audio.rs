@@ -10,7 +10,7 @@ use media_core::track::{AacConfig, CodecConfig, TrackId, TrackInfo};
 const PACKETS_MAX: usize = 32;
 
 /// Frames of one input that are looked at: each is decoded, and encoded as Opus.
-const FRAMES_MAX: i64 = 8;
+const FRAMES_MAX: i64 = 4;
 
 /// Input: bytes of the AudioSpecificConfig behind their count, then frames behind a byte of their length, as ADTS has it in 13 bits.
 pub(super) fn aac_frames(input: &[u8]) {

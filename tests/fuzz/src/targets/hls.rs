@@ -1,13 +1,28 @@
-//! HLS: playlists of other servers, and their segments, MPEG-TS and fMP4.
+//! HLS: playlists of other servers, and their segments, MPEG-TS and fMP4; and what viewers ask of ours.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use media_core::egress::hls::{Answer, Directives, MediaName, Prefix};
 use media_core::hls::{
     Brought, Demuxer, Follower, Haste, Pacer, Playlist, SEGMENTS_MAX, Step, URI_BYTES_MAX,
 };
 
+use super::rtp;
 use crate::pipeline::Pipeline;
+
+/// No request is held longer (correctness: H7): three of the longest target durations.
+const HOLD_MAX: Duration = Duration::from_secs(63);
+
+thread_local! {
+    /// A stream that is served, of the seed of H.264.
+    static SERVED: Pipeline = {
+        let mut pipeline = rtp::h264_pipeline(include_bytes!("../../corpus/rtp_h264/ffmpeg"));
+        pipeline.finish();
+        assert!(pipeline.window.is_ready(), "a seed that makes a playlist");
+        pipeline
+    };
+}
 
 /// No segment is waited for longer; its own limit is a minute, and a playlist says three of them at most.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -46,6 +61,28 @@ pub(super) fn playlist(input: &[u8]) {
         assert!(fetched.count() <= segments.len());
         assert_eq!(follower.backlog(), 0);
     }
+}
+
+/// A file has one name, no request is held for ever, and a query adds no line to a playlist.
+pub(super) fn request(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Some((prefix, name)) = MediaName::parse(text) {
+        let ours = Prefix::from_number(7);
+        let file = name.file(&ours).to_string();
+        assert_eq!(file.strip_prefix(ours.as_str()), text.strip_prefix(prefix), "two names for {name:?}");
+    }
+    SERVED.with(|served| {
+        if let Ok(directives) = Directives::parse(text)
+            && let Answer::Wait { left } = served.window.answer(&directives, Duration::ZERO)
+        {
+            assert!(left <= HOLD_MAX, "{directives:?} is held for {left:?}");
+        }
+        // What stands in a request line holds none.
+        if !text.contains(char::is_control) {
+            let lines = |query| served.window.multivariant(query).map(|text| text.lines().count());
+            assert_eq!(lines(Some(text)), lines(None));
+        }
+    });
 }
 
 /// A segment's units come in the order of decoding, and what comes of them is sound. An input with `ftyp` is an init segment and a segment

@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "amf0", run: rtmp::values },
     Target { name: "m3u8", run: hls::playlist },
     Target { name: "hls_segments", run: hls::segments },
+    Target { name: "hls_request", run: hls::request },
     Target { name: "recorded_fmp4", run: fmp4::recorded },
     Target { name: "parameter_sets", run: codec::parameter_sets },
     Target { name: "aac_config", run: codec::aac_config },

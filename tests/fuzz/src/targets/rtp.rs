@@ -18,15 +18,21 @@ fn track(encoding: &str, clock_rate: u32, channels: Option<u8>, fmtp: &str) -> T
     }
 }
 
-fn run(setup: TrackSetup, input: &[u8]) {
+fn run(setup: TrackSetup, input: &[u8]) -> Pipeline {
     let mut pipeline = Pipeline::new();
     assert!(pipeline.start_rtp(vec![(PAYLOAD_TYPE, setup)]), "a track that is carried");
     interleaved(input).for_each(|(track, packet)| pipeline.rtp(track, packet));
+    pipeline
 }
 
 /// RFC 6184.
 pub(super) fn h264(input: &[u8]) {
-    run(track("H264", 90_000, None, "packetization-mode=1"), input);
+    h264_pipeline(input);
+}
+
+/// What became of H.264.
+pub(super) fn h264_pipeline(input: &[u8]) -> Pipeline {
+    run(track("H264", 90_000, None, "packetization-mode=1"), input)
 }
 
 /// RFC 7798.
