@@ -70,4 +70,17 @@ mod tests {
         }
         assert_eq!(ByteRange::asked(&HeaderMap::new(), 10), ByteRange::Whole);
     }
+
+    #[test]
+    fn fuzz_what_is_sent_of_a_body_lies_within_it() {
+        gtvision_fuzz::feed("byte_range", |input| {
+            let Ok(value) = HeaderValue::from_bytes(input) else { return };
+            let headers = HeaderMap::from_iter([(RANGE, value)]);
+            for total in [0, 1, 1000, u64::MAX] {
+                if let ByteRange::Part { from, to } = ByteRange::asked(&headers, total) {
+                    assert!(from < to && to <= total, "{from}..{to} of {total}");
+                }
+            }
+        });
+    }
 }

@@ -32,6 +32,8 @@ mod driver;
 mod durable;
 pub mod export;
 mod figures;
+#[cfg(test)]
+mod fuzz;
 mod holds;
 mod keeper;
 mod ledger;

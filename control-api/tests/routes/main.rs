@@ -3,6 +3,7 @@
 
 mod config;
 mod fake;
+mod fuzz;
 mod openapi;
 mod snapshot;
 mod storage;

@@ -260,8 +260,9 @@ impl MediaPlaylist {
             match name {
                 "EXT-X-TARGETDURATION" => target_duration = Some(seconds(value, "EXT-X-TARGETDURATION")?),
                 "EXT-X-MEDIA-SEQUENCE" => {
-                    let number = value.parse();
-                    first_msn = number.map_err(|_| PlaylistError::Tag { tag: "EXT-X-MEDIA-SEQUENCE" })?;
+                    // RFC 8216 s4.3.3.2: before the first segment, or those before it would have numbers of their own.
+                    let number = value.parse().ok().filter(|_| segments.is_empty());
+                    first_msn = number.ok_or(PlaylistError::Tag { tag: "EXT-X-MEDIA-SEQUENCE" })?;
                 }
                 "EXTINF" => {
                     next.duration = seconds(value.split(',').next().unwrap_or_default(), "EXTINF")?;

@@ -204,6 +204,7 @@ fn playlists_beyond_a_limit_or_encrypted_are_refused() {
     assert!(fails(&format!("{head}{}", "a\n".repeat(SEGMENTS_MAX + 1))).contains("more than 50000 segments"));
     assert!(fails(&format!("{head}#EXTINF:-1,\n")).contains("EXTINF"));
     assert!(fails(&format!("{head}#EXT-X-BYTERANGE:0@5\na\n")).contains("BYTERANGE"));
+    assert!(fails(&format!("{head}#EXTINF:2,\na\n#EXT-X-MEDIA-SEQUENCE:7\n")).contains("MEDIA-SEQUENCE"));
     // What a day would take is not waited for.
     assert_eq!(media("#EXT-X-TARGETDURATION:86400\n").target_duration, Duration::from_secs(60));
 }

@@ -91,26 +91,20 @@ impl Framer {
     fn find_head_end(&mut self, buf: &BytesMut) -> Result<Option<usize>, FramingError> {
         let from = self.searched.saturating_sub(3);
         let window = buf.get(from..).unwrap_or_default();
-        if let Some(at) = window.windows(4).position(|w| w == b"\r\n\r\n") {
-            let head_len = from + at + 4;
-            return if head_len > MESSAGE_HEAD_BYTES_MAX {
-                Err(FramingError::HeadTooLong)
-            } else {
-                Ok(Some(head_len))
-            };
-        }
-        self.searched = buf.len();
-        if buf.len() > MESSAGE_HEAD_BYTES_MAX {
+        let end = window.windows(4).position(|w| w == b"\r\n\r\n").map(|at| from + at + 4);
+        let head_len = end.unwrap_or(buf.len());
+        if head_len > MESSAGE_HEAD_BYTES_MAX {
             return Err(FramingError::HeadTooLong);
         }
-        // An RTSP head is text; binary junk that begins with a capital letter is told at once.
-        if window
-            .iter()
-            .any(|b| !b.is_ascii_graphic() && !matches!(b, b' ' | b'\t' | b'\r' | b'\n') && *b < 0x80)
-        {
+        // An RTSP head is text; binary junk that begins with a capital letter is told at once, whole or not.
+        let is_junk = |b: &u8| b.is_ascii_control() && !matches!(b, b'\t' | b'\r' | b'\n');
+        if buf.get(from..head_len).unwrap_or_default().iter().any(is_junk) {
             return Err(garbage(buf));
         }
-        Ok(None)
+        if end.is_none() {
+            self.searched = buf.len();
+        }
+        Ok(end)
     }
 }
 
@@ -199,5 +193,9 @@ mod tests {
         assert!(matches!(frames(b"\x80\x60garbage", 100), Err(FramingError::Garbage { .. })));
         assert!(matches!(frames(b"R\x01\x02\x03\x04\x05", 100), Err(FramingError::Garbage { .. })));
         assert!(matches!(frames(b"HELLO\r\n\r\n", 100), Err(FramingError::Garbage { .. })));
+        for step in [7, 100] {
+            let junk = frames(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nPublic: \x01\x02\r\n\r\n", step);
+            assert!(matches!(junk, Err(FramingError::Garbage { .. })), "read by {step}: {junk:?}");
+        }
     }
 }

@@ -292,4 +292,20 @@ mod tests {
             assert!(read_keys(nonsense.as_bytes()).is_err(), "{nonsense}");
         }
     }
+
+    // correctness: S1
+    #[test]
+    fn fuzz_no_token_is_believed_that_no_key_signed() {
+        let keys = read_keys(format!("{{\"keys\":[{{{EC}}},{{{OKP}}},{{{RSA}}}]}}").as_bytes()).unwrap();
+        gtvision_fuzz::feed("tokens", move |input| {
+            read_keys(input).ok();
+            let Ok(token) = std::str::from_utf8(input) else { return };
+            let Ok(header) = jsonwebtoken::decode_header(token) else { return };
+            for key in keys.iter().filter(|key| key.algorithms.contains(&header.alg)) {
+                let mut validation = Validation::default();
+                validation.algorithms.clone_from(&key.algorithms);
+                assert!(jsonwebtoken::decode::<Value>(token, &key.key, &validation).is_err(), "{token}");
+            }
+        });
+    }
 }

@@ -513,3 +513,14 @@ fn thumbnails_are_kept_at_a_distance_or_not_at_all() {
         assert!(bad(&yaml(wrong)).contains("a duration from 1s to 1h"), "{wrong}");
     }
 }
+
+#[test]
+fn fuzz_a_file_is_understood_or_its_faults_are_told() {
+    gtvision_fuzz::feed("configuration", |input| {
+        let Ok(yaml) = std::str::from_utf8(input) else { return };
+        let Err(faults) = understood(yaml, &[]) else { return };
+        assert!(!faults.is_empty(), "refused without a reason");
+        let told = ConfigError { name: "t.yml".into(), text: yaml.into(), faults }.to_string();
+        assert!(!told.is_empty());
+    });
+}

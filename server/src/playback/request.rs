@@ -246,4 +246,23 @@ mod tests {
         let backward = "path=a&start=2026-11-25T19:30:05Z&end=2026-11-25T19:30:04Z";
         assert_eq!(ListRequest::parse(backward), Err(BadRequest::EndBeforeStart));
     }
+
+    #[test]
+    fn fuzz_what_is_asked_for_is_within_bounds() {
+        gtvision_fuzz::feed("playback_query", |input| {
+            let Ok(query) = std::str::from_utf8(input) else { return };
+            if let Ok(request) = GetRequest::parse(query) {
+                let seconds = request.clip.duration.as_secs_f64();
+                assert!(seconds > 0.0 && seconds <= DURATION_SECS_MAX, "{seconds} s");
+                rfc3339(request.clip.start);
+            }
+            if let Ok(request) = TimelineRequest::parse(query) {
+                assert!(request.start <= request.end && (1..=LIMIT_MAX).contains(&request.limit));
+            }
+            if let Ok(ListRequest { start: Some(start), end: Some(end), .. }) = ListRequest::parse(query) {
+                assert!(start <= end);
+            }
+            ThumbnailRequest::parse(query).ok();
+        });
+    }
 }

@@ -205,14 +205,21 @@ impl Archive {
             return Err(fault(heads_range, format!("{} was changed", heads.name)));
         }
         let mut at = mp4.contents_at();
-        let head = self.read(at..mp4.end().min(at + file.head_bytes))?;
+        // Anybody can sign lengths of their own.
+        let within = |end: Option<u64>, what: &str| {
+            let what = || format!("{}: {what} is longer than the file", mp4.name);
+            end.filter(|end| *end <= mp4.end()).ok_or_else(|| fault(mp4.contents_at()..mp4.end(), what()))
+        };
+        let head_end = within(at.checked_add(file.head_bytes), "its index")?;
+        let head = self.read(at..head_end)?;
         if hex(&hash(&[&head])) != file.head_sha256 {
-            return Err(fault(at..at + file.head_bytes, format!("{}: its index was changed", mp4.name)));
+            return Err(fault(at..head_end, format!("{}: its index was changed", mp4.name)));
         }
-        at += file.head_bytes;
+        at = head_end;
         let mut heads = Heads { bytes: &bytes, chain: Seal(Default::default()) };
         for (number, part) in file.parts.iter().enumerate() {
-            let range = at..(at + part.bytes).min(mp4.end());
+            let part_end = within(at.checked_add(part.bytes), "a part")?;
+            let range = at..part_end;
             let wrong = |what: &str| fault(range.clone(), format!("{}: part {number} {what}", mp4.name));
             let head = heads.part(part).ok_or_else(|| wrong("has no head"))?;
             let mut sum = SealBuilder::default();
@@ -230,7 +237,7 @@ impl Archive {
                 return Err(wrong("has another seal"));
             }
             heads.chain = expected;
-            at += part.bytes;
+            at = part_end;
         }
         if at != mp4.end() || !heads.bytes.is_empty() {
             return Err(fault(at..mp4.end(), format!("{}: more than what was recorded", mp4.name)));
@@ -310,5 +317,81 @@ impl<'a> Heads<'a> {
         let seal = Seal::from_box(first)?;
         self.bytes = rest;
         Some(seal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::manifest::{CameraManifest, HeadsManifest, SigningKey};
+
+    const INDEX: &[u8] = b"index";
+    const PICTURES: &[u8] = b"pictures";
+    const HEAD: &[u8] = b"\0\0\0\x08moof\0\0\0\x10mdat";
+
+    fn archive(contents: &[(&str, &[u8])]) -> Vec<u8> {
+        let (mut out, mut entries) = (Vec::new(), Vec::new());
+        for (name, contents) in contents {
+            let (at, bytes) = (u64::try_from(out.len()).unwrap(), u64::try_from(contents.len()).unwrap());
+            let entry = Entry { name: (*name).to_owned(), at, bytes, crc: crc32fast::hash(contents) };
+            out.extend(entry.header());
+            out.extend_from_slice(contents);
+            entries.push(entry);
+        }
+        out.extend(directory(&entries));
+        out
+    }
+
+    /// An MP4 of an index and one part, as whoever signs it says.
+    fn manifest(head_bytes: u64, part_bytes: u64) -> FileManifest {
+        let sha256 = |bytes: &[&[u8]]| hex(&hash(bytes));
+        FileManifest {
+            name: "a.mp4".to_owned(),
+            start: String::new(),
+            end: String::new(),
+            bytes: 13,
+            sha256: sha256(&[INDEX, PICTURES]),
+            head_bytes,
+            head_sha256: sha256(&[INDEX]),
+            heads: HeadsManifest { name: "a.heads".to_owned(), bytes: 16, sha256: sha256(&[HEAD]) },
+            parts: vec![PartManifest { bytes: part_bytes, sha256: sha256(&[HEAD, PICTURES]), seal: None }],
+        }
+    }
+
+    fn verified(file: FileManifest) -> Result<Verified, VerifyError> {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SigningKey::open(&folder.path().join("key")).unwrap();
+        let camera = CameraManifest { path: "cam".to_owned(), files: vec![file], gaps: Vec::new() };
+        let manifest = Manifest {
+            version: VERSION,
+            made_by: String::new(),
+            created: String::new(),
+            start: String::new(),
+            end: String::new(),
+            operator: String::new(),
+            unit: String::new(),
+            reason: String::new(),
+            public_key: key.public(),
+            cameras: vec![camera],
+        };
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        let signature = key.sign(&manifest);
+        let mp4 = [INDEX, PICTURES].concat();
+        let contents: [(&str, &[u8]); 4] =
+            [("a.mp4", &mp4), ("a.heads", HEAD), (MANIFEST, &manifest), (SIGNATURE, &signature)];
+        let name = folder.path().join("export.zip");
+        std::fs::write(&name, archive(&contents)).unwrap();
+        verify(&name, None)
+    }
+
+    #[test]
+    fn lengths_that_somebody_signed_and_that_are_not_so_are_told() {
+        assert_eq!(verified(manifest(5, 8)).unwrap().parts, 1);
+        for (head_bytes, part_bytes) in [(u64::MAX, 8), (5, u64::MAX), (5, 9), (5, u64::MAX - 5)] {
+            match verified(manifest(head_bytes, part_bytes)) {
+                Err(VerifyError::Fault(fault)) => assert!(fault.bytes.start <= fault.bytes.end, "{fault:?}"),
+                other => panic!("{head_bytes} {part_bytes}: {other:?}"),
+            }
+        }
     }
 }

@@ -8,6 +8,8 @@ use bytes::Buf as _;
 
 /// The largest moof believed; a longer one is a torn or foreign file. A part of 1024 samples has 20 KiB.
 pub const MOOF_BYTES_MAX: u64 = 4 << 20;
+/// The latest decode time believed: with all that a part may last added to it, it is far from the end of `i64`.
+const BASE_TICKS_MAX: i64 = 1 << 62;
 /// A box header with a 32-bit size.
 pub const BOX_HEADER_BYTES: usize = 8;
 
@@ -172,8 +174,8 @@ fn base_ticks(mut tfdt: &[u8]) -> Result<i64, ReadError> {
     if tfdt.try_get_u32().map_err(short)? != 1 << 24 {
         return Err(ReadError::Foreign { kind: "tfdt", what: "version" });
     }
-    let base = tfdt.try_get_u64().map_err(short)?;
-    i64::try_from(base).map_err(|_| ReadError::Foreign { kind: "tfdt", what: "time beyond 63 bits" })
+    let base = i64::try_from(tfdt.try_get_u64().map_err(short)?).ok().filter(|base| *base <= BASE_TICKS_MAX);
+    base.ok_or(ReadError::Foreign { kind: "tfdt", what: "time beyond 62 bits" })
 }
 
 /// The data offset and the samples.
@@ -198,4 +200,33 @@ fn trun(mut body: &[u8]) -> Result<(u32, Vec<SampleHead>), ReadError> {
         samples.push(SampleHead { duration_ticks, size_bytes, is_sync, composition_offset_ticks });
     }
     Ok((data_offset, samples))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A moof of one sample that is decoded at `base_ticks`.
+    fn moof(base_ticks: u64) -> Vec<u8> {
+        let boxed = |kind: &[u8; 4], body: &[u8]| {
+            let size = u32::try_from(8 + body.len()).unwrap().to_be_bytes();
+            [&size[..], kind, body].concat()
+        };
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+        let tfdt = [&words(&[1 << 24])[..], &base_ticks.to_be_bytes()].concat();
+        let trun = words(&[0x0100_0301, 1, 100, u32::MAX, 5]);
+        let traf = [boxed(b"tfhd", &words(&[0, 1])), boxed(b"tfdt", &tfdt), boxed(b"trun", &trun)].concat();
+        boxed(b"moof", &[boxed(b"mfhd", &words(&[0, 7])), boxed(b"traf", &traf)].concat())
+    }
+
+    #[test]
+    fn a_time_that_only_a_flipped_bit_can_say_is_told_and_not_counted_on_from() {
+        let whole = fragment_head(&moof(90_000)).unwrap();
+        assert_eq!(whole.tracks[0].end_ticks(), 90_000 + i64::from(u32::MAX));
+        for base_ticks in [u64::MAX, i64::MAX.unsigned_abs(), (1 << 62) + 1] {
+            let fault = ReadError::Foreign { kind: "tfdt", what: "time beyond 62 bits" };
+            assert_eq!(fragment_head(&moof(base_ticks)), Err(fault.clone()));
+            assert_eq!(fragment_summary(&moof(base_ticks)), Err(fault));
+        }
+    }
 }

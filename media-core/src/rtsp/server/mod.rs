@@ -46,7 +46,7 @@ use super::sdp::SdpMedia;
 /// A session that is not heard of for so long ends (RFC 2326 s12.37's default, and what is announced).
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest CSeq taken, in bytes; a request with a longer one is answered 400 without it.
+/// The longest CSeq taken, in bytes; a request with a longer one, or one of several lines, is answered 400 without it.
 pub const CSEQ_BYTES_MAX: usize = 32;
 
 /// What the dialogue needs to know.
@@ -386,7 +386,8 @@ impl ServerConnection {
     /// Checks a request and turns it into an event, or answers it.
     fn request(&mut self, request: &Request<Vec<u8>>) -> Option<Event> {
         self.has_asked = true;
-        let cseq = header(request, &headers::CSEQ).filter(|cseq| cseq.len() <= CSEQ_BYTES_MAX);
+        let cseq = header(request, &headers::CSEQ);
+        let cseq = cseq.filter(|cseq| cseq.len() <= CSEQ_BYTES_MAX && is_one_line(cseq));
         let Some(cseq) = cseq.map(str::to_owned) else {
             self.refuse_with("0", StatusCode::BadRequest);
             return None;
@@ -422,8 +423,8 @@ impl ServerConnection {
             Err(status) => {
                 let mut response = self.response(&cseq, status);
                 if status == StatusCode::OptionNotSupported {
-                    let options = header(request, &headers::REQUIRE).unwrap_or_default().to_owned();
-                    response = response.header(headers::UNSUPPORTED, options);
+                    let options = header(request, &headers::REQUIRE).filter(|options| is_one_line(options));
+                    response = response.header(headers::UNSUPPORTED, options.unwrap_or_default().to_owned());
                 }
                 let response = response.build(Vec::new());
                 self.send(&response);
@@ -473,6 +474,12 @@ fn response_with(response: ResponseBuilder, cseq: &str, server: &str) -> Respons
 
 fn header<'a>(request: &'a Request<Vec<u8>>, name: &HeaderName) -> Option<&'a str> {
     request.header(name).map(|value| value.as_str())
+}
+
+/// Whether a value may be sent back: the parser splits lines at CR LF alone, others do so at either, and would take what follows for a
+/// header of ours.
+fn is_one_line(value: &str) -> bool {
+    !value.contains(char::is_control)
 }
 
 fn without_credentials(url: &Url) -> String {

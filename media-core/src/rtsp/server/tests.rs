@@ -169,6 +169,20 @@ fn a_request_without_cseq_or_of_another_version_is_refused() {
 }
 
 #[test]
+fn nothing_that_a_request_says_becomes_a_header_of_the_answer() {
+    let mut dialogue = Dialogue::new();
+    for request in [
+        "OPTIONS * RTSP/1.0\r\nCSeq: 1\nLocation: rtsp://elsewhere/\r\n\r\n",
+        "OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nRequire: a\nLocation: rtsp://elsewhere/\r\n\r\n",
+    ] {
+        assert_eq!(dialogue.send(request), None);
+        let answer = String::from_utf8(dialogue.server.poll_transmit().unwrap().to_vec()).unwrap();
+        assert!(answer.starts_with("RTSP/1.0 4") || answer.starts_with("RTSP/1.0 551"), "{answer}");
+        assert!(!answer.contains("elsewhere"), "{answer}");
+    }
+}
+
+#[test]
 fn requests_sent_ahead_wait_for_the_answer_before_them() {
     let mut dialogue = Dialogue::new();
     let mut buf = BytesMut::from(

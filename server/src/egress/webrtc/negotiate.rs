@@ -187,3 +187,21 @@ fn add_codec(config: &mut RtcConfig, offered: &OfferedPayload, codec: WireCodec)
 pub(crate) fn mid_of(track: &MappedTrack) -> Mid {
     Mid::from(track.mid.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::clock;
+
+    #[test]
+    fn fuzz_an_offer_is_answered_or_refused() {
+        let identity = Identity::generate().unwrap();
+        gtvision_fuzz::feed("webrtc_offer", move |input| {
+            let Ok(offer) = Offer::parse(&String::from_utf8_lossy(input)) else { return };
+            let Ok(map) = offer.choose_published() else { return };
+            let candidate = Candidate::host("192.0.2.1:8189".parse().unwrap(), "udp").unwrap();
+            let Ok(made) = negotiate(&identity, &offer, &map, vec![candidate], clock::now()) else { return };
+            assert!(made.answer.starts_with("v=0") && made.answer.contains(&made.ufrag), "{}", made.answer);
+        });
+    }
+}
