@@ -73,7 +73,8 @@ async fn check_names_what_is_there(archive: &Archive, past: &Past) -> anyhow::Re
 /// How long before the cut the oldest part was written that is not in the catalogue's files.
 async fn lost_us(archive: &Archive, log: &DiskLog, cut: usize) -> anyhow::Result<i64> {
     let rows = archive.ask("SELECT bytes || ' ' || name FROM files").await?;
-    let deleted = archive.ask("SELECT name FROM deletions").await?;
+    // What a check found empty counts as lost: it was written.
+    let deleted = archive.ask("SELECT name FROM deletions WHERE rule <> 'empty'").await?;
     let kept = |name: &Path| -> u64 {
         let row = rows.iter().filter_map(|row| row.split_once(' ')).find(|(_, row)| Path::new(row) == name);
         row.and_then(|(bytes, _)| bytes.parse().ok()).unwrap_or(0)

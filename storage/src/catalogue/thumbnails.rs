@@ -15,7 +15,7 @@ pub(super) async fn write_thumbnails(
     for told in told.chunks(ROWS_MAX) {
         let rows = query_rows(
             "INSERT INTO thumbnails (file, path, bytes) SELECT id, path, column2 FROM (VALUES",
-            (told.len(), 2),
+            2,
             ") AS told CROSS JOIN files WHERE name = column1 \
              AND NOT EXISTS (SELECT 1 FROM objects WHERE object_file = id AND local_state <> 'there') \
              ON CONFLICT (file) DO UPDATE SET bytes = excluded.bytes",

@@ -112,7 +112,7 @@ async fn write_files(writing: &mut Writing, files: &[&FileUpdate]) -> Result<(),
         let rows = query_rows(
             "INSERT INTO files (path, name, state, run, number, start_us, duration_us, first_offset, bytes, \
              timescale, first_ticks, duration_ticks, gops) VALUES",
-            (files.len(), 13),
+            13,
             "ON CONFLICT (name) DO UPDATE SET state = excluded.state, duration_us = excluded.duration_us, \
              bytes = excluded.bytes, duration_ticks = excluded.duration_ticks, gops = excluded.gops",
         );
@@ -143,7 +143,7 @@ async fn forget_open_gops(writing: &mut Writing, closed: &[&Path]) -> Result<(),
     for names in closed.chunks(ROWS_MAX) {
         let rows = query_rows(
             "DELETE FROM open_gops WHERE file IN (SELECT id FROM files WHERE name IN (VALUES",
-            (names.len(), 1),
+            1,
             "))",
         );
         names.iter().fold(rows, |rows, name| rows.bind(name.to_string_lossy())).execute(writing).await?;
@@ -156,7 +156,7 @@ async fn write_open_gops(writing: &mut Writing, open: &[OpenGops<'_>]) -> Result
         // A cross join, for SQLite to go from the list to the files and never the other way.
         let rows = query_rows(
             "INSERT INTO open_gops (file, position, gops) SELECT id, column2, column3 FROM (VALUES",
-            (open.len(), 3),
+            3,
             ") AS told CROSS JOIN files WHERE name = column1 \
              ON CONFLICT (file, position) DO UPDATE SET gops = excluded.gops",
         );
@@ -174,7 +174,7 @@ async fn write_gaps(writing: &mut Writing, gaps: &[(&PathName, &Gap)]) -> Result
     for gaps in gaps.chunks(ROWS_MAX) {
         let rows = query_rows(
             "INSERT INTO gaps (path, from_us, until_us, reason) VALUES",
-            (gaps.len(), 4),
+            4,
             "ON CONFLICT (path, from_us) DO UPDATE SET until_us = excluded.until_us, reason = excluded.reason",
         );
         let rows = gaps.iter().fold(rows, |rows, (path, gap)| {

@@ -12,32 +12,60 @@ use crate::catalogue::CatalogueError;
 /// A statement and what stands for its `$1`, `$2` ...
 #[derive(Debug)]
 pub(in crate::catalogue) struct Query {
-    sql: SqlStr,
+    text: Text,
     values: Vec<Value>,
-    /// SQLite's driver keeps it compiled for the next time.
-    is_kept: bool,
+}
+
+#[derive(Debug)]
+enum Text {
+    Whole(SqlStr),
+    /// With a list of rows between two texts without values.
+    Rows {
+        before: &'static str,
+        columns: usize,
+        after: &'static str,
+    },
+}
+
+/// How a list names its values: by themselves, or by numbers.
+///
+/// SQLite looks each number up among all those before, which makes 80 ms of 2 ms for 250 rows of 13; PostgreSQL knows numbers
+/// only.
+#[derive(Clone, Copy)]
+enum Marks {
+    Plain,
+    Numbered,
 }
 
 /// Begins a statement.
 pub(in crate::catalogue) fn query(sql: impl SqlSafeStr) -> Query {
-    Query { sql: sql.into_sql_str(), values: Vec::new(), is_kept: true }
+    Query { text: Text::Whole(sql.into_sql_str()), values: Vec::new() }
 }
 
-/// Begins a statement with a list of rows in it, whose values follow row by row: `before ($1, $2), ($3, $4) after`. A list of
-/// another length is another statement, and a large one: none is kept compiled.
-pub(in crate::catalogue) fn query_rows(
-    before: &'static str,
-    (rows, columns): (usize, usize),
-    after: &'static str,
-) -> Query {
-    let row = |row: usize| {
-        let values: Vec<String> =
-            (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
-        format!("({})", values.join(", "))
-    };
-    let list: Vec<String> = (0..rows).map(row).collect();
-    let sql = AssertSqlSafe(format!("{before} {} {after}", list.join(", "))).into_sql_str();
-    Query { sql, values: Vec::with_capacity(rows * columns), is_kept: false }
+/// Begins a statement with a list of rows in it, whose values are bound row by row: `before (.., ..), (.., ..) after`.
+pub(in crate::catalogue) fn query_rows(before: &'static str, columns: usize, after: &'static str) -> Query {
+    Query { text: Text::Rows { before, columns, after }, values: Vec::new() }
+}
+
+impl Text {
+    /// What is sent with so many values, and whether a driver may keep it for the next time: a list of another length is another
+    /// statement, and a large one.
+    fn rendered(self, values: usize, marks: Marks) -> (SqlStr, bool) {
+        let (before, columns, after) = match self {
+            Self::Whole(sql) => return (sql, true),
+            Self::Rows { before, columns, after } => (before, columns, after),
+        };
+        let mark = |number: usize| match marks {
+            Marks::Plain => "?".to_owned(),
+            Marks::Numbered => format!("${number}"),
+        };
+        let row = |row: usize| {
+            let marks: Vec<String> = (1..=columns).map(|column| mark(row * columns + column)).collect();
+            format!("({})", marks.join(", "))
+        };
+        let rows: Vec<String> = (0..values / columns).map(row).collect();
+        (AssertSqlSafe(format!("{before} {} {after}", rows.join(", "))).into_sql_str(), false)
+    }
 }
 
 /// A value of a statement.
@@ -50,8 +78,9 @@ pub(in crate::catalogue) enum Value {
 
 /// The statement of one driver.
 macro_rules! bound {
-    ($driver:ty, $query:expr) => {{
-        let Query { sql, values, is_kept } = $query;
+    ($driver:ty, $marks:expr, $query:expr) => {{
+        let Query { text, values } = $query;
+        let (sql, is_kept) = text.rendered(values.len(), $marks);
         let begun = sqlx::query::<$driver>(sql).persistent(is_kept);
         values.into_iter().fold(begun, |bound, value| match value {
             Value::Integer(value) => bound.bind(value),
@@ -75,7 +104,7 @@ impl Query {
     ) -> Result<Vec<Row>, CatalogueError> {
         match database {
             Database::Sqlite(pool) => {
-                let rows = bound!(Sqlite, self).fetch_all(pool).await?;
+                let rows = bound!(Sqlite, Marks::Plain, self).fetch_all(pool).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
             Database::Postgres(server) => Box::pin(server.read(self)).await,
@@ -98,7 +127,7 @@ impl Query {
     /// Writes by itself; how many rows that changed.
     pub(in crate::catalogue) async fn commit(self, database: &Database) -> Result<u64, CatalogueError> {
         if let Database::Sqlite(pool) = database {
-            return Ok(bound!(Sqlite, self).execute(pool).await?.rows_affected());
+            return Ok(bound!(Sqlite, Marks::Plain, self).execute(pool).await?.rows_affected());
         }
         let mut writing = database.write().await?;
         let changed = self.execute(&mut writing).await?;
@@ -110,7 +139,7 @@ impl Query {
     pub(in crate::catalogue) async fn execute(self, writing: &mut Writing) -> Result<u64, CatalogueError> {
         match writing {
             Writing::Sqlite(transaction) => {
-                Ok(bound!(Sqlite, self).execute(&mut **transaction).await?.rows_affected())
+                Ok(bound!(Sqlite, Marks::Plain, self).execute(&mut **transaction).await?.rows_affected())
             }
             Writing::Postgres(session) => Box::pin(session.execute(self)).await,
         }
@@ -120,7 +149,7 @@ impl Query {
     pub(in crate::catalogue) async fn returning(self, writing: &mut Writing) -> Result<Row, CatalogueError> {
         let row = match writing {
             Writing::Sqlite(transaction) => {
-                bound!(Sqlite, self).fetch_optional(&mut **transaction).await?.map(Row::Sqlite)
+                bound!(Sqlite, Marks::Plain, self).fetch_optional(&mut **transaction).await?.map(Row::Sqlite)
             }
             Writing::Postgres(session) => Box::pin(session.fetch_all(self)).await?.into_iter().next(),
         };
@@ -130,7 +159,7 @@ impl Query {
     /// For PostgreSQL's driver, without a name on the server: between two transactions PgBouncer gives us another connection,
     /// whose server never heard of it.
     pub(super) fn unnamed(self) -> sqlx::query::Query<'static, Postgres, sqlx::postgres::PgArguments> {
-        bound!(Postgres, self).persistent(false)
+        bound!(Postgres, Marks::Numbered, self).persistent(false)
     }
 }
 
