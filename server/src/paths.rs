@@ -567,6 +567,47 @@ mod tests {
         town.end().await;
     }
 
+    /// Follows what is published until it is of this codec, and a slate's.
+    async fn shows(stream: &Arc<Stream>, codec: &str) {
+        let shown = || {
+            let format = stream.format()?;
+            Some(format.is_slate && format.video()?.codec.api_name() == codec)
+        };
+        let followed = async {
+            while shown() != Some(true) {
+                stream.published().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), followed).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_slate_comes_changes_and_goes_with_the_configuration() {
+        let town = Town::new("slate");
+        town.apply("  a: {alwaysAvailable: yes}\n  b:\n");
+        let [a, b] = ["a", "b"].map(|path| town.registry.get(&name(path)).unwrap());
+        let is_always = |path: &str| town.registry.entry(&name(path)).unwrap().always_since.is_some();
+        shows(&a, "H264").await;
+        assert!(is_always("a") && !is_always("b") && b.format().is_none());
+        town.apply(
+            "  a: {alwaysAvailable: yes, alwaysAvailableTracks: [{codec: H265}]}\n  b: {alwaysAvailable: yes}\n",
+        );
+        shows(&a, "H265").await;
+        shows(&b, "H264").await;
+        town.apply("  a:\n  b: {alwaysAvailable: yes}\n");
+        assert!(!is_always("a") && is_always("b"));
+        // By the other's pictures its own have ended.
+        let ten_pictures = async || {
+            for _ in 0..10 {
+                b.published().await;
+            }
+            a.next_seq()
+        };
+        let ended = ten_pictures().await;
+        assert_eq!(ten_pictures().await, ended);
+        town.end().await;
+    }
+
     #[tokio::test]
     async fn a_path_keeps_its_stream_through_every_change_but_its_end() {
         let town = Town::new("changes");
