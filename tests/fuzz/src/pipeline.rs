@@ -90,8 +90,10 @@ impl Pipeline {
 
     /// A connection over RTP, with these payload types.
     pub(crate) fn start_rtp(&mut self, tracks: Vec<(u8, TrackSetup)>) -> bool {
-        let (payload_types, setups): (Vec<u8>, Vec<TrackSetup>) = tracks.into_iter().unzip();
-        self.receivers = payload_types.into_iter().map(RtpReceiver::new).collect();
+        let receiver =
+            |(payload_type, setup): &(u8, TrackSetup)| RtpReceiver::new(*payload_type, setup.clock_rate);
+        self.receivers = tracks.iter().map(receiver).collect();
+        let setups: Vec<TrackSetup> = tracks.into_iter().map(|(_, setup)| setup).collect();
         self.start(&setups)
     }
 

@@ -192,7 +192,7 @@ mod tests {
         };
         let (id, timescale) = (TrackId(0), Timescale::VIDEO);
         let track = TrackInfo { id, timescale, codec: CodecConfig::H264(config), transcoded_from: None };
-        let format = Arc::new(StreamFormat { generation: 0, tracks: vec![track] });
+        let format = Arc::new(StreamFormat { generation: 0, tracks: vec![track], is_slate: false });
         let unit = AccessUnit {
             track: id,
             dts_ticks: 0,

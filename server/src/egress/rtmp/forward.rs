@@ -198,7 +198,7 @@ impl Session<'_> {
             if cancelled.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Woken::Cancelled);
             }
-            if let Poll::Ready(written) = self.poll_write(now, cx) {
+            if let Poll::Ready(written) = self.out.poll_write_all(&mut self.connected.stream, now, cx) {
                 return Poll::Ready(Woken::Written(written));
             }
             if let Poll::Ready(read) = self.poll_read(cx) {
@@ -215,26 +215,6 @@ impl Session<'_> {
             alarm.as_mut().poll(cx).map(|()| Woken::Timer)
         })
         .await
-    }
-
-    /// Writes all that the socket takes; pending when nothing was to be written or taken.
-    fn poll_write(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let (out, socket) = (&mut self.out, &mut self.connected.stream);
-        let mut total = 0;
-        while !out.is_empty() {
-            match out.poll_write(socket, now, cx) {
-                Poll::Ready(Ok(written)) => total += written,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-        }
-        if out.is_empty() {
-            // Also registers for what an encrypting socket has not sent yet.
-            if let Poll::Ready(Err(error)) = out.poll_flush(socket, cx) {
-                return Poll::Ready(Err(error));
-            }
-        }
-        if total > 0 { Poll::Ready(Ok(total)) } else { Poll::Pending }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -272,7 +252,7 @@ impl Session<'_> {
         let now = clock::now();
         self.client.leave();
         self.transmit(now);
-        let sent = poll_fn(|cx| match self.poll_write(now, cx) {
+        let sent = poll_fn(|cx| match self.out.poll_write_all(&mut self.connected.stream, now, cx) {
             Poll::Ready(Ok(_)) if self.out.is_empty() => Poll::Ready(()),
             Poll::Ready(Ok(_)) => {
                 cx.waker().wake_by_ref();

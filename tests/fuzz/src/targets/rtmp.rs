@@ -1,7 +1,7 @@
 //! RTMP: dialogues of clients and servers, FLV tags and AMF0 values.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use media_core::rtmp::client::{Authentication, ClientConfig, User};
+use media_core::rtmp::client::{Authentication, ClientConfig, Purpose, User};
 use media_core::rtmp::{
     ClientConnection, ClientEvent, Event, Incoming, IncomingEvent, Message, ServerConnection, amf0, kind,
 };
@@ -61,22 +61,25 @@ fn server_dialogue(input: &[u8], read: usize) -> (Vec<Event>, Vec<u8>, bool) {
 
 /// What a server sends means the same however it arrives.
 pub(super) fn client(input: &[u8]) {
-    let [whole, crumbs] = READS.map(|read| client_dialogue(input, read));
-    assert_eq!(whole, crumbs, "it matters how the server's bytes arrive");
-    let messages = whole.0.into_iter().filter_map(|event| match event {
-        ClientEvent::Media(message) => Some(message),
-        ClientEvent::Ended => None,
-    });
-    publish(messages);
+    for purpose in [Purpose::Play, Purpose::Publish] {
+        let [whole, crumbs] = READS.map(|read| client_dialogue(input, purpose, read));
+        assert_eq!(whole, crumbs, "it matters how the server's bytes arrive");
+        let messages = whole.0.into_iter().filter_map(|event| match event {
+            ClientEvent::Media(message) => Some(message),
+            ClientEvent::Publishing { .. } | ClientEvent::Ended => None,
+        });
+        publish(messages);
+    }
 }
 
-fn client_dialogue(input: &[u8], read: usize) -> (Vec<ClientEvent>, bool) {
+fn client_dialogue(input: &[u8], purpose: Purpose, read: usize) -> (Vec<ClientEvent>, bool) {
     let mut client = ClientConnection::new(ClientConfig {
         server: "rtmp://192.0.2.1:1935".to_owned(),
         app: "live".to_owned(),
         stream: "cam".to_owned(),
         user: Some(User { name: "user".to_owned(), password: "top-secret".to_owned() }),
         authentication: Authentication::None,
+        purpose,
         user_agent: "fuzz".to_owned(),
         nonce: 7,
     });

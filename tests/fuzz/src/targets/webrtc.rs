@@ -21,7 +21,7 @@ fn camera() -> StreamFormat {
     let sound = CodecConfig::G711 { law: G711Law::A, sample_rate: 8000, channels: 1 };
     let track =
         |id, codec| TrackInfo { id: TrackId(id), timescale: Timescale::VIDEO, codec, transcoded_from: None };
-    StreamFormat { generation: 1, tracks: vec![track(0, picture), track(1, sound)] }
+    StreamFormat { generation: 1, tracks: vec![track(0, picture), track(1, sound)], is_slate: false }
 }
 
 /// What is taken of an offer was offered, and what is left of it is an offer.

@@ -22,7 +22,7 @@ fn format(codecs: Vec<(CodecConfig, Option<TrackId>)>) -> SharedFormat {
         codec,
         transcoded_from,
     });
-    Arc::new(StreamFormat { generation: 0, tracks: tracks.collect() })
+    Arc::new(StreamFormat { generation: 0, tracks: tracks.collect(), is_slate: false })
 }
 
 fn h264() -> CodecConfig {
