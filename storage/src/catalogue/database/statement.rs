@@ -19,12 +19,16 @@ pub(in crate::catalogue) struct Query {
 #[derive(Debug)]
 enum Text {
     Whole(SqlStr),
-    /// With a list of rows between two texts without values.
-    Rows {
-        before: &'static str,
-        columns: usize,
-        after: &'static str,
-    },
+    /// Boxed: each future that asks holds some of these.
+    List(Box<List>),
+}
+
+/// A list of rows between two texts without values.
+#[derive(Debug)]
+struct List {
+    before: &'static str,
+    columns: usize,
+    after: &'static str,
 }
 
 /// How a list names its values: by themselves, or by numbers.
@@ -44,16 +48,16 @@ pub(in crate::catalogue) fn query(sql: impl SqlSafeStr) -> Query {
 
 /// Begins a statement with a list of rows in it, whose values are bound row by row: `before (.., ..), (.., ..) after`.
 pub(in crate::catalogue) fn query_rows(before: &'static str, columns: usize, after: &'static str) -> Query {
-    Query { text: Text::Rows { before, columns, after }, values: Vec::new() }
+    Query { text: Text::List(Box::new(List { before, columns, after })), values: Vec::new() }
 }
 
 impl Text {
     /// What is sent with so many values, and whether a driver may keep it for the next time: a list of another length is another
     /// statement, and a large one.
     fn rendered(self, values: usize, marks: Marks) -> (SqlStr, bool) {
-        let (before, columns, after) = match self {
+        let List { before, columns, after } = match self {
             Self::Whole(sql) => return (sql, true),
-            Self::Rows { before, columns, after } => (before, columns, after),
+            Self::List(list) => *list,
         };
         let mark = |number: usize| match marks {
             Marks::Plain => "?".to_owned(),
@@ -241,5 +245,24 @@ impl Row {
             Self::Sqlite(row) => row.try_get(column),
             Self::Postgres(row) => row.try_get(column),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_one_statement_written_as_each_database_takes_it() {
+        let rendered = |marks| {
+            let list = query_rows("INSERT INTO t (a, b) VALUES", 2, "ON CONFLICT (a) DO NOTHING");
+            let list = [1_i64, 2, 3, 4].into_iter().fold(list, Query::bind);
+            let (sql, is_kept) = list.text.rendered(list.values.len(), marks);
+            (sql.as_str().to_owned(), is_kept)
+        };
+        let plain = "INSERT INTO t (a, b) VALUES (?, ?), (?, ?) ON CONFLICT (a) DO NOTHING";
+        assert_eq!(rendered(Marks::Plain), (plain.to_owned(), false));
+        let numbered = "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) ON CONFLICT (a) DO NOTHING";
+        assert_eq!(rendered(Marks::Numbered), (numbered.to_owned(), false));
     }
 }
