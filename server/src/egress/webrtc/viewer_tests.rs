@@ -9,8 +9,8 @@ use media_core::path_name::PathName;
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, MediaKind};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::RtpPacket;
 use str0m::rtp::rtcp::SenderInfo;
+use str0m::rtp::{Extension, ExtensionMap, RtpPacket};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
@@ -98,13 +98,14 @@ struct Viewer {
 
 impl Viewer {
     async fn join(server: &Arc<WebRtcServer>) -> Self {
-        Self::join_over(server, Link::Good).await
+        Self::join_over(server, Link::Good, ExtensionMap::standard()).await
     }
 
-    async fn join_over(server: &Arc<WebRtcServer>, link: Link) -> Self {
+    async fn join_over(server: &Arc<WebRtcServer>, link: Link, extensions: ExtensionMap) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let crypto = Arc::new(str0m::crypto::from_feature_flags());
         let config = RtcConfig::new().set_crypto_provider(crypto).set_rtp_mode(true);
+        let config = config.set_extension_map(extensions);
         let mut rtc = config.build(clock::now());
         rtc.add_local_candidate(Candidate::host(socket.local_addr().unwrap(), "udp").unwrap());
         let mut changes = rtc.sdp_api();
@@ -214,7 +215,7 @@ async fn panic_in_a_session_ends_it_and_leaves_the_other_viewers_of_the_camera_a
 async fn lost_packets_come_again_and_sender_reports_tell_what_was_sent_and_when() {
     let server = server_with(config_for_tests()).await;
     let camera = film(&server);
-    let viewer = Viewer::join_over(&server, Link::Lossy).await;
+    let viewer = Viewer::join_over(&server, Link::Lossy, ExtensionMap::standard()).await;
     until("repaired", || viewer.seen.repaired.load(Ordering::Relaxed) >= 5).await;
     until("reported to", || viewer.seen.settled_reports().len() >= 2).await;
     let counters = &server.sessions()[0].counters;
@@ -233,6 +234,25 @@ async fn lost_packets_come_again_and_sender_reports_tell_what_was_sent_and_when(
     let off = (ticks - elapsed_us * 9 / 100).rem_euclid(1 << 32);
     assert!(off.min((1 << 32) - off) <= 9, "{off} ticks off in {elapsed_us} us");
     assert!(reports[1].sender_packet_count > reports[0].sender_packet_count);
+    camera.abort();
+    server.deps.tasks.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Header extensions with ids above 14 are one of the things that leave a viewer to str0m.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn viewer_that_is_left_to_str0m_gets_pictures_and_lost_packets_too() {
+    let server = server_with(config_for_tests()).await;
+    let camera = film(&server);
+    let mut extensions = ExtensionMap::empty();
+    extensions.set(15, Extension::RtpMid);
+    let viewer = Viewer::join_over(&server, Link::Lossy, extensions).await;
+    until("repaired", || viewer.seen.repaired.load(Ordering::Relaxed) >= 3).await;
+    until("reported to", || viewer.seen.settled_reports().len() >= 2).await;
+    let counters = &server.sessions()[0].counters;
+    assert!(counters.retransmitted_packets.load(Ordering::Relaxed) >= 3);
+    let sent = counters.outbound_rtp_packets.load(Ordering::Relaxed);
+    let reports = viewer.seen.settled_reports();
+    assert!(reports.iter().all(|report| u64::from(report.sender_packet_count) <= sent), "{reports:?}");
     camera.abort();
     server.deps.tasks.shutdown(Duration::from_secs(5)).await;
 }
