@@ -22,7 +22,7 @@ use media_core::ingest::{SetupError, TrackSetup};
 use media_core::rtsp::{MediaKind, ReceiverReport, RtpReceiver, SdpMedia};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::intake::{Intake, Machine, whole_unit};
 use super::rtp_tracks::RtpTracks;
@@ -109,6 +109,9 @@ impl PublishPoint {
         let mut publication = self.claim(grant, origin, ended).await?;
         publication.tracks = RtpTracks::new(medias.iter().map(|media| media.payload_type));
         let setups: Vec<_> = medias.iter().map(track_setup).collect();
+        for error in setups.iter().filter_map(|setup| setup.kind().err()) {
+            warn!(path = %grant.path(), %error, "a published track is left out");
+        }
         publication.start(&setups)?;
         Ok(publication)
     }
