@@ -112,6 +112,9 @@ impl PublishPoint {
         let mut publication = self.claim(grant, origin, ended).await?;
         publication.tracks =
             RtpTracks::new(medias.iter().map(|media| (media.payload_type, media.clock_rate)));
+        for error in setups.iter().filter_map(|setup| setup.kind().err()) {
+            warn!(path = %grant.path(), %error, "a published track is left out");
+        }
         publication.start(&setups)?;
         Ok(publication)
     }
