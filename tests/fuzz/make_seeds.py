@@ -207,7 +207,8 @@ def main():
     status = object_of(level=text("status"), code=text("NetStream.Play.Start"))
     answers = [
         text("_result") + number(1) + object_of(fmsVer=text("FMS/3,0,1,123")) + status,
-        text("_result") + number(2) + b"\x05" + number(1),
+        # Whichever of our requests made the stream.
+        *(text("_result") + number(transaction) + b"\x05" + number(1) for transaction in (2, 4)),
         text("onStatus") + number(0) + b"\x05" + status,
     ]
     write("rtmp_client", "play", rtmp(flv, answers))
