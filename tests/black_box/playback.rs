@@ -200,10 +200,12 @@ async fn what_is_not_recorded_is_404_and_what_makes_no_sense_is_400() -> anyhow:
         (format!("get?path=cam_1&start={start}&duration=-1"), 400),
         (format!("get?path=cam_1&start={start}&duration=1&format=avi"), 400),
         (format!("get?path=cam_1&start={start}&duration=1&gaps=fill"), 400),
-        (format!("get?path=cam_1&start={start}&duration=1&lenght=1"), 400),
+        (format!("timeline?path=cam_1&start={before}&end={start}&limits=1"), 400),
         // Before the first picture, but not all of it: from the first picture on.
         (format!("get?path=cam_1&start={before}&duration=63"), 200),
         (format!("get?path=cam_1&start={start}&duration=1.5"), 200),
+        // As in MediaMTX: an authentication server may know it.
+        (format!("get?path=cam_1&start={start}&duration=1.5&ticket=1"), 200),
     ] {
         let got = recording.status(&query).await?;
         ensure!(got == status, "{query} answered {got}, not {status}");
