@@ -200,6 +200,16 @@ impl Listeners {
         faults.extend(change(&mut self.webrtc, config.webrtc.clone(), media, WebRtc(&ground)).await.err());
         faults.extend(change(&mut self.rtsp, config.rtsp.clone(), media, Rtsp(&ground)).await.err());
         faults.extend(change(&mut self.rtmp, config.rtmp.clone(), media, Rtmp(&ground)).await.err());
+        let metrics = config.metrics.clone();
+        faults.extend(change(&mut self.metrics, metrics, control, Metrics(&ground)).await.err());
+        faults.extend(self.apply_playback(config).await.err());
+        let page = config.control.clone().map(|page| ControlKey {
+            config: page,
+            hls: config.hls.as_ref().map(|hls| listener_url(&hls.http)),
+            webrtc: config.webrtc.as_ref().map(|webrtc| listener_url(&webrtc.http)),
+        });
+        faults.extend(change(&mut self.control, page, control, Control(&ground)).await.err());
+        // Last: whoever gets its answer finds all others.
         let both = [Encryption::None, Encryption::Tls];
         let (rtsp, rtmp) = (ground.egress.rtsp(), ground.egress.rtmp());
         let api = config.api.clone().map(|api| ApiKey {
@@ -210,15 +220,6 @@ impl Listeners {
             has_rtmp: both.map(|encryption| rtmp.as_ref().is_some_and(|rtmp| rtmp.listens(encryption))),
         });
         faults.extend(change(&mut self.api, api, control, Api(&ground)).await.err());
-        let metrics = config.metrics.clone();
-        faults.extend(change(&mut self.metrics, metrics, control, Metrics(&ground)).await.err());
-        faults.extend(self.apply_playback(config).await.err());
-        let page = config.control.clone().map(|page| ControlKey {
-            config: page,
-            hls: config.hls.as_ref().map(|hls| listener_url(&hls.http)),
-            webrtc: config.webrtc.as_ref().map(|webrtc| listener_url(&webrtc.http)),
-        });
-        faults.extend(change(&mut self.control, page, control, Control(&ground)).await.err());
         self.patience = RELEASE_MAX;
         faults
     }

@@ -54,10 +54,21 @@ fn publish_rtsp(clip: &Path, url: &str) -> anyhow::Result<Process> {
 }
 
 /// ffmpeg reads and keeps nothing.
-fn read(options: &[&str], url: &str) -> anyhow::Result<Process> {
-    let mut command = Command::new("ffmpeg");
-    command.args(["-nostdin", "-v", "error"]).args(options);
-    Process::start("ffmpeg", command.args(["-i", url, "-c", "copy", "-f", "null", "-"]))
+struct Reader(Process);
+
+impl Reader {
+    fn start(options: &[&str], url: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-v", "error"]).args(options);
+        Process::start("ffmpeg", command.args(["-i", url, "-c", "copy", "-f", "null", "-"])).map(Self)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // It waits for a publisher that is gone, and hears no SIGTERM then.
+        self.0.kill().unwrap_or_default();
+    }
 }
 
 /// Asks all rows of a scene; what is not as they expect is told in words.
@@ -117,8 +128,10 @@ async fn a_server_with_publishers_and_readers_answers_as_the_reference_says() ->
         server.wait_online("live").await?;
         let pushed = publish(&clip, &["flv"], &server.rtmp("pushed"))?;
         server.wait_online("pushed").await?;
-        let readers =
-            [read(&["-rtsp_transport", "tcp"], &server.rtsp("live"))?, read(&[], &server.rtmp("pushed"))?];
+        let readers = [
+            Reader::start(&["-rtsp_transport", "tcp"], &server.rtsp("live"))?,
+            Reader::start(&[], &server.rtmp("pushed"))?,
+        ];
         Ok(([kept, live, pushed], readers))
     })
     .await
