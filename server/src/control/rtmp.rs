@@ -40,7 +40,8 @@ impl RtmpClients for RtmpObserver {
 
     fn kick(&self, id: &str) -> bool {
         let Ok(id) = Uuid::try_parse(id) else { return false };
-        let found = self.records().into_iter().find(|conn| conn.id == id);
+        // One that is ending already is nobody's to end.
+        let found = self.records().into_iter().find(|conn| conn.id == id && !conn.kick.is_cancelled());
         found.inspect(|conn| conn.kick.cancel()).is_some()
     }
 }

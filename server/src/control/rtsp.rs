@@ -48,7 +48,9 @@ impl RtspClients for RtspObserver {
 
     fn kick(&self, id: &str) -> bool {
         let Ok(id) = Uuid::try_parse(id) else { return false };
-        let found = self.records().into_iter().find(|session| session.facts.id == id);
+        // One that is ending already is nobody's to end.
+        let found =
+            self.records().into_iter().find(|session| session.facts.id == id && !session.kick.is_cancelled());
         found.inspect(|session| session.kick.cancel()).is_some()
     }
 }
