@@ -12,6 +12,7 @@
 //! Belongs here: when to try. Does not: the session (-> session, and what it names).
 //! Limits: `config::forward::FORWARDS_MAX` a path; the queue is `writeQueueSize`.
 
+pub(crate) mod line;
 pub(crate) mod session;
 
 use std::sync::atomic::{AtomicU64, Ordering};

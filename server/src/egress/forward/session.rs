@@ -4,7 +4,7 @@
 //!  rtsp(s) ─► egress::rtsp::forward      rtmp(s) ─► egress::rtmp::forward      whip(s) ─► egress::webrtc::forward
 //! ```
 //!
-//! Limits: [`CONNECT_MAX`], [`OFFLINE_MAX`], [`GOODBYE_MAX`].
+//! Limits: [`CONNECT_MAX`], [`OFFLINE_MAX`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,9 +24,6 @@ pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// A source may be away for so long without the session being given up: a camera that is connected anew.
 const OFFLINE_MAX: Duration = Duration::from_secs(5);
-
-/// For a goodbye that the server does not take.
-pub(crate) const GOODBYE_MAX: Duration = Duration::from_millis(200);
 
 /// How a session that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,11 @@
 //! ```
 //!
 //! What is sent is what a reader gets, in the same packets; so is what happens to one that is too slow.
-//! Limits: [`READ_BYTES_MAX`], those of forward::session, and those of its `ForwardLimits`.
+//! Limits: those of forward::session and forward::line, and those of its `ForwardLimits`.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -23,9 +21,7 @@ use media_core::rtsp::{
     Client, ClientConfig, ClientError, Credentials, Event, LowerTransport, TransportReply,
 };
 use media_core::track::SharedFormat;
-use tokio::sync::futures::Notified;
-use tokio::sync::watch;
-use tokio::time::{Sleep, sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout_at};
 use tracing::debug;
 use uuid::Uuid;
 
@@ -33,13 +29,10 @@ use super::feed::{Feed, Feeds};
 use super::out::Out;
 use super::reader::{Reader, ReaderEnd, ReaderParts};
 use super::stats::{Encryption, Role, SessionFacts, SessionRecord};
-use crate::egress::forward::session::{Absence, CONNECT_MAX, ForwardEnd, Forwarding, GOODBYE_MAX};
-use crate::ingest::connect::{self, ConnectError, Connected};
+use crate::egress::forward::line::{Line, Woken};
+use crate::egress::forward::session::{Absence, CONNECT_MAX, ForwardEnd, Forwarding};
+use crate::ingest::connect::{self, ConnectError, Connected, Connection};
 use crate::runtime::clock;
-use crate::stream::SourceState;
-
-/// A server that we send to says little: what it says beyond this before it is taken in waits in its socket.
-const READ_BYTES_MAX: usize = 4 << 10;
 
 /// Why a session ended. Texts are for people and hold no secret.
 #[derive(Debug, thiserror::Error)]
@@ -78,16 +71,6 @@ pub(crate) async fn run(forwarding: Forwarding<'_>) -> Result<ForwardEnd, Forwar
     };
     let connected = connected.map_err(|_| ForwardError::ConnectTimeout)??;
     Session::new(forwarding, connected, format, deadline).run().await
-}
-
-/// What woke a session.
-enum Woken {
-    Cancelled,
-    State,
-    Read(io::Result<usize>),
-    Written(io::Result<usize>),
-    Published,
-    Timer,
 }
 
 struct Session<'a> {
@@ -161,7 +144,8 @@ impl<'a> Session<'a> {
             if let Some(reader) = &mut self.reader {
                 reader.pull(&mut self.out, now).map_err(ForwardError::TooSlow)?;
             }
-            let woken = self.select(&mut states, published, alarm.as_mut()).await;
+            let (token, timer) = (self.forwarding.token, (self.next_deadline(), alarm.as_mut()));
+            let woken = self.line().wait(token, &mut states, published, timer).await;
             let now = clock::now();
             match woken {
                 Woken::Cancelled => return Ok(self.say_goodbye(ForwardEnd::Cancelled).await),
@@ -202,50 +186,6 @@ impl<'a> Session<'a> {
         let connecting = self.reader.is_none().then_some(self.must_record_by);
         let deadlines = [self.client.poll_timeout(), blocked, connecting, self.absence.ends_at()];
         deadlines.into_iter().flatten().min().unwrap_or_else(|| clock::now() + limit)
-    }
-
-    /// Waits for one thing. What is written and read by then is accounted for by the value returned. Cancel-safe.
-    async fn select(
-        &mut self,
-        states: &mut watch::Receiver<SourceState>,
-        mut published: Pin<&mut Option<Notified<'_>>>,
-        mut alarm: Pin<&mut Sleep>,
-    ) -> Woken {
-        // Deadlines mostly move away; the alarm is left where it is, rings too early now and then, and is set anew.
-        let deadline = self.next_deadline().into();
-        if deadline < alarm.deadline() {
-            alarm.as_mut().reset(deadline);
-        }
-        let mut cancelled = pin!(self.forwarding.token.cancelled());
-        let mut changed = pin!(states.changed());
-        let now = clock::now();
-        poll_fn(|cx| {
-            if cancelled.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Woken::Cancelled);
-            }
-            let socket = &mut self.connected.stream;
-            if let Poll::Ready(written) = self.out.tcp.poll_write_all(socket, now, cx) {
-                return Poll::Ready(Woken::Written(written));
-            }
-            if let Poll::Ready(read) = self.poll_read(cx) {
-                return Poll::Ready(Woken::Read(read));
-            }
-            if let Some(published) = published.as_mut().as_pin_mut()
-                && published.poll(cx).is_ready()
-            {
-                return Poll::Ready(Woken::Published);
-            }
-            if changed.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Woken::State);
-            }
-            alarm.as_mut().poll(cx).map(|()| Woken::Timer)
-        })
-        .await
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.buf.reserve(READ_BYTES_MAX);
-        tokio_util::io::poll_read_buf(Pin::new(&mut self.connected.stream), cx, &mut self.buf)
     }
 
     fn apply_bytes(&mut self, now: Instant) -> Result<(), ForwardError> {
@@ -327,24 +267,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Best effort: the server's own time-out ends what this does not reach.
     async fn say_goodbye(mut self, end: ForwardEnd) -> ForwardEnd {
         let now = clock::now();
         self.client.teardown(now);
         self.transmit(now);
-        let (out, socket) = (&mut self.out.tcp, &mut self.connected.stream);
-        let sent = poll_fn(|cx| match out.poll_write_all(socket, now, cx) {
-            Poll::Ready(Ok(_)) if out.is_empty() => Poll::Ready(()),
-            Poll::Ready(Ok(_)) => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Poll::Ready(Err(_)) => Poll::Ready(()),
-            Poll::Pending if out.is_empty() => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
-        });
-        let _in_time = tokio::time::timeout(GOODBYE_MAX, sent).await;
+        self.line().finish(now).await;
         end
+    }
+
+    fn line(&mut self) -> Line<'_, Box<dyn Connection>> {
+        Line { socket: &mut self.connected.stream, out: &mut self.out.tcp, buf: &mut self.buf }
     }
 }
 
