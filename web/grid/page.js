@@ -5,6 +5,7 @@
  * tiles stay as they were under a line that says so.
  */
 
+import { find, setText } from '../elements.js';
 import { textsFor } from '../i18n.js';
 import { camerasFrom, choosePlaying, matches } from './cameras.js';
 import { Tile } from './tile.js';
@@ -142,21 +143,4 @@ function onVisibility() {
 function rest(value) {
   asleep = value;
   play();
-}
-
-/** @param {HTMLElement} target @param {string} text */
-function setText(target, text) {
-  if (target.textContent !== text) target.textContent = text;
-}
-
-/**
- * @template {Element} T
- * @param {string} selector
- * @param {new () => T} type
- * @returns {T}
- */
-function find(selector, type) {
-  const element = document.querySelector(selector);
-  if (!(element instanceof type)) throw new Error(`page lacks ${selector}`);
-  return element;
 }

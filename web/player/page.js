@@ -6,6 +6,7 @@
  * Other parameters (a token, say) go along to the media addresses.
  */
 
+import { find, setText } from '../elements.js';
 import { lengthOfTime, textsFor } from '../i18n.js';
 import { Player } from './player.js';
 
@@ -132,15 +133,6 @@ function lostText(failure) {
   return texts.lost;
 }
 
-/**
- * Unchanged text is not written again, so that a screen reader says it once.
- * @param {HTMLElement} element
- * @param {string} text
- */
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
 /** @param {HTMLElement} button @param {string} text */
 function label(button, text) {
   button.setAttribute('aria-label', text);
@@ -170,16 +162,4 @@ function cameraName() {
   } catch {
     return path;
   }
-}
-
-/**
- * @template {Element} T
- * @param {string} selector
- * @param {new () => T} type
- * @returns {T}
- */
-function find(selector, type) {
-  const element = document.querySelector(selector);
-  if (!(element instanceof type)) throw new Error(`page lacks ${selector}`);
-  return element;
 }

@@ -5,6 +5,7 @@
  * when the page is opened, as of a player's page. `window.gtvision.state` tells tests what happens.
  */
 
+import { find, setText } from '../elements.js';
 import { lengthOfTime, textsFor } from '../i18n.js';
 import { BITRATE, bitrateKbps, codecNames } from './choice.js';
 import { Publisher } from './publisher.js';
@@ -148,15 +149,6 @@ function said(state, trouble, sinceMs) {
   }
 }
 
-/**
- * Unchanged text is not written again, so that a screen reader says it once.
- * @param {HTMLElement} element
- * @param {string} text
- */
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
 function whipUrl() {
   const url = new URL('./whip', location.href);
   url.search = location.search;
@@ -170,16 +162,4 @@ function pathName() {
   } catch {
     return path;
   }
-}
-
-/**
- * @template {Element} T
- * @param {string} selector
- * @param {new () => T} type
- * @returns {T}
- */
-function find(selector, type) {
-  const element = document.querySelector(selector);
-  if (!(element instanceof type)) throw new Error(`page lacks ${selector}`);
-  return element;
 }
