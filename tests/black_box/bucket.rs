@@ -292,7 +292,7 @@ async fn wrong_credentials_are_told_once_while_recording_goes_on_and_all_arrives
     ensure!(metric(&server, "gtvision_bucket_queue_oldest_timestamp_seconds").await? > 1.7e9);
     let status = http::get(&v1(&server, "storage")).await?.ok()?;
     ensure!(status.json()?["bucket"]["failing"] == true, "{}", status.text());
-    let told: Vec<_> = server.log_lines().into_iter().filter(|line| line.contains(FAILS)).collect();
+    let told = server.wait_log(FAILS, 1).await?;
     ensure!(told.len() == 1 && told[0].contains("SignatureDoesNotMatch"), "{told:?}");
     // correctness: S5
     let global = http::get(&server.api("config/global/get")).await?.text();
@@ -377,11 +377,8 @@ async fn a_store_behind_tls_is_believed_when_its_certificate_is_known_and_told_o
         + &server::pull(&[("cam_1", simulator.url("cam_1"))]);
     let mut server = Server::start(&config).await?;
     server.expect_error(FAILS);
-    let told = wait::until("a word about the certificate", SOON, async || {
-        Ok(server.log_lines().into_iter().find(|line| line.contains(FAILS)))
-    })
-    .await?;
-    ensure!(told.contains("certificate"), "{told}");
+    let told = server.wait_log(FAILS, 1).await?;
+    ensure!(told[0].contains("certificate"), "{told:?}");
     ensure!(store.count_objects()? == 0, "something was sent to a stranger");
     drop(server);
     let known = vec![("SSL_CERT_FILE", store.certificate().into_os_string())];

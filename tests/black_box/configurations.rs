@@ -116,8 +116,7 @@ async fn older_names(server: Server) -> anyhow::Result<()> {
     server.wait_online("old").await?;
     shows(&server, "old").await?;
     is_off(&server.whep("old")).await?;
-    let said = "sourceProtocol is now rtspTransport";
-    ensure!(server.log_lines().iter().any(|line| line.contains(said)), "{said:?} is not in the log");
+    server.wait_log("sourceProtocol is now rtspTransport", 1).await?;
     Ok(())
 }
 

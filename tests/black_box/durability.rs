@@ -330,7 +330,7 @@ async fn a_clock_that_is_set_ahead_or_back_is_told_and_no_file_has_a_wrong_time_
         Ok((metrics.sum("gtvision_source_clock_steps_total", &[]) == Some(2.0)).then_some(()))
     })
     .await?;
-    let told = server.log_lines().iter().filter(|line| line.contains("clock was set")).count();
+    let told = server.wait_log("clock was set", 2).await?.len();
     ensure!(told == 2, "{told} lines in the log: {}", server.log_tail());
     let gaps = archive
         .ask("SELECT ((until_us - from_us) / 1000000) || ' ' || reason FROM gaps ORDER BY from_us")

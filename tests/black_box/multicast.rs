@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use gtvision_tests::clips::{Clip, USUAL};
 use gtvision_tests::rtsp::RawClient;
-use gtvision_tests::{Server, Simulator, http, machine, peers, ports, wait};
+use gtvision_tests::{Server, Simulator, http, machine, peers, ports};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,11 +58,7 @@ async fn readers_in_one_network_get_one_copy_and_each_is_counted() -> anyhow::Re
     ensure!(metrics.sum("paths_readers", &[("name", "cam"), ("readerType", "rtspSession")]) >= Some(1.0));
     // With the last reader the sending ends.
     first.ask("TEARDOWN", &url, "").await?;
-    let ended = wait::until("the end of the sending", PATIENCE, async || {
-        let ended = server.log_lines().iter().any(|line| line.contains("nobody reads any more"));
-        Ok(ended.then_some(()))
-    });
-    ended.await.with_context(|| server.log_tail())?;
+    server.wait_log("nobody reads any more", 1).await?;
     let readers =
         server.metrics().await?.sum("paths_readers", &[("name", "cam"), ("readerType", "rtspSession")]);
     ensure!(readers == Some(0.0), "{readers:?}");

@@ -103,8 +103,7 @@ async fn mediamtxs_own_file_starts_the_server_with_one_warning() -> anyhow::Resu
     };
     let kept: Vec<_> = STOCK.lines().filter(is_kept).collect();
     let server = Server::start(&(kept.join("\n") + "\n")).await?;
-    let lines = server.log_lines();
-    let warned: Vec<_> = lines.iter().filter(|line| line.contains("WARN")).collect();
+    let warned = server.wait_log("WARN", 1).await?;
     ensure!(warned.len() == 1, "{warned:?}");
     Ok(())
 }

@@ -118,11 +118,7 @@ async fn outlive_an_absence(
         server.expect_error(announced);
     }
     database.go_away().await?;
-    wait::until("its absence to be told", SOON, async || {
-        let told = |line: &String| line.contains("catalogue does not take updates");
-        Ok(server.log_lines().iter().any(told).then_some(()))
-    })
-    .await?;
+    server.wait_log("catalogue does not take updates", 1).await.context("its absence")?;
     let files = archive.files("cam_1")?.len();
     wait_files(archive, files + 3).await.context("recording stopped with the database")?;
     ensure!(server.path("cam_1").await?["online"] == true, "live stopped with the database");

@@ -66,8 +66,7 @@ async fn change(server: &Server, after: &str, cut: RawClient) -> anyhow::Result<
     })
     .await?;
     ensure!(server.metrics().await?.sum("gtvision_config_last_change_failed", &[]) == Some(1.0));
-    let named = server.log_lines().iter().any(|line| line.contains("unknown key \"sorce\""));
-    ensure!(named, "{}", server.log_tail());
+    server.wait_log("unknown key \"sorce\"", 1).await?;
     ensure!(server.path("left").await?["online"] == true);
     Ok(())
 }
@@ -163,11 +162,7 @@ async fn listeners_and_recordings_change_while_a_viewer_goes_on() -> anyhow::Res
 
     // The same file again: nothing to do, and that is no fault.
     server.hang_up()?;
-    wait::until("the look at the file", Duration::from_secs(20), async || {
-        let lines = server.log_lines();
-        Ok(lines.iter().any(|line| line.contains("says the same")).then_some(()))
-    })
-    .await?;
+    server.wait_log("says the same", 1).await.context("the look at the file")?;
     let packets = viewer.await?.with_context(|| format!("log:\n{}", server.log_tail()))?;
     ensure!(packets > 100, "{packets} packets");
     ensure!(server.path("cam_1").await?["reconnects"] == 0, "the camera was connected again");

@@ -224,7 +224,7 @@ async fn a_reader_that_stops_reading_is_cut_and_another_loses_nothing() -> anyho
     .await?;
     // correctness: S6
     stuck.drain(Duration::from_secs(20)).await?;
-    let logged = scene.server.log_lines().iter().filter(|line| line.contains("RTSP reader cut")).count();
+    let logged = scene.server.wait_log("RTSP reader cut", 1).await?.len();
     ensure!(logged == 1, "logged {logged} times");
     let discarded = total(&scene.server, "gtvision_rtsp_packets_discarded_total").await?;
     ensure!(discarded >= 128.0, "{discarded} packets discarded");

@@ -69,6 +69,28 @@ def collect(_loop, frames, _decoded, _failed):
 
 aiortc.rtcrtpreceiver.decoder_worker = collect
 
+ASK_AGAIN_AFTER_S = 0.05
+
+
+class AskingAgain(aiortc.rtcrtpreceiver.NackGenerator):
+    """Asks again for what is still missing, as browsers do. aiortc's own asks when the next packet is lost, which may be after
+    it has forgotten the one whose retransmission was lost too."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0.0
+
+    def add(self, packet):
+        is_due = super().add(packet) or (self.missing and time.monotonic() - self.asked > ASK_AGAIN_AFTER_S)
+        if is_due:
+            self.asked = time.monotonic()
+        return is_due
+
+
+aiortc.rtcrtpreceiver.NackGenerator = AskingAgain
+# As many packets as its jitter buffer waits for.
+aiortc.rtcrtpreceiver.RTP_HISTORY_SIZE = 512
+
 KEPT_AT_START = 50
 
 

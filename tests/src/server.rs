@@ -17,11 +17,14 @@ use crate::metrics::Metrics;
 use crate::process::{self, Process};
 use crate::{http, ports, wait, workspace};
 
-/// From exec to an answer on the API.
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// From exec to an answer on the API; how soon that is, the load harness measures.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// From start to a camera's first picture, its retries included.
-const ONLINE_LIMIT: Duration = Duration::from_secs(15);
+const ONLINE_LIMIT: Duration = Duration::from_secs(30);
+
+/// From what a test saw to the line of the log about it.
+const LOG_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is started.
 #[derive(Debug, Clone)]
@@ -359,6 +362,19 @@ impl Server {
     #[must_use]
     pub fn log_lines(&self) -> Vec<String> {
         self.process.log.lines()
+    }
+
+    /// Waits until `count` lines of its log hold `text`; gives those that do. What a server says comes on its own way,
+    /// often after an answer that was given later.
+    ///
+    /// # Errors
+    /// When there are fewer for [`LOG_LIMIT`].
+    pub async fn wait_log(&self, text: &str, count: usize) -> anyhow::Result<Vec<String>> {
+        let told = wait::until("line of the log", LOG_LIMIT, async || {
+            let lines: Vec<_> = self.log_lines().into_iter().filter(|line| line.contains(text)).collect();
+            Ok((lines.len() >= count).then_some(lines))
+        });
+        told.await.with_context(|| format!("{count} with {text:?} in:\n{}", self.log_tail()))
     }
 
     /// The end of its log, for a message.
