@@ -20,6 +20,7 @@ mod multicast;
 mod out;
 mod publisher;
 mod reader;
+mod source_clock;
 pub(crate) mod stats;
 mod udp;
 

@@ -25,6 +25,7 @@ use media_core::track::{SharedFormat, TrackInfo, TrackKind};
 
 use super::feed::{Block, Feed};
 use super::out::Out;
+use super::source_clock::SourceClock;
 use super::stats::SessionRecord;
 use crate::stream::{Stream, Subscription};
 
@@ -70,6 +71,7 @@ pub(super) struct Reader {
     record: Arc<SessionRecord>,
     format: SharedFormat,
     tracks: Vec<Outgoing>,
+    clock: SourceClock,
     queue_packets_max: usize,
     is_live: bool,
 }
@@ -100,7 +102,8 @@ impl Reader {
             Some(Outgoing { set_up: *set_up, info, ssrc, packets: 0, payload_bytes: 0, reported_at: None })
         });
         let tracks = tracks.collect();
-        Self { subscription, feed, record, format, tracks, queue_packets_max, is_live: false }
+        let clock = SourceClock::default();
+        Self { subscription, feed, record, format, tracks, clock, queue_packets_max, is_live: false }
     }
 
     /// The stream it reads.
@@ -164,7 +167,7 @@ impl Reader {
         let track = self.tracks.iter_mut().find(|track| track.info.id == entry.unit.track);
         let (Some(block), Some(track)) = (block, track) else { return Ok(()) };
         let counters = &self.record.counters;
-        if let Some(report) = track.report_due(&block, entry, now) {
+        if let Some(report) = track.report_due(&block, entry, (&mut self.clock, now)) {
             counters.outbound_rtcp_packets.fetch_add(1, Ordering::Relaxed);
             out.push_report(track.set_up.transport, &report, now);
         }
@@ -199,12 +202,18 @@ impl Reader {
 impl Outgoing {
     /// The sender report that stands before this unit, if one is due: the unit's RTP time and the source's clock when it was
     /// taken (correctness: R3).
-    fn report_due(&mut self, block: &Block, entry: &Entry, now: Instant) -> Option<Bytes> {
+    fn report_due(
+        &mut self,
+        block: &Block,
+        entry: &Entry,
+        (clock, now): (&mut SourceClock, Instant),
+    ) -> Option<Bytes> {
         if self.reported_at.is_some_and(|at| now.saturating_duration_since(at) < REPORT_INTERVAL) {
             return None;
         }
         self.reported_at = Some(now);
-        let ntp = NtpTime::from_wall(entry.unit.wall);
+        let position_us = self.info.timescale.ticks_to_us(entry.unit.pts_ticks);
+        let ntp = NtpTime::from_wall(clock.tell(position_us, entry.unit.wall, now));
         let report = SenderReport { ssrc: self.ssrc, ntp, rtp_timestamp: block.rtp_timestamp };
         Some(report.to_bytes(self.packets, self.payload_bytes))
     }
