@@ -83,12 +83,14 @@ async fn cameras_are_recorded_whole_and_play_while_they_are_written_and_afterwar
     let server = start(&archive, &simulator, &cameras, &["recordSegmentDuration: 3s"]).await?;
     for camera in cameras {
         wait_recorded(&archive, camera, 3).await?;
-        let files = archive.files(camera)?;
-        let open = files.last().context("no file")?;
-        // Taken at one moment: ffprobe reads on while the file grows otherwise.
         let dir = tempfile::tempdir()?;
         let copy = dir.path().join("copy.mp4");
-        std::fs::copy(open, &copy)?;
+        wait::until("pictures in the open file", FIRST_PART, async || {
+            // Taken at one moment: ffprobe reads on while the file grows otherwise.
+            std::fs::copy(archive.files(camera)?.last().context("no file")?, &copy)?;
+            Ok((Recorded::read(&copy)?.pictures()? > 5).then_some(()))
+        })
+        .await?;
         check_plays(&copy).await.context("while it is written")?;
     }
     let metrics = server.metrics().await?;

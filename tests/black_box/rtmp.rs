@@ -9,7 +9,7 @@ use gtvision_tests::bitstream::{self, UnitHash};
 use gtvision_tests::clips::{Clip, USUAL};
 use gtvision_tests::fmp4::{self, Kind};
 use gtvision_tests::process::Process;
-use gtvision_tests::rtmp::{AUDIO, EnhancedClip, RawClient, VIDEO};
+use gtvision_tests::rtmp::{AUDIO, EnhancedClip, Message, RawClient, VIDEO};
 use gtvision_tests::{Server, ffmpeg, http, llhls, machine, peers, wait};
 
 /// What encoders send: pictures out of order, and sound.
@@ -191,6 +191,38 @@ async fn the_api_tells_of_connections_and_ends_them() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A publisher, and a reader that keeps up with it: one that sends as fast as it can is ahead of the server's ring, by which
+/// readers are cut that read.
+struct Relay {
+    publisher: RawClient,
+    reader: RawClient,
+    /// Pictures sent that have not arrived.
+    ahead: usize,
+}
+
+impl Relay {
+    /// A second.
+    const AHEAD_MAX: usize = 25;
+
+    /// Sends a message, `shift_ms` later than it says; gives what has arrived.
+    async fn pass(&mut self, message: &Message, shift_ms: u32) -> anyhow::Result<Vec<Message>> {
+        self.publisher.send(message.kind, shift_ms + message.timestamp_ms, &message.payload).await?;
+        self.ahead += usize::from(message.kind == VIDEO);
+        let mut arrived = Vec::new();
+        while self.ahead > Self::AHEAD_MAX {
+            arrived.push(self.next().await?);
+        }
+        Ok(arrived)
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Message> {
+        let message = self.reader.message().await?;
+        let is_picture = message.kind == VIDEO && matches!(message.payload.first(), Some(0x91 | 0xa1));
+        self.ahead -= usize::from(is_picture);
+        Ok(message)
+    }
+}
+
 /// H.265 and Opus in Enhanced RTMP, in and out; a reader that does not read is cut.
 #[tokio::test]
 async fn enhanced_rtmp_goes_in_and_out_and_a_slow_reader_is_cut() -> anyhow::Result<()> {
@@ -209,23 +241,26 @@ async fn enhanced_rtmp_goes_in_and_out_and_a_slow_reader_is_cut() -> anyhow::Res
     }
     let state = server.wait_online("new").await?;
     ensure!(state["tracks"] == serde_json::json!(["H265", "Opus"]), "{state}");
-    let (mut reader, _) = RawClient::open(port, "play", "new").await?;
+    let (reader, _) = RawClient::open(port, "play", "new").await?;
     let (mut stuck, _) = RawClient::open(port, "play", "new").await?;
     stuck.message().await?;
+    let ahead = before.iter().filter(|one| one.kind == VIDEO).count();
+    let mut relay = Relay { publisher, reader, ahead };
+    let mut got = Vec::new();
     for message in after {
-        publisher.send(message.kind, message.timestamp_ms, &message.payload).await?;
+        got.extend(relay.pass(message, 0).await?);
+    }
+    // The last picture is complete when something follows: sound of after it is not waited for.
+    while relay.ahead > 0 {
+        got.push(relay.next().await?);
     }
     let mut units = Vec::new();
-    let (mut records, mut pictures, mut sounds) = (Vec::new(), 0, 0);
-    // The last picture is complete when something follows: sound of after it is not waited for.
-    let wanted = clip.media.iter().filter(|one| one.kind == VIDEO).count();
-    while pictures < wanted {
-        let message = reader.message().await?;
+    let (mut records, mut sounds) = (Vec::new(), 0);
+    for message in got {
         let payload = message.payload;
         match (message.kind, payload.first(), payload.get(1..5)) {
             (VIDEO, Some(0x90), Some(b"hvc1")) | (AUDIO, Some(0x90), Some(b"Opus")) => records.push(payload),
             (VIDEO, Some(0x91 | 0xa1), Some(b"hvc1")) => {
-                pictures += 1;
                 let nals = fmp4::nal_units(&payload.slice(8..))?;
                 let kept = nals.iter().filter(|nal| bitstream::must_survive(Kind::H265, nal));
                 units.extend(kept.map(|nal| bitstream::hash(nal)));
@@ -243,15 +278,11 @@ async fn enhanced_rtmp_goes_in_and_out_and_a_slow_reader_is_cut() -> anyhow::Res
     let cut = wait::until("the cut of the stuck reader", PATIENCE, async || {
         round += 1;
         for message in &clip.media {
-            publisher.send(message.kind, round * length_ms + message.timestamp_ms, &message.payload).await?;
+            relay.pass(message, round * length_ms).await?;
         }
         Ok((total(&server, "gtvision_rtmp_readers_cut_total").await? >= 1.0).then_some(()))
     });
-    let read = async { while reader.message().await.is_ok() {} };
-    tokio::select! {
-        cut = cut => cut?,
-        () = read => anyhow::bail!("the reader that reads was cut too: {}", server.log_tail()),
-    }
+    cut.await.with_context(|| format!("the reader that reads was cut too? {}", server.log_tail()))?;
     // correctness: S6
     stuck.drain().await
 }
