@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  shards:          supervisors ─► streams ─► remuxers ─► HLS windows, recorders
-//!  media runtime:   HLS listener, WebRTC sessions and listener, RTSP and RTMP listeners and connections
+//!  hls runtime:     HLS listener
+//!  media runtime:   WebRTC sessions and listener, RTSP and RTMP listeners and connections
 //!  control runtime: API, metrics, page, playback of recordings, catalogue
 //!  decode threads:  snapshots, thumbnails
 //! ```
@@ -51,6 +52,10 @@ const HOOKS_STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// Threads of the control runtime: API, metrics and page. They can't take time from video.
 const CONTROL_THREADS: usize = 1;
 
+/// How long a thread that serves HLS sleeps once it has nothing left to do: a part wakes each of its viewers twice, and their next
+/// requests come one by one. A viewer that is 200 ms parts behind does not see it; those who are sent pictures would.
+const HLS_NAP: Duration = Duration::from_millis(1);
+
 /// Runs the server until it is told to stop.
 fn run(source: Source, loaded: Loaded, log: LogControl) -> anyhow::Result<Exit> {
     for warning in &loaded.warnings {
@@ -60,12 +65,15 @@ fn run(source: Source, loaded: Loaded, log: LogControl) -> anyhow::Result<Exit> 
         Some(file) => info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "gtvision starts"),
         None => info!(version = env!("CARGO_PKG_VERSION"), "gtvision starts without a configuration file"),
     }
-    let media = runtime("media", None).context("start media runtime")?;
-    let control = runtime("control", Some(CONTROL_THREADS)).context("start control runtime")?;
+    let mut control = Builder::new_multi_thread();
+    let control = runtime("control", control.worker_threads(CONTROL_THREADS))?;
+    let media = runtime("media", &mut Builder::new_multi_thread())?;
+    let mut hls = Builder::new_multi_thread();
+    let hls = runtime("hls", hls.on_thread_park(|| std::thread::sleep(HLS_NAP)))?;
     let shards = Shards::start().context("start ingest threads")?;
     let exit = media.block_on(async {
         let signals = Signals::new()?;
-        let tasks = Tasks::new();
+        let tasks = Tasks::new(hls.handle());
         let pool = DecodePool::start().context("start decode threads")?;
         let (reconciler, orders) =
             assemble(source, loaded, log, (&tasks, control.handle(), shards.placer(), &pool))?;
@@ -73,18 +81,15 @@ fn run(source: Source, loaded: Loaded, log: LogControl) -> anyhow::Result<Exit> 
         Box::pin(serve(reconciler, orders, signals, (tasks, pool))).await
     });
     shards.stop();
-    control.shutdown_timeout(STOP_PATIENCE);
-    media.shutdown_timeout(STOP_PATIENCE);
+    for runtime in [control, hls, media] {
+        runtime.shutdown_timeout(STOP_PATIENCE);
+    }
     info!("gtvision stopped");
     exit
 }
 
-fn runtime(name: &'static str, threads: Option<usize>) -> std::io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    if let Some(threads) = threads {
-        builder.worker_threads(threads);
-    }
-    builder.thread_name(name).enable_all().build()
+fn runtime(name: &'static str, builder: &mut Builder) -> anyhow::Result<Runtime> {
+    builder.thread_name(name).enable_all().build().with_context(|| format!("start {name} runtime"))
 }
 
 /// What the process is told from outside.
@@ -140,6 +145,7 @@ fn assemble(
         egress: Arc::clone(&egress),
         observer,
         config: Arc::new(desk),
+        hls_tasks: tasks.hls.clone(),
         media_tasks: tasks.media.clone(),
         control_tasks: tasks.control.clone(),
         control: control.clone(),
@@ -230,6 +236,8 @@ async fn file_changed(watch: &mut Option<FileWatch>) {
 #[derive(Clone)]
 struct Tasks {
     control: TaskSet,
+    /// Those of `media` that run on the HLS runtime.
+    hls: TaskSet,
     media: TaskSet,
     storage: TaskSet,
     cameras: TaskSet,
@@ -237,10 +245,12 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn new() -> Self {
+    fn new(hls: &Handle) -> Self {
+        let media = TaskSet::new("media");
         Self {
             control: TaskSet::new("control"),
-            media: TaskSet::new("media"),
+            hls: media.on(Some(hls.clone())),
+            media,
             storage: TaskSet::new("storage"),
             cameras: TaskSet::new("cameras"),
             hooks: TaskSet::new("hooks"),

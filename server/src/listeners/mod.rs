@@ -5,7 +5,7 @@
 //!                                                       └─ can't be: the old one again, and the fault comes back
 //! ```
 //!
-//! The media listeners run on the runtime of whoever applies, the others on the control runtime.
+//! HLS runs on a runtime of its own, the other media listeners on that of whoever applies, the rest on the control runtime.
 //! Belongs here: which listeners run. Does not: what they answer (-> egress, control, playback).
 
 mod starting;
@@ -104,7 +104,9 @@ pub(crate) struct Ground {
     pub(crate) observer: Arc<Observer>,
     /// The configuration as the API shows and changes it.
     pub(crate) config: Arc<dyn ConfigStore>,
-    /// Owns the media listeners and their sessions.
+    /// Owns the HLS listener, where that runs.
+    pub(crate) hls_tasks: TaskSet,
+    /// Owns the other media listeners and their sessions.
     pub(crate) media_tasks: TaskSet,
     /// Owns the others.
     pub(crate) control_tasks: TaskSet,
@@ -194,9 +196,9 @@ impl Listeners {
     pub(crate) async fn apply(&mut self, config: &Config) -> Vec<ListenError> {
         let ground = self.ground.clone();
         let (media, control) = ((&ground.media_tasks, self.patience), (&ground.control_tasks, self.patience));
+        let hls = (&ground.hls_tasks, self.patience);
         let mut faults = Vec::new();
-        let hls = change(&mut self.hls, config.hls.clone(), media, Hls(&ground)).await;
-        faults.extend(hls.err());
+        faults.extend(change(&mut self.hls, config.hls.clone(), hls, Hls(&ground)).await.err());
         faults.extend(change(&mut self.webrtc, config.webrtc.clone(), media, WebRtc(&ground)).await.err());
         faults.extend(change(&mut self.rtsp, config.rtsp.clone(), media, Rtsp(&ground)).await.err());
         faults.extend(change(&mut self.rtmp, config.rtmp.clone(), media, Rtmp(&ground)).await.err());
