@@ -368,7 +368,7 @@ impl Server {
     /// often after an answer that was given later.
     ///
     /// # Errors
-    /// When there are fewer for [`LOG_LIMIT`].
+    /// When there are fewer for a minute.
     pub async fn wait_log(&self, text: &str, count: usize) -> anyhow::Result<Vec<String>> {
         let told = wait::until("line of the log", LOG_LIMIT, async || {
             let lines: Vec<_> = self.log_lines().into_iter().filter(|line| line.contains(text)).collect();
