@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ApiError;
 use crate::model::{Page, Time};
 use crate::paging::{Paging, query};
+use crate::session_id;
 use crate::v3::ApiDeps;
 
 /// MediaMTX's `ForwardDest`.
@@ -21,7 +22,7 @@ use crate::v3::ApiDeps;
 pub struct ForwardDest {
     /// Its id.
     pub id: String,
-    /// Its place in the configuration, from 0.
+    /// Its place in the configuration, from 1.
     pub pos: usize,
     /// When it was configured.
     pub created: Time,
@@ -75,6 +76,7 @@ async fn get_one(
     let wanted = query(wanted)?;
     let id =
         wanted.id.as_deref().ok_or(ApiError::InvalidParameter { name: "id", why: "it must be given" })?;
+    session_id::check(id)?;
     let found = of_path(&deps, &wanted)?.into_iter().find(|dest| dest.id == id);
     found.map(Json).ok_or(ApiError::ForwardNotFound)
 }

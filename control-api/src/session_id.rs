@@ -1,11 +1,12 @@
-//! Session id: the last part of `/get/{id}` and `/kick/{id}`; a UUID, as MediaMTX's are. What is none is 400, not 404.
+//! Session id: the last part of `/get/{id}` and `/kick/{id}`, and a destination's; a UUID, as MediaMTX's are. What is none is 400,
+//! not 404.
 
 use crate::error::ApiError;
 
 /// The digits of a UUID's groups (RFC 9562 s4).
 const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 
-/// Whether it can be the id of a session or a connection.
+/// Whether it can be the id of a session, a connection or a destination.
 ///
 /// # Errors
 /// [`ApiError::InvalidParameter`].

@@ -61,7 +61,7 @@ async fn media_is_sent_to_other_servers_byte_for_byte_and_again_once_they_are_ba
     let server = Server::start(&(pulled.clone() + &forward)).await?;
     wait_state(&server, 0, "forwarding").await?;
     let dest = wait_state(&server, 1, "forwarding").await?;
-    ensure!(dest["protocol"] == "rtsp" && dest["pos"] == 1 && dest["lastError"] == "", "{dest}");
+    ensure!(dest["protocol"] == "rtsp" && dest["pos"] == 2 && dest["lastError"] == "", "{dest}");
     let copy = there.wait_online("copy").await?;
     ensure!(copy["tracks"] == serde_json::json!(["H264", "MPEG-4 Audio"]), "{copy}");
     ensure!(copy["source"]["type"] == "rtspSession", "{copy}");

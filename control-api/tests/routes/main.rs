@@ -46,8 +46,8 @@ impl Cameras for Fixed {
 
     fn forwards(&self, name: &str) -> Option<Vec<ForwardDest>> {
         let dest = ForwardDest {
-            id: "f1".to_owned(),
-            pos: 0,
+            id: "6a3f8a10-1b2c-4d5e-8f90-0123456789ab".to_owned(),
+            pos: 1,
             created: SINCE,
             conf: ForwardConf {
                 dest: "rtsp://h/x".to_owned(),
@@ -202,19 +202,23 @@ async fn servers_that_a_path_is_sent_to_are_listed() {
     // The `ForwardDest` schema of MediaMTX 1.20's openapi.yaml.
     let dest = json!({
         "conf": { "dest": "rtsp://h/x", "destFingerprint": "", "whipBearerToken": "" },
-        "created": "2026-01-02T03:04:05.5Z", "id": "f1", "lastError": "nobody there", "outboundBytes": 3, "pos": 0,
+        "created": "2026-01-02T03:04:05.5Z", "id": "6a3f8a10-1b2c-4d5e-8f90-0123456789ab", "lastError": "nobody there", "outboundBytes": 3, "pos": 1,
         "protocol": "rtsp", "state": "error",
     });
     assert_eq!(
         (status, list),
         (StatusCode::OK, json!({ "itemCount": 1, "pageCount": 1, "items": [dest.clone()] }))
     );
-    assert_eq!(ask("/v3/paths/forward/get?path=city/cam&id=f1").await, (StatusCode::OK, dest));
+    assert_eq!(
+        ask("/v3/paths/forward/get?path=city/cam&id=6a3f8a10-1b2c-4d5e-8f90-0123456789ab").await,
+        (StatusCode::OK, dest)
+    );
     for (query, status) in [
         ("list", StatusCode::BAD_REQUEST),
         ("list?path=nope", StatusCode::NOT_FOUND),
         ("get?path=city/cam", StatusCode::BAD_REQUEST),
-        ("get?path=city/cam&id=f2", StatusCode::NOT_FOUND),
+        ("get?path=city/cam&id=f1", StatusCode::BAD_REQUEST),
+        ("get?path=city/cam&id=6a3f8a10-1b2c-4d5e-8f90-0123456789ac", StatusCode::NOT_FOUND),
     ] {
         assert_eq!(ask(&format!("/v3/paths/forward/{query}")).await.0, status, "{query}");
     }

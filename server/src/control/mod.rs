@@ -352,7 +352,8 @@ fn forward_dest(record: &ForwardRecord) -> ForwardDest {
     let (state, last_error) = record.status();
     ForwardDest {
         id: record.id.to_string(),
-        pos: record.pos,
+        // MediaMTX counts from 1.
+        pos: record.pos + 1,
         created: time(record.created),
         conf: ForwardConf {
             // As the configuration is shown.

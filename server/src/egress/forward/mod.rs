@@ -96,7 +96,7 @@ impl ForwardState {
 pub(crate) struct ForwardRecord {
     /// Public id.
     pub(crate) id: Uuid,
-    /// Its place in the list.
+    /// Its place in the list, from 0.
     pub(crate) pos: usize,
     /// When it was configured.
     pub(crate) created: WallTime,
