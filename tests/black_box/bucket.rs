@@ -157,7 +157,8 @@ async fn hold_one_while_others_leave(
     arrived: &[Stored],
 ) -> anyhow::Result<(Stored, Stored)> {
     let newest = arrived.last().context("none")?;
-    let held_us = newest.start_us + newest.duration_us + 5_000_000;
+    // In the middle of a file: where one begins, a microsecond of the source's clock decides which it is.
+    let held_us = newest.start_us + newest.duration_us + 5_500_000;
     let (from, until) = (time(held_us)?, time(held_us + 10_000)?);
     let hold = json!({ "path": "cam_1", "start": from, "end": until, "reason": "x", "by": "ana" });
     let placed = http::send(Method::POST, &v1(server, "holds"), &JSON, hold.to_string()).await?;
@@ -181,8 +182,9 @@ async fn hold_one_while_others_leave(
 
 /// `/get` of what is in the bucket only: the pictures that were recorded.
 async fn check_clip(server: &Server, store: &Store, gone: &Stored) -> anyhow::Result<()> {
-    let seconds = Duration::from_micros(gone.duration_us.unsigned_abs()).as_secs_f64();
-    let query = format!("get?path=cam_1&start={}&duration={seconds}", time(gone.start_us)?);
+    // From within its first picture into its last: a microsecond of the source's clock decides whose time the edges are.
+    let seconds = Duration::from_micros(gone.duration_us.unsigned_abs() - 20_000).as_secs_f64();
+    let query = format!("get?path=cam_1&start={}&duration={seconds}", time(gone.start_us + 10_000)?);
     let played = http::get(&server.playback(&query)).await?.ok()?;
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("clip.mp4");
