@@ -528,7 +528,7 @@ impl Provider {
         http::get(&format!("{}/asked", self.base)).await?.ok()?.json()
     }
 
-    async fn token(&self, query: &str) -> anyhow::Result<String> {
+    pub(crate) async fn token(&self, query: &str) -> anyhow::Result<String> {
         Ok(http::get(&format!("{}/token?{query}", self.base)).await?.ok()?.text())
     }
 }

@@ -5,7 +5,7 @@
   POST /auth      MediaMTX's question; 200 for maria with s3cret on what begins with cam_1, and for ?ticket=right; else 401.
                   /auth?slow answers after ten seconds, /auth?broken with 500.
   GET /asked      {"asked": [questions], "connections": N, "keys": N}: what was asked so far
-  GET /jwks       the public keys; GET /rotate replaces them
+  GET /jwks       the public keys, one of a kind that nobody knows among them; not in /jwks?known. GET /rotate replaces them
   GET /token?...  a token: alg (ES256, RS256, none, HS256: signed with the public key's text), exp (seconds from now), iss, aud, kid,
                   claim, permissions (JSON), text=1 (the permissions as a text), foreign=1 (signed by somebody else)
 
@@ -130,7 +130,10 @@ class Handler(BaseHTTPRequestHandler):
                 return self.reply(200, told)
             if url.path == "/jwks":
                 STATE.key_fetches += 1
-                return self.reply(200, STATE.keys.public())
+                keys = STATE.keys.public()
+                if url.query == "known":
+                    keys["keys"].pop()
+                return self.reply(200, keys)
             if url.path == "/rotate":
                 STATE.generation += 1
                 STATE.keys = Keys(STATE.generation)

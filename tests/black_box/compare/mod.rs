@@ -20,6 +20,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use gtvision_tests::clips::{Clip, USUAL};
 use gtvision_tests::process::Process;
 use gtvision_tests::server::Program;
@@ -27,6 +29,8 @@ use gtvision_tests::{Server, machine, wait};
 
 use answer::Answer;
 use rows::Row;
+
+use crate::access::Provider;
 
 /// What is published: pictures and sound.
 const CLIP: Clip = Clip { seconds: 4, audio: "aac", ..USUAL };
@@ -144,6 +148,52 @@ async fn a_server_with_users_answers_as_the_reference_says() -> anyhow::Result<(
         let url = server.rtsp("live").replace("rtsp://", "rtsp://pub:encoder-7@");
         let publisher = publish_rtsp(&clip, &url)?;
         server.wait_online("live").await?;
+        Ok(publisher)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_takes_tokens_answers_as_the_reference_says() -> anyhow::Result<()> {
+    const PERMISSIONS: &str = "permissions=[{\"action\":\"publish\",\"path\":\"live\"},{\"action\":\"read\",\"path\":\"live\"},\
+                               {\"action\":\"playback\",\"path\":\"kept\"},{\"action\":\"metrics\"}]";
+    let (clip, provider) = (CLIP.file().await?, Provider::start().await?);
+    let token = async |query: &str| provider.token(&format!("{query}&{PERMISSIONS}")).await;
+    let right = token("exp=3600").await?;
+    let rows = include_str!("tokens.rows")
+        .replace("BASIC", &BASE64_STANDARD.encode(format!("any:{right}")))
+        .replace("RIGHT", &right)
+        .replace("EXPIRED", &token("exp=-60").await?)
+        .replace("FOREIGN", &token("exp=3600&foreign=1").await?)
+        .replace("UNSIGNED", &token("exp=3600&alg=none").await?);
+    let config = include_str!("tokens.yml").replace("PROVIDER", &provider.base);
+    compare(&config, &rows, async |server| {
+        let publisher = publish_rtsp(&clip, &format!("{}?jwt={right}", server.rtsp("live")))?;
+        server.wait_online("live").await?;
+        Ok(publisher)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_forwards_answers_as_the_reference_says() -> anyhow::Result<()> {
+    let clip = CLIP.file().await?;
+    let sink = Server::start("paths:\n  sink:\n").await?;
+    let config = include_str!("forward.yml").replace("SINK", &sink.rtsp("sink"));
+    compare(&config, include_str!("forward.rows"), async |server| {
+        let publisher = publish_rtsp(&clip, &server.rtsp("cam"))?;
+        server.wait_online("cam").await?;
+        Ok(publisher)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_that_records_answers_as_the_reference_says() -> anyhow::Result<()> {
+    let clip = CLIP.file().await?;
+    compare(include_str!("kept.yml"), include_str!("kept.rows"), async |server| {
+        let publisher = publish_rtsp(&clip, &server.rtsp("cam"))?;
+        server.wait_online("cam").await?;
         Ok(publisher)
     })
     .await
