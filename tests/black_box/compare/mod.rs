@@ -57,6 +57,13 @@ fn publish_rtsp(clip: &Path, url: &str) -> anyhow::Result<Process> {
     publish(clip, &["rtsp", "-rtsp_transport", "tcp"], url)
 }
 
+/// The same to a path, which is online then.
+async fn published(server: &Server, clip: &Path, path: &str, query: &str) -> anyhow::Result<Process> {
+    let publisher = publish_rtsp(clip, &(server.rtsp(path) + query))?;
+    server.wait_online(path).await?;
+    Ok(publisher)
+}
+
 /// ffmpeg reads and keeps nothing.
 struct Reader(Process);
 
@@ -126,10 +133,8 @@ async fn a_server_with_publishers_and_readers_answers_as_the_reference_says() ->
     let clip = CLIP.file().await?;
     compare(include_str!("live.yml"), include_str!("live.rows"), async |server| {
         // One after the other: lists are in the order in which they came.
-        let kept = publish_rtsp(&clip, &server.rtsp("kept"))?;
-        server.wait_online("kept").await?;
-        let live = publish_rtsp(&clip, &format!("{}?from=here", server.rtsp("live")))?;
-        server.wait_online("live").await?;
+        let kept = published(server, &clip, "kept", "").await?;
+        let live = published(server, &clip, "live", "?from=here").await?;
         let pushed = publish(&clip, &["flv"], &server.rtmp("pushed"))?;
         server.wait_online("pushed").await?;
         let readers = [
@@ -167,12 +172,8 @@ async fn a_server_that_takes_tokens_answers_as_the_reference_says() -> anyhow::R
         .replace("FOREIGN", &token("exp=3600&foreign=1").await?)
         .replace("UNSIGNED", &token("exp=3600&alg=none").await?);
     let config = include_str!("tokens.yml").replace("PROVIDER", &provider.base);
-    compare(&config, &rows, async |server| {
-        let publisher = publish_rtsp(&clip, &format!("{}?jwt={right}", server.rtsp("live")))?;
-        server.wait_online("live").await?;
-        Ok(publisher)
-    })
-    .await
+    compare(&config, &rows, async |server| published(server, &clip, "live", &format!("?jwt={right}")).await)
+        .await
 }
 
 #[tokio::test]
@@ -180,21 +181,15 @@ async fn a_server_that_forwards_answers_as_the_reference_says() -> anyhow::Resul
     let clip = CLIP.file().await?;
     let sink = Server::start("paths:\n  sink:\n").await?;
     let config = include_str!("forward.yml").replace("SINK", &sink.rtsp("sink"));
-    compare(&config, include_str!("forward.rows"), async |server| {
-        let publisher = publish_rtsp(&clip, &server.rtsp("cam"))?;
-        server.wait_online("cam").await?;
-        Ok(publisher)
-    })
-    .await
+    compare(&config, include_str!("forward.rows"), async |server| published(server, &clip, "cam", "").await)
+        .await
 }
 
 #[tokio::test]
 async fn a_server_that_records_answers_as_the_reference_says() -> anyhow::Result<()> {
     let clip = CLIP.file().await?;
     compare(include_str!("kept.yml"), include_str!("kept.rows"), async |server| {
-        let publisher = publish_rtsp(&clip, &server.rtsp("cam"))?;
-        server.wait_online("cam").await?;
-        Ok(publisher)
+        published(server, &clip, "cam", "").await
     })
     .await
 }
