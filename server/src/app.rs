@@ -52,8 +52,8 @@ const HOOKS_STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// Threads of the control runtime: API, metrics and page. They can't take time from video.
 const CONTROL_THREADS: usize = 1;
 
-/// How long a thread that serves HLS sleeps once it has nothing left to do: a part wakes each of its viewers twice, and their next
-/// requests come one by one. A viewer that is 200 ms parts behind does not see it; those who are sent pictures would.
+/// How long a thread that serves HLS sleeps once it has nothing left to do, and so the most that an answer waits for it: a part
+/// wakes each of its viewers twice, and their next requests come one by one. WebRTC, which sends at once, gains nothing from it.
 const HLS_NAP: Duration = Duration::from_millis(1);
 
 /// Runs the server until it is told to stop.
