@@ -14,7 +14,7 @@ use gtvision_tests::http::{Method, Response};
 use gtvision_tests::process::Process;
 use gtvision_tests::recording::Archive;
 use gtvision_tests::rtsp::RawClient;
-use gtvision_tests::{Server, Simulator, ffmpeg, http, machine, peers, server, wait};
+use gtvision_tests::{Server, Simulator, ffmpeg, gstreamer, http, machine, peers, server, wait};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -440,7 +440,7 @@ async fn probe(url: &str) -> anyhow::Result<bool> {
 /// With Basic and with Digest, by ffmpeg, GStreamer, libcurl and by hand.
 #[tokio::test]
 async fn players_and_publishers_sign_in_with_basic_and_digest() -> anyhow::Result<()> {
-    let _machine = machine::alone().await;
+    let _machine = machine::shared().await;
     let clip = CLIP.file().await?;
     let simulator = Simulator::start(&[("cam_1", &clip)]).await?;
     let users = "authInternalUsers: [{user: any, ips: [127.0.0.1], permissions: [{action: api}, {action: metrics}]}, \
@@ -468,12 +468,10 @@ async fn players_and_publishers_sign_in_with_basic_and_digest() -> anyhow::Resul
         let answer = raw.ask("DESCRIBE", &server.rtsp("cam_1"), wrong).await?;
         ensure!(answer.status == 401, "{}", answer.text);
         let (played, mistyped) = (with("maria:s3cret", "cam_1"), with("maria:wrong", "cam_1"));
-        let (ffmpeg, refused, camera) =
-            tokio::try_join!(probe(&played), probe(&mistyped), gstreamer(&played))?;
-        ensure!(
-            ffmpeg && !refused && camera,
-            "{methods}: ffmpeg {ffmpeg}, wrong {refused}, GStreamer {camera}"
-        );
+        let packets = [gstreamer::PACKETS];
+        let (ffmpeg, refused, ()) =
+            tokio::try_join!(probe(&played), probe(&mistyped), gstreamer::reads(&played, "tcp", &packets))?;
+        ensure!(ffmpeg && !refused, "{methods}: ffmpeg {ffmpeg}, wrong {refused}");
         if digest {
             let args = ["--url", &server.rtsp("cam_1"), "--user", "maria", "--password", "s3cret"];
             let answer = peers::script("curl_rtsp.py", &args, Duration::from_secs(20)).await?;
@@ -484,19 +482,6 @@ async fn players_and_publishers_sign_in_with_basic_and_digest() -> anyhow::Resul
         ensure!(!elsewhere, "published to a path that is not its own");
     }
     Ok(())
-}
-
-async fn gstreamer(url: &str) -> anyhow::Result<bool> {
-    let mut command = Command::new("gst-launch-1.0");
-    command.args(["-q", "rtspsrc", &format!("location={url}"), "protocols=tcp", "name=source"]);
-    command.args(["source.", "!", "application/x-rtp,media=video", "!", "fakesink", "num-buffers=50"]);
-    let output = peers::run(command, Duration::from_secs(60)).await?;
-    let said = output.stdout + &output.stderr;
-    let is_played = output.success && !said.contains("ERROR");
-    if !is_played {
-        println!("GStreamer: {said}");
-    }
-    Ok(is_played)
 }
 
 /// Whether ffmpeg could publish a clip to its end.

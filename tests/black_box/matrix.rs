@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use futures_util::future;
 use gtvision_tests::clips::{Clip, USUAL};
+use gtvision_tests::gstreamer::{self, Take};
 use gtvision_tests::process::Process;
-use gtvision_tests::{Server, ffmpeg, machine, peers};
+use gtvision_tests::{Server, ffmpeg, machine};
 
 use crate::rtsp::make_certificate;
 
@@ -173,7 +174,9 @@ impl Way {
         if tracks > 1 {
             pipeline += " file.audio_0 ! queue ! sink.sink_1";
         }
-        gst_launch(&pipeline)
+        let mut command = Command::new("gst-launch-1.0");
+        command.args(pipeline.split(' ').filter(|word| !word.is_empty()));
+        command
     }
 
     /// Reads pictures, and sound where there is some.
@@ -181,33 +184,16 @@ impl Way {
         if self.program == Program::Ffmpeg {
             return ffmpeg_reads(format, self.lower(), url).await;
         }
-        let mut pipeline = format!(
-            "rtspsrc name=source latency=100 location={url} protocols={} tls-validation-flags=0",
-            self.lower()
-        );
-        for (number, (kind, depayloader)) in format.depayloaders.iter().enumerate() {
-            pipeline += &format!(
-                " source. ! application/x-rtp,media={kind} ! {depayloader} ! fakesink sync=false num-buffers={}",
-                wanted(number),
-            );
-        }
-        let output = peers::run(gst_launch(&pipeline), PATIENCE).await?;
-        let said = output.stdout + &output.stderr;
-        // What it complains of behind that is its own: it sends PAUSE on a connection that it has closed already, now and then.
-        ensure!(said.contains("Got EOS"), "{said}");
-        Ok(())
+        let chains = format.depayloaders.iter().enumerate();
+        let takes: Vec<Take<'_>> =
+            chains.map(|(number, (kind, chain))| Take { kind, count: wanted(number), chain }).collect();
+        gstreamer::reads(url, self.lower(), &takes).await
     }
 }
 
 /// Packets that are wanted of a stream; pictures come first.
 fn wanted(stream: usize) -> usize {
     if stream == 0 { PICTURES_MIN } else { SOUNDS_MIN }
-}
-
-fn gst_launch(pipeline: &str) -> Command {
-    let mut command = Command::new("gst-launch-1.0");
-    command.args(pipeline.split(' ').filter(|word| !word.is_empty()));
-    command
 }
 
 /// ffmpeg copies a second and lists its packets, each of a line that begins with its stream's number.

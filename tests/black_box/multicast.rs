@@ -1,32 +1,12 @@
 //! Multicast: one copy of a stream for all readers of a network, here the loopback interface, with GStreamer.
 
-use std::process::Command;
-use std::time::Duration;
-
 use anyhow::{Context as _, ensure};
 use gtvision_tests::clips::{Clip, USUAL};
 use gtvision_tests::rtsp::RawClient;
-use gtvision_tests::{Server, Simulator, http, machine, peers, ports};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use gtvision_tests::{Server, Simulator, gstreamer, http, machine, ports};
 
 async fn gstreamer_reads(url: &str) -> anyhow::Result<()> {
-    let mut command = Command::new("gst-launch-1.0");
-    command.args([
-        "-q",
-        "rtspsrc",
-        "name=source",
-        "latency=200",
-        "protocols=udp-mcast",
-        "multicast-iface=lo",
-    ]);
-    command.arg(format!("location={url}"));
-    command.args(["source.", "!", "application/x-rtp,media=video", "!", "decodebin"]);
-    command.args(["!", "fakesink", "sync=false", "num-buffers=100"]);
-    let output = peers::run(command, PATIENCE).await?;
-    let said = output.stdout + &output.stderr;
-    ensure!(output.success && !said.contains("ERROR"), "{said}");
-    Ok(())
+    gstreamer::reads(url, "udp-mcast", &[gstreamer::DECODED]).await
 }
 
 #[tokio::test]

@@ -1,12 +1,11 @@
 //! Path settings: who is sent elsewhere, and how many may read; with ffmpeg, GStreamer and requests by hand.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use gtvision_tests::clips::{Clip, USUAL};
 use gtvision_tests::rtsp::RawClient;
-use gtvision_tests::{Server, Simulator, ffmpeg, http, machine, peers, wait};
+use gtvision_tests::{Server, Simulator, ffmpeg, gstreamer, http, machine, wait};
 
 const OFFER: &str = include_str!("chromium_offer.sdp");
 
@@ -24,13 +23,7 @@ async fn ffmpeg_reads(url: &str) -> anyhow::Result<()> {
 }
 
 async fn gstreamer_reads(url: &str) -> anyhow::Result<()> {
-    let mut command = Command::new("gst-launch-1.0");
-    command.args(["-q", "rtspsrc", "protocols=tcp", &format!("location={url}")]);
-    command.args(["!", "application/x-rtp,media=video", "!", "fakesink", "sync=false", "num-buffers=50"]);
-    let output = peers::run(command, PATIENCE).await?;
-    let said = output.stdout + &output.stderr;
-    ensure!(output.success && !said.contains("ERROR"), "{url}: {said}");
-    Ok(())
+    gstreamer::reads(url, "tcp", &[gstreamer::PACKETS]).await
 }
 
 /// The status of a DESCRIBE, and where it sends to.

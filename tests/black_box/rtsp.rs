@@ -9,7 +9,7 @@ use gtvision_tests::clips::{Clip, USUAL};
 use gtvision_tests::fmp4::Kind;
 use gtvision_tests::process::Process;
 use gtvision_tests::rtsp::RawClient;
-use gtvision_tests::{Server, Simulator, bitstream, ffmpeg, http, machine, peers, server, wait};
+use gtvision_tests::{Server, Simulator, bitstream, ffmpeg, gstreamer, http, machine, peers, server, wait};
 
 /// Shorter than a capture, so that each capture passes its end.
 const CLIP: Clip = Clip { seconds: 4, ..USUAL };
@@ -152,19 +152,9 @@ pub(crate) async fn make_certificate(key: &Path, certificate: &Path) -> anyhow::
 async fn gstreamer_reads_over_tcp_and_udp() -> anyhow::Result<()> {
     let _machine = machine::shared().await;
     let scene = scene("", &[("cam_1", Clip { audio: "aac", bframes: 2, ..CLIP })]).await?;
-    let location = format!("location={}", scene.server.rtsp("cam_1"));
-    let read = async |transport: &str| {
-        let mut command = std::process::Command::new("gst-launch-1.0");
-        let protocols = format!("protocols={transport}");
-        command.args(["-q", "rtspsrc", "name=source", "latency=200", &location, &protocols]);
-        command.args(["source.", "!", "application/x-rtp,media=video", "!", "decodebin"]);
-        command.args(["!", "fakesink", "sync=false", "num-buffers=100"]);
-        let output = peers::run(command, Duration::from_secs(60)).await?;
-        let said = output.stdout + &output.stderr;
-        ensure!(output.success && !said.contains("ERROR"), "{transport}: {said}");
-        anyhow::Ok(())
-    };
-    tokio::try_join!(read("tcp"), read("udp"))?;
+    let url = scene.server.rtsp("cam_1");
+    let takes = [gstreamer::DECODED];
+    tokio::try_join!(gstreamer::reads(&url, "tcp", &takes), gstreamer::reads(&url, "udp", &takes))?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ pub mod clips;
 pub mod disk_log;
 pub mod ffmpeg;
 pub mod fmp4;
+pub mod gstreamer;
 pub mod http;
 pub mod latency;
 pub mod llhls;
