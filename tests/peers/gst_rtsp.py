@@ -36,8 +36,9 @@ class Reader:
         self.error = None
         self.loop = GLib.MainLoop()
         self.pipeline = Gst.Pipeline.new("reader")
-        # Pads appear on a thread of each stream.
-        self.linking = threading.Lock()
+        # Each stream calls on a thread of its own; PyGObject fills in its classes at first use, and two threads that
+        # come to one at once find it half empty.
+        self.one_at_a_time = threading.Lock()
         source = Gst.ElementFactory.make("rtspsrc", "source")
         source.set_property("location", arguments.url)
         source.set_property("latency", 100)
@@ -53,8 +54,8 @@ class Reader:
         bus.connect("message::eos", lambda _bus, _message: self.loop.quit())
 
     def link(self, _source, pad):
-        kind = pad.query_caps(None).get_structure(0).get_string("media")
-        with self.linking:
+        with self.one_at_a_time:
+            kind = pad.query_caps(None).get_structure(0).get_string("media")
             # Each kind once: a second stream of it is read and not counted.
             is_taken = kind in self.chains
             chain = self.chains.pop(kind, "identity")
@@ -68,10 +69,11 @@ class Reader:
             pad.link(sink.get_static_pad("sink"))
 
     def count(self, _pad, _info, kind):
-        self.buffers[kind] += 1
-        if all(self.buffers[one] >= count for one, count in self.wanted.items()):
-            GLib.idle_add(self.loop.quit)
-        return Gst.PadProbeReturn.OK
+        with self.one_at_a_time:
+            self.buffers[kind] += 1
+            if all(self.buffers[one] >= count for one, count in self.wanted.items()):
+                GLib.idle_add(self.loop.quit)
+            return Gst.PadProbeReturn.OK
 
     def fail(self, _bus, message):
         error, details = message.parse_error()
