@@ -79,7 +79,7 @@ pub(crate) enum PictureError {
     /// Its decoder gave none.
     #[error("picture can't be decoded: {0}")]
     Undecodable(String),
-    /// Beyond [`picture::DECODE_TIME_MAX`].
+    /// Beyond [`picture::DECODE_TIME_MAX`] of the processor's time.
     #[error("picture takes too long to decode")]
     TooSlow,
     /// Its decoder broke.

@@ -4,7 +4,7 @@
 //! another's. Only parameter sets and slices reach them, and nothing behind the first picture.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use media_core::codec::h264;
 use media_core::codec::nal::unescape;
@@ -20,8 +20,9 @@ use crate::runtime::clock;
 pub(super) const PICTURE_SAMPLES_MAX: u32 = 35_651_584;
 /// The longest side decoded.
 const SIDE_MAX: u32 = 8192;
-/// No NAL unit is begun after so long: a hostile picture of thousands of slices that each cost as much as a whole one.
-/// An 8K picture in one slice takes half of it.
+/// No NAL unit is begun after so much of the processor's time: a hostile picture of thousands of slices that each cost as
+/// much as a whole one. An 8K picture in one slice takes half of it. Time in which the machine does something else does
+/// not count: the threads run behind all others, and what is said of a picture is kept.
 pub(super) const DECODE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// One colour component.
@@ -55,7 +56,7 @@ impl Plane {
 
 /// Decodes a key frame.
 pub(super) fn decode(frame: &KeyFrame) -> Result<Picture, PictureError> {
-    let until = clock::now() + DECODE_TIME_MAX;
+    let until = clock::thread_time() + DECODE_TIME_MAX;
     match frame.codec {
         PictureCodec::H264 => decode_h264(frame, until),
         PictureCodec::H265 => decode_h265(frame, until),
@@ -65,12 +66,12 @@ pub(super) fn decode(frame: &KeyFrame) -> Result<Picture, PictureError> {
 /// The first picture that comes out; else what was last said about why not.
 fn first_picture<Frame, Fault: ToString>(
     frame: &KeyFrame,
-    until: Instant,
+    until: Duration,
     mut feed: impl FnMut(&[u8]) -> Result<Result<Option<Frame>, Fault>, PictureError>,
 ) -> Result<Result<Frame, String>, PictureError> {
     let mut fault = "it holds no picture".to_owned();
     for nal in frame.nal_units() {
-        if clock::now() > until {
+        if clock::thread_time() > until {
             return Err(PictureError::TooSlow);
         }
         match feed(nal)? {
@@ -82,7 +83,7 @@ fn first_picture<Frame, Fault: ToString>(
     Ok(Err(fault))
 }
 
-fn decode_h264(frame: &KeyFrame, until: Instant) -> Result<Picture, PictureError> {
+fn decode_h264(frame: &KeyFrame, until: Duration) -> Result<Picture, PictureError> {
     let mut decoder = H264Decoder::new();
     let first = first_picture(frame, until, |bytes| {
         let Some(nal) = h264_nal(bytes) else { return Ok(Ok(None)) };
@@ -125,7 +126,7 @@ fn h264_nal(bytes: &[u8]) -> Option<NalUnit<'_>> {
     Some(NalUnit { nal_ref_idc: header >> 5 & 3, nal_unit_type, rbsp })
 }
 
-fn decode_h265(frame: &KeyFrame, until: Instant) -> Result<Picture, PictureError> {
+fn decode_h265(frame: &KeyFrame, until: Duration) -> Result<Picture, PictureError> {
     let limits =
         DecodeLimits { max_picture_pixels: u64::from(PICTURE_SAMPLES_MAX), ..DecodeLimits::default() };
     let mut decoder = H265Decoder::with_limits(limits);
@@ -169,4 +170,33 @@ fn top_bits(sample: &[u8; 2], deep: u32) -> u8 {
 
 fn size(side: u32) -> usize {
     usize::try_from(side).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use media_core::time::WallTime;
+
+    use super::*;
+
+    #[test]
+    fn a_picture_is_too_slow_by_the_processors_time_and_not_by_the_clock_on_the_wall() {
+        let payload = Bytes::from([0, 0, 0, 2, 0x65, 0x80].repeat(3));
+        let frame =
+            KeyFrame { codec: PictureCodec::H264, parameter_sets: Vec::new(), payload, wall: WallTime(0) };
+        let decode = |unit: &dyn Fn()| {
+            first_picture(&frame, clock::thread_time() + Duration::from_millis(20), |_| {
+                unit();
+                Ok(Ok::<Option<()>, String>(None))
+            })
+        };
+        let (_sender, silent) = std::sync::mpsc::sync_channel::<()>(1);
+        let waited = decode(&|| assert!(silent.recv_timeout(Duration::from_millis(40)).is_err()));
+        assert_eq!(waited, Ok(Err("it holds no picture".to_owned())));
+        let busy = decode(&|| {
+            let until = clock::thread_time() + Duration::from_millis(15);
+            while clock::thread_time() < until {}
+        });
+        assert_eq!(busy, Err(PictureError::TooSlow));
+    }
 }
