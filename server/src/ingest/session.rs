@@ -37,7 +37,7 @@ use super::rtp_tracks::{REPORTER_SSRC, Received};
 use super::udp::UdpPair;
 use super::whep::WhepError;
 use crate::config::resolved::RtspSource;
-use crate::runtime::clock;
+use crate::runtime::{clock, nap};
 use crate::stream::{SourceStatus, Stream};
 
 /// Time between receiver reports (RFC 3550 s6.2 minimum).
@@ -247,6 +247,7 @@ impl<'a> Session<'a> {
                     if read? == 0 {
                         return Err(SessionError::Closed);
                     }
+                    nap::count_read();
                     more_waits = self.buf.is_full();
                     self.apply_bytes(Moment::read()).await?;
                 }

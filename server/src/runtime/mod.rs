@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 #[cfg(test)]
 pub(crate) mod fuse;
+pub(crate) mod nap;
 pub(crate) mod retry;
 pub(crate) mod shards;
 pub(crate) mod tasks;

@@ -6,25 +6,22 @@
 //! ```
 //!
 //! A camera sends a packet every few milliseconds, so 250 of them would wake a thread tens of thousands of times a second;
-//! the wake-ups, not the bytes, are what ingest costs. A shard that has nothing to do therefore sleeps for [`NAP`] before
+//! the wake-ups, not the bytes, are what ingest costs. A shard that has nothing to do therefore sleeps (-> nap) before
 //! it looks again, and then takes in everything at once. A camera's session and the remuxing that it calls stay on one thread:
 //! that wakes nobody and moves no cache line.
 //!
-//! Belongs here: threads. Does not: what runs on them (-> ingest, egress), who owns it (-> tasks).
+//! Belongs here: threads. Does not: what runs on them (-> ingest, egress), who owns it (-> tasks), how long a nap is (-> nap).
 //! Limits: [`SHARDS_MAX`], [`CAMERAS_PER_SHARD`].
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-/// How long a shard sleeps once it has nothing left to do. All that a viewer's delay grows by, at most; half of it on
-/// average. A camera that spreads a picture over 40 ms is read four times a picture, not once a packet.
-const NAP: Duration = Duration::from_millis(10);
+use super::nap;
 
 /// Threads at most, however many cores there are; further cameras share them.
 const SHARDS_MAX: usize = 16;
@@ -94,14 +91,19 @@ impl Placer {
 
 impl Shard {
     fn start(index: usize, stop: CancellationToken) -> io::Result<Self> {
-        let runtime =
-            Builder::new_current_thread().enable_all().on_thread_park(|| std::thread::sleep(NAP)).build()?;
+        let runtime = Builder::new_current_thread().enable_all().on_thread_park(sleep_a_while).build()?;
         let handle = runtime.handle().clone();
         let thread = std::thread::Builder::new()
             .name(format!("ingest-{index}"))
             .spawn(move || runtime.block_on(stop.cancelled()))?;
         Ok(Self { handle, thread })
     }
+}
+
+/// Runs on a shard's thread, which has a task for each of its cameras.
+fn sleep_a_while() {
+    let cameras = Handle::try_current().map_or(0, |shard| shard.metrics().num_alive_tasks());
+    std::thread::sleep(nap::next(cameras));
 }
 
 #[cfg(test)]

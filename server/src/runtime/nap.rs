@@ -1,0 +1,83 @@
+//! Nap: how long a shard sleeps once it has nothing left to do, by how its cameras send.
+//!
+//! A camera that writes a picture at once is read once a picture, however short the naps are. One that spreads its packets
+//! over the time until the next picture is read after each nap: a longer one saves most of its reads. Which of the two
+//! most cameras do is seen after a short nap: whether it found more than half of them with something new.
+//!
+//! Belongs here: the choice. Does not: threads (-> shards).
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+/// The usual nap. A viewer's delay grows by it at most; by half of it on average.
+const SHORT: Duration = Duration::from_millis(10);
+
+/// On a shard of many cameras that trickle: as long as a picture of 25 a second.
+const LONG: Duration = Duration::from_millis(40);
+
+/// Cameras from which on it is worth it; below, the processor has time enough.
+const CAMERAS_MIN: usize = 64;
+
+/// Long naps until a short one looks again how the cameras send.
+const LONG_ONES: u32 = 32;
+
+thread_local! {
+    static READS: Cell<usize> = const { Cell::new(0) };
+    static PACE: RefCell<Pace> = const { RefCell::new(Pace { long_ones_left: 0 }) };
+}
+
+/// Counts a camera of this thread that had something new.
+pub(crate) fn count_read() {
+    READS.set(READS.get() + 1);
+}
+
+/// How long this thread, of so many cameras, sleeps now.
+pub(super) fn next(cameras: usize) -> Duration {
+    PACE.with_borrow_mut(|pace| pace.next(READS.take(), cameras))
+}
+
+/// How a shard's cameras sent when it last looked.
+#[derive(Debug)]
+struct Pace {
+    long_ones_left: u32,
+}
+
+impl Pace {
+    /// After a look that found `reads` of `cameras` with something new.
+    fn next(&mut self, reads: usize, cameras: usize) -> Duration {
+        if self.long_ones_left > 0 {
+            self.long_ones_left -= 1;
+        } else if cameras >= CAMERAS_MIN && reads > cameras / 2 {
+            self.long_ones_left = LONG_ONES;
+        }
+        if self.long_ones_left > 0 { LONG } else { SHORT }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn naps(pace: &mut Pace, reads: usize, cameras: usize, count: usize) -> Vec<Duration> {
+        (0..count).map(|_| pace.next(reads, cameras)).collect()
+    }
+
+    #[test]
+    fn many_cameras_that_trickle_are_read_seldom_and_looked_at_again() {
+        let mut pace = Pace { long_ones_left: 0 };
+        let trickle = naps(&mut pace, 100, 128, 34);
+        assert_eq!(trickle.iter().filter(|nap| **nap == LONG).count(), 33);
+        assert_eq!(trickle.get(32), Some(&SHORT), "{trickle:?}");
+        // After a long nap every camera has something: that says nothing. The short one that ends them does.
+        naps(&mut pace, 128, 128, 31);
+        assert_eq!(naps(&mut pace, 128, 128, 1), [SHORT]);
+        assert_eq!(naps(&mut pace, 30, 128, 5), [SHORT; 5]);
+    }
+
+    #[test]
+    fn few_cameras_and_those_that_write_a_picture_at_once_are_read_soon() {
+        let mut pace = Pace { long_ones_left: 0 };
+        assert_eq!(naps(&mut pace, 63, 63, 50), [SHORT; 50]);
+        assert_eq!(naps(&mut pace, 40, 128, 50), [SHORT; 50]);
+    }
+}
