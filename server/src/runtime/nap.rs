@@ -2,7 +2,7 @@
 //!
 //! A camera that writes a picture at once is read once a picture, however short the naps are. One that spreads its packets
 //! over the time until the next picture is read after each nap: a longer one saves most of its reads. Which of the two
-//! most cameras do is seen after a short nap: whether it found more than half of them with something new.
+//! most cameras do is seen after a short nap: whether it found more than three quarters of them with something new.
 //!
 //! Belongs here: the choice. Does not: threads (-> shards).
 
@@ -47,7 +47,7 @@ impl Pace {
     fn next(&mut self, reads: usize, cameras: usize) -> Duration {
         if self.long_ones_left > 0 {
             self.long_ones_left -= 1;
-        } else if cameras >= CAMERAS_MIN && reads > cameras / 2 {
+        } else if cameras >= CAMERAS_MIN && reads > cameras / 4 * 3 {
             self.long_ones_left = LONG_ONES;
         }
         if self.long_ones_left > 0 { LONG } else { SHORT }
@@ -78,6 +78,6 @@ mod tests {
     fn few_cameras_and_those_that_write_a_picture_at_once_are_read_soon() {
         let mut pace = Pace { long_ones_left: 0 };
         assert_eq!(naps(&mut pace, 63, 63, 50), [SHORT; 50]);
-        assert_eq!(naps(&mut pace, 40, 128, 50), [SHORT; 50]);
+        assert_eq!(naps(&mut pace, 90, 128, 50), [SHORT; 50]);
     }
 }
