@@ -29,7 +29,8 @@ thread_local! {
     static PACE: RefCell<Pace> = const { RefCell::new(Pace::new()) };
 }
 
-/// Counts a camera of this thread that had something new.
+/// Counts a camera of this thread that had something new on its connection. Datagrams are not counted: what waits of them is
+/// bounded by a socket's buffer, so cameras that send over UDP keep the short naps.
 pub(crate) fn count_read() {
     READS.set(READS.get() + 1);
 }
